@@ -1,0 +1,1 @@
+//! Keys below a server's prefix.

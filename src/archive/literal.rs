@@ -1,0 +1,1 @@
+//! Python literals, the values of `backup.info`.

@@ -1,0 +1,1 @@
+//! Job documents and flags: parsed strictly, all problems at once.

@@ -1,0 +1,22 @@
+//! The domain of a drill: job, plan, expectation, stages, findings, measures, verdict, report. Pure:
+//! no clock, file or network; `now` and `seed` are arguments.
+
+pub mod class;
+pub mod error;
+pub mod expectation;
+pub mod finding;
+pub mod job;
+pub mod measure;
+pub mod plan;
+pub mod reached;
+pub mod report;
+pub mod stage;
+pub mod verdict;
+
+pub use class::FailureClass;
+pub use error::{Code, Error};
+pub use finding::{CheckOutcome, Finding};
+pub use job::Job;
+pub use plan::DrillPlan;
+pub use report::DrillReport;
+pub use verdict::Verdict;

@@ -1,0 +1,261 @@
+//! A resolved job: what `config` makes of a document or of flags. It cannot be wrong any more.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use jiff::Timestamp;
+
+use super::class::FailureClass;
+use crate::pg::{Lsn, TimelineId};
+
+/// What to drill, how, and against which objectives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// `metadata.name`: label of metrics and name of the lock.
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    /// Kept as text here; the scheduler reads them.
+    pub schedule: Option<String>,
+    pub time_zone: Option<String>,
+    pub archive: ArchiveLocation,
+    pub recovery_point: RecoveryPoint,
+    pub engine: EngineKind,
+    pub depth: Depth,
+    pub sandbox: SandboxSpec,
+    pub objectives: Objectives,
+    pub checks: Vec<CheckSpec>,
+    pub limits: Limits,
+    pub report_store: Option<StoreLocation>,
+    pub metrics: MetricsSpec,
+}
+
+/// The archive of one server.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ArchiveLocation {
+    pub store: StoreLocation,
+    /// The server's name below the URL's path, as Barman calls it.
+    pub server: String,
+}
+
+/// A place in an object store, or a folder (`file:///…`, kept reports only).
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoreLocation {
+    /// `s3`, or `file` for kept reports.
+    pub scheme: StoreScheme,
+    pub bucket: String,
+    /// Key prefix without a leading or trailing slash; for `file` the absolute path.
+    pub prefix: String,
+    pub s3: S3Spec,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreScheme {
+    S3,
+    File,
+}
+
+/// The `s3:` block. Secrets are only ever references here: `store` reads them when it connects.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct S3Spec {
+    pub endpoint: Option<String>,
+    pub region: Option<String>,
+    pub path_style: bool,
+    /// PEM file with the certificates to trust instead of the system's.
+    pub ca_bundle: Option<PathBuf>,
+    pub credentials: Credentials,
+}
+
+/// Where credentials come from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Credentials {
+    /// The AWS default chain: environment, profile, web identity, container, instance role.
+    #[default]
+    DefaultChain,
+    /// A named profile of the AWS configuration files.
+    Profile(String),
+    /// Keys, each from an environment variable or a file.
+    Static {
+        access_key_id: SecretSource,
+        secret_access_key: SecretSource,
+        session_token: Option<SecretSource>,
+    },
+    /// `AssumeRoleWithWebIdentity` with a token file.
+    WebIdentity { role_arn: String, token_file: PathBuf },
+    /// The instance's or container's role only.
+    InstanceRole,
+    /// Requests without a signature.
+    Anonymous,
+}
+
+/// Where a secret's value is to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    Env(String),
+    File(PathBuf),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveryPoint {
+    pub backup: BackupChoice,
+    /// Only backups that ended this long ago or less.
+    pub within: Option<Duration>,
+    pub target: Target,
+    /// Whether the target itself is left out (`recovery_target_inclusive = off`).
+    pub exclusive: bool,
+    pub timeline: TargetTimeline,
+}
+
+impl Default for RecoveryPoint {
+    fn default() -> Self {
+        Self {
+            backup: BackupChoice::Latest,
+            within: None,
+            target: Target::Latest,
+            exclusive: false,
+            timeline: TargetTimeline::Latest,
+        }
+    }
+}
+
+/// Which base backup. `worstCase`, `retentionEdge` and `leastRecentlyVerified` come with the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackupChoice {
+    /// The newest restorable one that ends before the target.
+    Latest,
+    Id(String),
+    /// Any restorable one, chosen by the drill's seed.
+    Random,
+}
+
+/// How far to recover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To the end of the archive.
+    Latest,
+    /// To the first consistent point.
+    Immediate,
+    Time(Timestamp),
+    Lsn(Lsn),
+    Xid(u32),
+    /// A named restore point.
+    Name(String),
+}
+
+/// `recovery_target_timeline`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetTimeline {
+    Latest,
+    /// The backup's own.
+    Current,
+    Id(TimelineId),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineKind {
+    Native,
+}
+
+/// How deep to look; each tier includes the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Depth {
+    Catalog,
+    Restore,
+    Deep,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SandboxSpec {
+    /// Folder below which sandboxes are made; `None`: the first fit of the defaults.
+    pub work_dir: Option<PathBuf>,
+    /// Most bytes that a sandbox may take; `None`: what is free.
+    pub disk_budget: Option<u64>,
+    /// Memory for PostgreSQL's shared buffers and our own buffers.
+    pub memory: u64,
+    pub keep_on_failure: Option<Duration>,
+    /// Unprivileged user that PostgreSQL runs as when we are root; `None`: `postgres`, else `nobody`.
+    pub user: Option<String>,
+    /// Folder with the `postgres` program; `None`: looked for by major.
+    pub postgres_bin: Option<PathBuf>,
+    /// `fsync` of restored files and of PostgreSQL. Off never counts against the RTO objective.
+    pub fsync: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Objectives {
+    pub rto: Option<Duration>,
+    pub rpo: Option<Duration>,
+    pub heartbeat: Option<Heartbeat>,
+}
+
+/// A query whose one value is the time of the newest heartbeat row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    pub sql: String,
+    pub database: String,
+}
+
+/// A check that a job adds to what its depth implies.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CheckSpec {
+    Sql(SqlCheck),
+}
+
+/// A statement about the data: the one value that a query returns compares to a literal.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SqlCheck {
+    pub name: String,
+    pub database: String,
+    pub query: String,
+    pub expect: Expectation,
+    /// Default `pg_catalog, public`.
+    pub search_path: Option<String>,
+    /// Whether the value may appear in the finding.
+    pub show_value: bool,
+}
+
+/// `expect: ">= 1000"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expectation {
+    pub operator: Comparison,
+    /// As written; compared as numbers where both sides are.
+    pub literal: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub total: Option<Duration>,
+    pub no_progress: Duration,
+    /// Bytes a second taken from the store.
+    pub bandwidth: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MetricsSpec {
+    pub pushgateway: Option<String>,
+    pub textfile: Option<PathBuf>,
+    /// Values of the grouping labels.
+    pub cluster: Option<String>,
+    pub namespace: Option<String>,
+}
+
+impl Job {
+    /// Whether the job states the objective that `class` is measured against.
+    #[must_use]
+    pub const fn has_objective_for(&self, class: FailureClass) -> bool {
+        match class {
+            FailureClass::RtoExceeded => self.objectives.rto.is_some(),
+            _ => self.objectives.rpo.is_some(),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The report of a drill: everything that is printed, kept and pushed, as one value.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{
+    error::Error,
+    expectation::Promise,
+    finding::{CheckOutcome, Finding},
+    job::{Depth, EngineKind},
+    measure::{Rpo, Rto},
+    plan::Window,
+    reached::Reached,
+    stage::StageLog,
+    verdict::Verdict,
+};
+use crate::pg::{Lsn, Major, TimelineId};
+
+/// Version of the report's JSON. Adding a field does not raise it; changing or removing one does.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One drill, finished.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DrillReport {
+    pub schema_version: u32,
+    pub pgassay_version: String,
+    /// UUIDv7.
+    pub drill_id: String,
+    pub job: String,
+    pub labels: BTreeMap<String, String>,
+    pub archive_url: String,
+    pub server: String,
+    pub seed: u64,
+    pub started_at: Timestamp,
+    pub finished_at: Timestamp,
+    pub verdict: Verdict,
+    /// One sentence: why that verdict.
+    pub reason: String,
+    pub depth: Depth,
+    pub engine: EngineKind,
+    pub backup: Option<BackupSummary>,
+    /// The target in words, such as `latest` or `time 2026-11-22T04:00:00Z`.
+    pub target: String,
+    pub window: Option<Window>,
+    pub promise: Option<Promise>,
+    pub reached: Option<Reached>,
+    pub rto: Option<Rto>,
+    pub rpo: Option<Rpo>,
+    pub stages: StageLog,
+    pub checks: Vec<CheckReport>,
+    /// Errors of the machine, the store or a tool.
+    pub errors: Vec<ErrorReport>,
+    pub sandbox: Option<SandboxReport>,
+    /// Things worth knowing that change nothing: unknown keys, kept files, habits got past.
+    pub notes: Vec<String>,
+}
+
+/// The base backup that was drilled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BackupSummary {
+    pub id: String,
+    pub name: Option<String>,
+    pub why: String,
+    pub begin_at: Option<Timestamp>,
+    pub end_at: Option<Timestamp>,
+    pub begin_lsn: Lsn,
+    pub end_lsn: Lsn,
+    pub timeline: TimelineId,
+    pub system_id: u64,
+    pub major: Major,
+    pub compressed_bytes: u64,
+    pub wal_segments: u64,
+    pub wal_bytes: u64,
+}
+
+/// How the sandbox was made and left.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SandboxReport {
+    pub path: String,
+    /// Version text of the server that recovered, such as `15.18`.
+    pub postgres: String,
+    /// Whether PostgreSQL ran in a network namespace of its own.
+    pub network_isolated: bool,
+    pub removed: bool,
+    /// Kept on purpose until then.
+    pub kept_until: Option<Timestamp>,
+    /// Settings that were chosen for recovery, as `name=value`.
+    pub settings: Vec<String>,
+}
+
+/// One check, finished.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CheckReport {
+    pub name: String,
+    pub status: CheckStatus,
+    /// What was looked at, or why it was not.
+    pub detail: String,
+    pub findings: Vec<Finding>,
+    pub seconds: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckStatus {
+    Passed,
+    Failed,
+    Skipped,
+    Errored,
+}
+
+impl CheckReport {
+    /// From what a check said.
+    #[must_use]
+    pub fn new(name: impl Into<String>, outcome: CheckOutcome, seconds: f64) -> Self {
+        let (status, detail, findings) = match outcome {
+            CheckOutcome::Passed(what) => (CheckStatus::Passed, what, Vec::new()),
+            CheckOutcome::Failed(findings) => {
+                let detail = findings.first().map_or_else(String::new, |f| f.detail.clone());
+                (CheckStatus::Failed, detail, findings)
+            }
+            CheckOutcome::Skipped(why) => (CheckStatus::Skipped, why, Vec::new()),
+            CheckOutcome::Errored(error) => (CheckStatus::Errored, error.message, Vec::new()),
+        };
+        Self { name: name.into(), status, detail, findings, seconds }
+    }
+}
+
+/// An [`Error`] as a report keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ErrorReport {
+    pub code: String,
+    pub message: String,
+    pub hint: Option<String>,
+    pub class: Option<super::FailureClass>,
+}
+
+impl From<&Error> for ErrorReport {
+    fn from(error: &Error) -> Self {
+        Self {
+            code: error.code.as_str().to_owned(),
+            message: error.message.clone(),
+            hint: error.hint.clone(),
+            class: error.class,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The record of a drill's stages. (A *timeline* is only ever PostgreSQL's.)
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// A timed step of a drill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Listing, choosing, refusing.
+    Plan,
+    /// Base backup and WAL from the store onto the disk, decoded and verified.
+    Fetch,
+    /// PostgreSQL's start up to the first segment asked for.
+    Start,
+    /// Recovery.
+    Replay,
+    /// From the end of replay to the first successful read-write query.
+    Promote,
+    /// Making the sandbox fit for looking at (roles, settings): never part of the RTO.
+    Mend,
+    /// Checks: never part of the RTO.
+    Verify,
+    /// Removing the sandbox: never part of the RTO.
+    Teardown,
+}
+
+impl Stage {
+    /// Every stage in order.
+    pub const ALL: [Self; 8] = [
+        Self::Plan,
+        Self::Fetch,
+        Self::Start,
+        Self::Replay,
+        Self::Promote,
+        Self::Mend,
+        Self::Verify,
+        Self::Teardown,
+    ];
+
+    /// The stable name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Fetch => "fetch",
+            Self::Start => "start",
+            Self::Replay => "replay",
+            Self::Promote => "promote",
+            Self::Mend => "mend",
+            Self::Verify => "verify",
+            Self::Teardown => "teardown",
+        }
+    }
+
+    /// Whether a real restore would have spent this time too.
+    #[must_use]
+    pub const fn counts_for_rto(self) -> bool {
+        matches!(self, Self::Plan | Self::Fetch | Self::Start | Self::Replay | Self::Promote)
+    }
+}
+
+/// How a stage ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageEnd {
+    Done,
+    /// The drill left the stage without finishing it.
+    Aborted,
+}
+
+/// One finished stage, on the monotonic clock.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StageRecord {
+    pub stage: Stage,
+    #[serde(rename = "seconds", serialize_with = "seconds")]
+    pub duration: Duration,
+    pub end: StageEnd,
+    /// Bytes taken from the store.
+    pub fetched_bytes: u64,
+    /// Bytes written to the sandbox.
+    pub restored_bytes: u64,
+    pub files: u64,
+    pub wal_segments: u64,
+}
+
+fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+/// What a stage moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Volume {
+    pub fetched_bytes: u64,
+    pub restored_bytes: u64,
+    pub files: u64,
+    pub wal_segments: u64,
+}
+
+/// The stages of one drill, in the order in which they ended.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct StageLog(pub Vec<StageRecord>);
+
+impl StageLog {
+    /// Adds a stage that ended.
+    pub fn push(&mut self, stage: Stage, duration: Duration, end: StageEnd, volume: Volume) {
+        let Volume { fetched_bytes, restored_bytes, files, wal_segments } = volume;
+        self.0.push(StageRecord {
+            stage,
+            duration,
+            end,
+            fetched_bytes,
+            restored_bytes,
+            files,
+            wal_segments,
+        });
+    }
+
+    /// Time from the start to the first read-write query, without what only a drill does. `None`
+    /// unless the cluster got that far.
+    #[must_use]
+    pub fn rto(&self) -> Option<Duration> {
+        self.0.iter().find(|r| r.stage == Stage::Promote && r.end == StageEnd::Done)?;
+        Some(self.0.iter().filter(|r| r.stage.counts_for_rto()).map(|r| r.duration).sum())
+    }
+
+    /// Sums over all stages.
+    #[must_use]
+    pub fn volume(&self) -> Volume {
+        self.0.iter().fold(Volume::default(), |sum, r| Volume {
+            fetched_bytes: sum.fetched_bytes + r.fetched_bytes,
+            restored_bytes: sum.restored_bytes + r.restored_bytes,
+            files: sum.files + r.files,
+            wal_segments: sum.wal_segments + r.wal_segments,
+        })
+    }
+}

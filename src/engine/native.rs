@@ -1,0 +1,1 @@
+//! The native engine: our own restore into a local PostgreSQL.

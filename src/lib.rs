@@ -1,0 +1,15 @@
+//! pgassay proves that PostgreSQL backups restore: it restores them, verifies the result in depth,
+//! measures restore time and data loss, and says so. `docs/architecture.md` explains the rooms.
+
+pub mod archive;
+pub mod check;
+pub mod cmd;
+pub mod config;
+pub mod drill;
+pub mod engine;
+pub mod pg;
+pub mod report;
+pub mod restore;
+pub mod runner;
+pub mod store;
+pub mod telemetry;

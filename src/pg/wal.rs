@@ -1,0 +1,3 @@
+//! The write-ahead log: pages, records and what they say.
+
+pub mod scan;

@@ -1,0 +1,1 @@
+//! From objects to files: decoders, the tar reader, unpacking into the sandbox.

@@ -1,0 +1,1 @@
+//! One drill from job to report.

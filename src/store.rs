@@ -1,0 +1,60 @@
+//! Object stores. Reading an archive goes through [`ObjectStore`], which cannot write by
+//! construction; kept reports go to another store, with another credential.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use jiff::Timestamp;
+
+use crate::drill::Error;
+
+/// One entry of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedObject {
+    pub key: String,
+    pub size: u64,
+    pub etag: Option<String>,
+    pub modified: Option<Timestamp>,
+}
+
+/// The bytes to read of an object, and which object they must belong to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GetRange<'a> {
+    pub key: &'a str,
+    /// First byte.
+    pub offset: u64,
+    /// Number of bytes; `None` reads to the end.
+    pub length: Option<u64>,
+    /// The entity tag seen at listing; another one is [`crate::drill::Code::ObjectChanged`].
+    pub if_match: Option<&'a str>,
+}
+
+/// An object's body in pieces. After an error the stream has ended.
+pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
+
+/// A read-only object store. Implementations retry by class of error and resume broken bodies by
+/// range, so that an error that comes out of here is final. Dropping a future or stream cancels it.
+#[async_trait]
+pub trait ObjectStore: Send + Sync + fmt::Debug {
+    /// Every object whose key starts with `prefix`, page by page, in key order.
+    fn list(&self, prefix: &str) -> BoxStream<'static, Result<Vec<ListedObject>, Error>>;
+
+    /// The names one level below `prefix` (which ends in a slash or is empty), without the slash:
+    /// `a/b/c` and `a/b2/d` below `a/` give `b` and `b2`.
+    async fn list_folders(&self, prefix: &str) -> Result<Vec<String>, Error>;
+
+    /// Opens an object for reading.
+    ///
+    /// # Errors
+    /// `ObjectMissing` for 404, `ObjectChanged` for 412, `AccessDenied` for 403, and what else
+    /// [`crate::drill::Code`] lists under `S`.
+    async fn get(&self, range: GetRange<'_>) -> Result<ByteStream, Error>;
+
+    /// What reports and messages call this store: `s3://bucket` and the endpoint, never a secret.
+    fn describe(&self) -> String;
+}
+
+/// A shared store.
+pub type SharedStore = Arc<dyn ObjectStore>;
