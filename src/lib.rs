@@ -5,6 +5,7 @@ pub mod archive;
 pub mod check;
 pub mod cmd;
 pub mod config;
+pub mod demo;
 pub mod drill;
 pub mod engine;
 pub mod pg;

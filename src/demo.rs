@@ -1,0 +1,1 @@
+//! A drill to try: an archive made live on this machine.
