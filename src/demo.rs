@@ -1,1 +1,3 @@
 //! A drill to try: an archive made live on this machine.
+
+pub mod s3_server;
