@@ -1,0 +1,1 @@
+//! From an asynchronous body to a blocking reader.

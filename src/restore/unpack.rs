@@ -1,0 +1,1 @@
+//! Writes the members of a tar below a root.
