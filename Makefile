@@ -1,0 +1,24 @@
+# A person's verbs. `make help` lists them.
+.DEFAULT_GOAL := help
+
+.PHONY: help demo test check fmt setup-demo setup-test
+
+help: ## List what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+demo: setup-demo ## Make an archive here, lose its source, drill it, print the report
+	@cargo build --quiet --bin pgassay || cargo build --bin pgassay
+	@target/debug/pgassay demo
+
+test: setup-test ## Every test, against the real programs
+	cargo test --all-targets
+
+check: ## Formatting and lints, as the gate runs them
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+setup-demo:
+	@scripts/setup demo
+
+setup-test:
+	@scripts/setup test
