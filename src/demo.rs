@@ -1,3 +1,5 @@
 //! A drill to try: an archive made live on this machine.
 
+pub mod barman;
 pub mod s3_server;
+pub mod source;

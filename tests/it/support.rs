@@ -1,0 +1,6 @@
+//! What the tests share: programs, source clusters, archives made by barman-cloud, drills.
+
+pub mod drill;
+pub mod fixture;
+pub mod tools;
+pub mod workdir;
