@@ -63,8 +63,9 @@ impl Barman {
     /// The `archive_command` of a cluster that archives here; `compression` is such as `--gzip`.
     pub fn archive_command(&self, compression: &[&str]) -> String {
         let program = self.program("barman-cloud-wal-archive");
+        let program = program.to_string_lossy();
         let words = [
-            &[program.to_string_lossy().as_ref(), "--cloud-provider", "aws-s3", "--endpoint-url", &self.endpoint],
+            &[&*program, "--cloud-provider", "aws-s3", "--endpoint-url", &self.endpoint],
             compression,
             &[self.url.as_str(), self.server.as_str(), "%p"],
         ];
@@ -81,7 +82,13 @@ impl Barman {
     /// Takes a base backup of a running source.
     pub fn backup(&self, source: &Source, arguments: &[&str]) -> Result<(), Error> {
         let mut command = self.command("barman-cloud-backup");
-        command.args(arguments).args(["--immediate-checkpoint", "--port", "5432", "--user", source.superuser()]);
+        command.args(arguments).args([
+            "--immediate-checkpoint",
+            "--port",
+            "5432",
+            "--user",
+            source.superuser(),
+        ]);
         command.arg("--dbname").arg("postgres").arg("--host").arg(source.socket_dir());
         command.args([&self.url, &self.server]);
         run(&mut command).map(|_| ())
@@ -93,7 +100,12 @@ impl Barman {
 
     fn command(&self, name: &str) -> Command {
         let mut command = Command::new(self.program(name));
-        command.envs(self.environment()).args(["--cloud-provider", "aws-s3", "--endpoint-url", &self.endpoint]);
+        command.envs(self.environment()).args([
+            "--cloud-provider",
+            "aws-s3",
+            "--endpoint-url",
+            &self.endpoint,
+        ]);
         command
     }
 }

@@ -49,12 +49,20 @@ impl Source {
         let mut source = Self { spec, server: None };
         for dir in [source.spec.root.clone(), source.socket_dir()] {
             fs::create_dir_all(&dir)
-                .and_then(|()| source.spec.owner.map_or(Ok(()), |(u, g)| chown(&dir, Some(u), Some(g))))
+                .and_then(|()| {
+                    source.spec.owner.map_or(Ok(()), |(u, g)| chown(&dir, Some(u), Some(g)))
+                })
                 .map_err(|e| Error::io(format_args!("make `{}`", dir.display()), &e))?;
         }
         let mut initdb = source.command("initdb");
         initdb.arg("-D").arg(source.data_dir()).args(["-U", &source.spec.superuser]);
-        initdb.args(["--auth=trust", "--no-sync", "--no-instructions", "--encoding=UTF8", "--locale=C"]);
+        initdb.args([
+            "--auth=trust",
+            "--no-sync",
+            "--no-instructions",
+            "--encoding=UTF8",
+            "--locale=C",
+        ]);
         initdb.args(&source.spec.initdb);
         run(&mut initdb)?;
         let mut conf = String::from(
@@ -88,8 +96,9 @@ impl Source {
         postgres.envs(self.spec.environment.iter().map(|(k, v)| (k, v)));
         let child = postgres.spawn().map_err(|e| Error::io("start the source's PostgreSQL", &e))?;
         self.server = Some(child);
+        let pid_file = self.data_dir().join("postmaster.pid");
         let ready = || {
-            let status = fs::read_to_string(self.data_dir().join("postmaster.pid")).unwrap_or_default();
+            let status = fs::read_to_string(&pid_file).unwrap_or_default();
             status.lines().nth(7).map(str::trim) == Some("ready")
         };
         let since = Instant::now();
@@ -98,7 +107,8 @@ impl Source {
             if died.is_some() || since.elapsed() > PATIENCE {
                 let text = fs::read_to_string(&log).unwrap_or_default();
                 let tail: Vec<&str> = text.lines().rev().take(5).collect();
-                let message = format!("the source's PostgreSQL did not start: {}", tail.join(" | "));
+                let message =
+                    format!("the source's PostgreSQL did not start: {}", tail.join(" | "));
                 return Err(Error::new(Code::PostgresFailed, message));
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -109,7 +119,8 @@ impl Source {
     /// Stops the server: `fast` with a shutdown checkpoint, else at once as in a crash.
     pub fn stop(&mut self, fast: bool) -> Result<(), Error> {
         let Some(mut server) = self.server.take() else { return Ok(()) };
-        let signal = if fast { rustix::process::Signal::INT } else { rustix::process::Signal::QUIT };
+        let signal =
+            if fast { rustix::process::Signal::INT } else { rustix::process::Signal::QUIT };
         let pid = rustix::process::Pid::from_child(&server);
         let _ = rustix::process::kill_process(pid, signal);
         let since = Instant::now();
@@ -172,7 +183,8 @@ impl Drop for Source {
 /// # Errors
 /// Its last lines, where it ends with another status than 0.
 pub fn run(command: &mut Command) -> Result<String, Error> {
-    let name = Path::new(command.get_program()).file_name().map(OsStr::to_os_string).unwrap_or_default();
+    let name =
+        Path::new(command.get_program()).file_name().map(OsStr::to_os_string).unwrap_or_default();
     let name = name.to_string_lossy().into_owned();
     let output = command.stdin(Stdio::null()).output().map_err(|e| {
         Error::new(Code::ToolMissing, format!("run `{name}`: {e}"))
@@ -184,5 +196,8 @@ pub fn run(command: &mut Command) -> Result<String, Error> {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let tail: Vec<&str> = text.lines().rev().take(8).collect();
     let tail: Vec<&str> = tail.into_iter().rev().collect();
-    Err(Error::new(Code::ToolMissing, format!("`{name}` ended with {}: {}", output.status, tail.join(" | "))))
+    Err(Error::new(
+        Code::ToolMissing,
+        format!("`{name}` ended with {}: {}", output.status, tail.join(" | ")),
+    ))
 }

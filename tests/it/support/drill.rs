@@ -8,10 +8,11 @@ use std::{
 use pgassay::demo::s3_server::S3Server;
 use serde_json::Value;
 
-use super::{fixture::Archive, workdir::{WorkDir, tree}};
-
-pub const ACCESS_KEY: &str = "AKIATESTTESTTEST";
-pub const SECRET_KEY: &str = "a-secret-that-must-never-be-printed";
+use super::{
+    fixture::Archive,
+    tools::{ACCESS_KEY, SECRET_KEY, s3_server},
+    workdir::{WorkDir, tree},
+};
 
 /// A drill to run on an archive: its own S3 server, job file and work directory.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl Drill {
     /// A drill of `server` in the archive below `root`. `spec` is YAML below `spec:`, indented by
     /// two spaces, without `archive`.
     pub fn new(root: &Path, server: &str, spec: &str) -> Self {
-        let s3 = S3Server::start(root, ACCESS_KEY, SECRET_KEY).unwrap();
+        let s3 = s3_server(root);
         s3.refuse_writes(true);
         let work = WorkDir::new();
         let job = work.join("job.yaml");
@@ -76,8 +77,10 @@ impl Drill {
 
     /// No sandbox is left (locks of jobs may stay).
     pub fn assert_nothing_left(&self, answer: &Answer) {
-        let left: Vec<String> =
-            tree(&self.sandboxes()).into_iter().filter(|p| !p.contains("locks") && p != "pgassay").collect();
+        let left: Vec<String> = tree(&self.sandboxes())
+            .into_iter()
+            .filter(|p| !p.contains("locks") && p != "pgassay")
+            .collect();
         assert_eq!(left, Vec::<String>::new(), "left behind; {answer:?}");
     }
 }
@@ -111,14 +114,21 @@ impl Answer {
     /// The verdict, with everything printed where it is another.
     #[track_caller]
     pub fn expect(&self, verdict: &str, exit: i32) -> &Self {
-        assert_eq!((self.report["verdict"].as_str(), self.exit), (Some(verdict), exit), "{}\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            (self.report["verdict"].as_str(), self.exit),
+            (Some(verdict), exit),
+            "{}\n{}",
+            self.stdout,
+            self.stderr
+        );
         self
     }
 
     /// Every finding as (class, subject, the whole finding).
     pub fn findings(&self) -> Vec<(String, String, Value)> {
         let checks = self.report["checks"].as_array().cloned().unwrap_or_default();
-        let findings = checks.into_iter().flat_map(|c| c["findings"].as_array().cloned().unwrap_or_default());
+        let findings =
+            checks.into_iter().flat_map(|c| c["findings"].as_array().cloned().unwrap_or_default());
         findings
             .map(|f| {
                 let text = |k: &str| f[k].as_str().unwrap_or_default().to_owned();
@@ -140,7 +150,8 @@ impl Answer {
 /// An archive copied so that a test may damage it.
 pub fn damaged_copy(archive: &Archive, damage: impl FnOnce(&Path)) -> WorkDir {
     let copy = WorkDir::new();
-    let status = Command::new("cp").arg("-a").arg(archive.root.join(".")).arg(copy.path()).status().unwrap();
+    let status =
+        Command::new("cp").arg("-a").arg(archive.root.join(".")).arg(copy.path()).status().unwrap();
     assert!(status.success());
     damage(copy.path());
     copy

@@ -18,8 +18,7 @@ use pgassay::demo::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    drill::{ACCESS_KEY, SECRET_KEY},
-    tools,
+    tools::{self, ACCESS_KEY, SECRET_KEY, s3_server},
     workdir::WorkDir,
 };
 
@@ -62,7 +61,9 @@ impl Archive {
     /// A drill's SQL check that the rows are those of a mark.
     pub fn rows_of(&self, mark: &str) -> String {
         let digest = &self.marks[mark].digest;
-        format!("  checks:\n    - sql: {{name: rows, database: app, query: \"{DIGEST}\", expect: \"= {digest}\"}}")
+        format!(
+            "  checks:\n    - sql: {{name: rows, database: app, query: \"{DIGEST}\", expect: \"= {digest}\"}}"
+        )
     }
 }
 
@@ -80,10 +81,17 @@ pub struct Workshop {
 impl Workshop {
     /// A running cluster of `major` with the tables `items` and `events` (the latter in a
     /// tablespace) in the database `app`. `archive` is the compression of its `archive_command`.
-    pub fn new(root: &Path, server: &str, major: u32, initdb: &[&str], settings: &[&str], archive: &[&str]) -> Self {
+    pub fn new(
+        root: &Path,
+        server: &str,
+        major: u32,
+        initdb: &[&str],
+        settings: &[&str],
+        archive: &[&str],
+    ) -> Self {
         let work = WorkDir::new();
         fs::create_dir_all(root.join("bucket")).unwrap();
-        let s3 = S3Server::start(root, ACCESS_KEY, SECRET_KEY).unwrap();
+        let s3 = s3_server(root);
         let barman = Barman {
             bin_dir: Some(tools::tool("venv/bin")),
             endpoint: s3.endpoint(),
@@ -105,14 +113,19 @@ impl Workshop {
             root: work.join("source"),
             owner: tools::postgres_owner(),
             superuser: "postgres".into(),
-            initdb: [&["--data-checksums"], initdb].concat().iter().map(|&s| s.to_owned()).collect(),
+            initdb: [&["--data-checksums"], initdb]
+                .concat()
+                .iter()
+                .map(|&s| s.to_owned())
+                .collect(),
             settings: lines,
             environment: barman.environment(),
         })
         .unwrap();
         let workshop = Self { work, source, s3, barman, major, marks: BTreeMap::new() };
         let space = workshop.source.make_dir("space").unwrap();
-        workshop.sql("postgres", &format!("create tablespace space location '{}'", space.display()));
+        workshop
+            .sql("postgres", &format!("create tablespace space location '{}'", space.display()));
         workshop.sql("postgres", "create database app");
         workshop.sql(
             "app",
@@ -132,7 +145,18 @@ impl Workshop {
     pub fn sql(&self, database: &str, sql: &str) -> String {
         let psql = tools::postgres_bin(tools::packaged_major()).join("psql");
         let mut command = Command::new(psql);
-        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", self.source.superuser(), "-d", database]);
+        command.args([
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-U",
+            self.source.superuser(),
+            "-d",
+            database,
+        ]);
         command.arg("-h").arg(self.source.socket_dir()).args(["-p", "5432", "-c", sql]);
         run(&mut command).unwrap_or_else(|e| panic!("{sql}: {e}")).trim().to_owned()
     }
@@ -167,7 +191,10 @@ impl Workshop {
 
     /// Closes the current segment and waits until everything so far is in the archive.
     pub fn switch_wal(&self) {
-        self.sql("postgres", "create table if not exists switched (i int); insert into switched values (1)");
+        self.sql(
+            "postgres",
+            "create table if not exists switched (i int); insert into switched values (1)",
+        );
         let last = self.sql("postgres", "select pg_walfile_name(pg_switch_wal())");
         let since = Instant::now();
         while self.sql("postgres", &format!("select coalesce(last_archived_wal, '') >= '{last}' and last_archived_wal !~ 'history' from pg_stat_archiver")) != "t" {
@@ -195,7 +222,8 @@ impl Workshop {
 /// The archive of that name, made by `make` if it is not there yet.
 pub fn archive(name: &str, make: impl FnOnce(&Path) -> BTreeMap<String, Mark>) -> Archive {
     static LOCKS: Mutex<BTreeMap<String, &'static Mutex<()>>> = Mutex::new(BTreeMap::new());
-    let lock = *LOCKS.lock().unwrap().entry(name.into()).or_insert_with(|| Box::leak(Box::default()));
+    let lock =
+        *LOCKS.lock().unwrap().entry(name.into()).or_insert_with(|| Box::leak(Box::default()));
     let _making = lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("archive-{name}-{VERSION}"));
     let facts = dir.join("facts.json");
@@ -216,7 +244,14 @@ pub fn archive(name: &str, make: impl FnOnce(&Path) -> BTreeMap<String, Mark>) -
 /// `early`, `middle` (followed by the restore point `halfway`), `before_switch`, `end`.
 pub fn rich() -> Archive {
     archive("rich", |root| {
-        let mut shop = Workshop::new(root, "rich", tools::packaged_major(), &["--wal-segsize=1"], &[], &["--gzip"]);
+        let mut shop = Workshop::new(
+            root,
+            "rich",
+            tools::packaged_major(),
+            &["--wal-segsize=1"],
+            &[],
+            &["--gzip"],
+        );
         shop.mark("base");
         shop.barman.backup(&shop.source, &["--gzip", "--max-archive-size", "2MB"]).unwrap();
         shop.add("early", 200);
