@@ -5,6 +5,7 @@ pub mod class;
 pub mod error;
 pub mod expectation;
 pub mod finding;
+pub mod format;
 pub mod job;
 pub mod measure;
 pub mod plan;

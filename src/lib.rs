@@ -14,3 +14,7 @@ pub mod restore;
 pub mod runner;
 pub mod store;
 pub mod telemetry;
+
+// Sample data that the unit tests share with `tests/it` names this crate from outside.
+#[cfg(test)]
+extern crate self as pgassay;

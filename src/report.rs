@@ -1,1 +1,4 @@
 //! Renderings of a report and the store that keeps them.
+
+pub mod json;
+pub mod terminal;

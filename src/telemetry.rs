@@ -1,5 +1,13 @@
 //! What a drill tells while it runs and when it has ended: progress, logs, metrics.
 
+mod deliver;
+pub mod log;
+pub mod metrics;
 pub mod progress;
+pub mod progress_bar;
+pub mod push;
+pub mod text;
+pub mod textfile;
 
+pub use deliver::deliver;
 pub use progress::Progress;

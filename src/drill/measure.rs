@@ -57,6 +57,18 @@ pub struct Rpo {
     pub exceeded: bool,
 }
 
+impl Rpo {
+    /// Age in seconds by that evidence, where it is known.
+    #[must_use]
+    pub const fn seconds(&self, evidence: RpoEvidence) -> Option<f64> {
+        match evidence {
+            RpoEvidence::ArchivedWal => self.archived_wal_seconds,
+            RpoEvidence::LastCommit => self.last_commit_seconds,
+            RpoEvidence::Heartbeat => self.heartbeat_seconds,
+        }
+    }
+}
+
 /// The times that the evidences rest on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RpoTimes {

@@ -32,6 +32,8 @@ pub struct DrillReport {
     pub labels: BTreeMap<String, String>,
     pub archive_url: String,
     pub server: String,
+    /// A text in JSON, since many readers keep numbers as doubles and the seed must come back whole.
+    #[serde(serialize_with = "as_text")]
     pub seed: u64,
     pub started_at: Timestamp,
     pub finished_at: Timestamp,
@@ -68,6 +70,8 @@ pub struct BackupSummary {
     pub begin_lsn: Lsn,
     pub end_lsn: Lsn,
     pub timeline: TimelineId,
+    /// A text in JSON, as `seed` is.
+    #[serde(serialize_with = "as_text")]
     pub system_id: u64,
     pub major: Major,
     pub compressed_bytes: u64,
@@ -110,6 +114,19 @@ pub enum CheckStatus {
     Errored,
 }
 
+impl CheckStatus {
+    /// The stable name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Errored => "errored",
+        }
+    }
+}
+
 impl CheckReport {
     /// From what a check said.
     #[must_use]
@@ -146,3 +163,12 @@ impl From<&Error> for ErrorReport {
         }
     }
 }
+
+fn as_text<S: serde::Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(number)
+}
+
+/// Reports as drills end, for the tests of who renders them.
+#[cfg(test)]
+#[path = "../../tests/it/sample_report.rs"]
+pub mod sample;

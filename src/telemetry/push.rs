@@ -1,0 +1,311 @@
+//! Pushgateway (<https://github.com/prometheus/pushgateway#url>): one POST a drill to its own group.
+//! A POST replaces the families that it names and leaves the others, which keeps the time of the last
+//! pass standing after a run that did not pass.
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE};
+use reqwest::{Client, StatusCode, Url, header::CONTENT_TYPE, redirect};
+
+use super::{
+    deliver::Grouping,
+    text::{self, Family},
+};
+use crate::drill::{Code, Error};
+
+/// How long to try. The defaults end within a minute.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    pub attempts: u32,
+    /// Doubles after each attempt.
+    pub first_pause: Duration,
+    /// For one attempt, from connecting to the answer.
+    pub timeout: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            attempts: 4,
+            first_pause: Duration::from_millis(500),
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Most bytes of a refusal's text that are looked at.
+const REFUSAL_LIMIT: usize = 4 << 10;
+
+/// Pushes. User name and password of the URL become basic authentication and are never printed.
+///
+/// # Errors
+/// `MetricsPush` when the URL is none, the gateway cannot be reached or refuses; `UrlInvalid` never.
+/// After an error the gateway may or may not have taken the metrics: the same push may be repeated.
+pub async fn push(
+    gateway: &str,
+    families: &[Family],
+    grouping: &Grouping,
+    patience: Patience,
+) -> Result<(), Error> {
+    let url = group_url(gateway, grouping)?;
+    let shown = shown(&url);
+    let body = text::write(families, &[]);
+    let client = Client::builder()
+        .timeout(patience.timeout)
+        // A redirected POST becomes a GET, which would look like success.
+        .redirect(redirect::Policy::none())
+        .user_agent(concat!("pgassay/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| {
+            failed(&shown, &format!("no HTTP client: {}", chain(&error.without_url())))
+        })?;
+    let mut pause = patience.first_pause;
+    let mut attempt = 1;
+    loop {
+        let sent = client
+            .post(url.clone())
+            .header(CONTENT_TYPE, "text/plain; version=0.0.4")
+            .body(body.clone())
+            .send()
+            .await;
+        let (why, again) = match sent {
+            Ok(answer) if matches!(answer.status(), StatusCode::OK | StatusCode::ACCEPTED) => {
+                return Ok(());
+            }
+            Ok(answer) => {
+                let status = answer.status();
+                let again = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+                (format!("it answered {status}{}", refusal(answer).await), again)
+            }
+            // `without_url`: the URL of an error would print the password.
+            Err(error) => (chain(&error.without_url()), true),
+        };
+        if !again || attempt >= patience.attempts {
+            return Err(failed(&shown, &why));
+        }
+        tracing::debug!(attempt, "push metrics to `{shown}`: {why}");
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+        attempt += 1;
+    }
+}
+
+fn failed(shown: &str, why: &str) -> Error {
+    Error::new(Code::MetricsPush, format!("push metrics to `{shown}`: {why}")).hint(
+        "The verdict stands. Check `metrics.pushgateway` in the job and that the gateway is \
+         reachable from here.",
+    )
+}
+
+/// What an error and its causes say, joined.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let said = inner.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// The first line of a refusal, shortened and without control characters.
+async fn refusal(mut answer: reqwest::Response) -> String {
+    let mut body = Vec::new();
+    while body.len() < REFUSAL_LIMIT {
+        let Ok(Some(piece)) = answer.chunk().await else { break };
+        let room = REFUSAL_LIMIT - body.len();
+        body.extend_from_slice(&piece[..piece.len().min(room)]);
+    }
+    let text = String::from_utf8_lossy(&body);
+    let line: String = text.lines().next().unwrap_or_default().chars().take(300).collect();
+    if line.trim().is_empty() {
+        String::new()
+    } else {
+        format!(": {}", crate::drill::format::printable(line.trim()))
+    }
+}
+
+/// The URL of the drill's group: `…/metrics/job/pgassay/drill/D/cluster/C/namespace/N`.
+fn group_url(gateway: &str, grouping: &Grouping) -> Result<Url, Error> {
+    // The text is not repeated: where parsing failed, a password in it cannot be told from the rest.
+    let invalid = |why: &str| {
+        Error::new(Code::MetricsPush, format!("`metrics.pushgateway` is not a URL: {why}"))
+            .hint("Write it as `http://pushgateway:9091` in the job.")
+    };
+    let mut url = Url::parse(gateway).map_err(|error| invalid(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(invalid("it must start with `http://` or `https://`"));
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    let mut path = format!("{}/metrics/job/pgassay", url.path().trim_end_matches('/'));
+    for (label, value) in grouping.labels() {
+        path.push('/');
+        path.push_str(label);
+        path.push_str(&group_value(value));
+    }
+    url.set_path(&path);
+    Ok(url)
+}
+
+/// A label's value behind its name in the path: plain where every character may stand there, else in
+/// the gateway's base64 form. `.` and `..` are no plain values: a URL would swallow them.
+fn group_value(value: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if value.is_empty() {
+        // The gateway's form of an empty value: one padding character.
+        "@base64/=".to_owned()
+    } else if value.bytes().all(plain) && !value.bytes().all(|b| b == b'.') {
+        format!("/{value}")
+    } else {
+        format!("@base64/{}", URL_SAFE.encode(value))
+    }
+}
+
+/// The gateway's address without user, password and path.
+fn shown(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grouping(cluster: &str, namespace: &str) -> Grouping {
+        Grouping {
+            drill: "orders-nightly".to_owned(),
+            cluster: cluster.to_owned(),
+            namespace: namespace.to_owned(),
+        }
+    }
+
+    #[test]
+    fn groups_have_urls_of_their_own() {
+        let url = |gateway, cluster, namespace| {
+            group_url(gateway, &grouping(cluster, namespace)).unwrap().to_string()
+        };
+        assert_eq!(
+            url("http://gw:9091", "orders", "shop"),
+            "http://gw:9091/metrics/job/pgassay/drill/orders-nightly/cluster/orders/namespace/shop"
+        );
+        assert_eq!(
+            url("https://gw/prom/?x#y", "a/b", ""),
+            "https://gw/prom/metrics/job/pgassay/drill/orders-nightly/cluster@base64/YS9i/namespace@base64/="
+        );
+        assert!(
+            url("http://gw", "..", "é?>")
+                .ends_with("/cluster@base64/Li4=/namespace@base64/w6k_Pg==")
+        );
+    }
+
+    #[test]
+    fn secrets_of_the_url_are_not_shown() {
+        let url = group_url("https://bob:hunter2@gw:9/x", &grouping("c", "n")).unwrap();
+        assert_eq!(shown(&url), "https://gw:9");
+        for text in ["hunter2", "ftp://bob:hunter2@gw", "http://bob:hunter2@:x"] {
+            let error = group_url(text, &grouping("c", "n")).unwrap_err();
+            assert_eq!(error.code, Code::MetricsPush);
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
+    }
+
+    /// Answers each connection with the next reply and keeps the requests' heads.
+    async fn scripted(
+        replies: &'static [&'static str],
+    ) -> (String, tokio::task::JoinHandle<Vec<String>>) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let mut heads = Vec::new();
+            for reply in replies {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let mut seen = Vec::new();
+                let mut buffer = [0; 4096];
+                // The bodies end in the marker below, so that nothing has to count lengths.
+                while !seen.ends_with(b"a_gauge 1\n") {
+                    let n = socket.read(&mut buffer).await.unwrap();
+                    assert!(n > 0, "the request ended early");
+                    seen.extend_from_slice(&buffer[..n]);
+                }
+                heads.push(String::from_utf8(seen).unwrap());
+                socket.write_all(reply.as_bytes()).await.unwrap();
+            }
+            heads
+        });
+        (format!("http://bob:hun%2Fter2@{address}"), server)
+    }
+
+    fn marker() -> Vec<Family> {
+        let samples = vec![text::Sample { label: None, value: 1.0 }];
+        vec![Family { name: "a_gauge", help: "A gauge.", samples }]
+    }
+
+    const QUICK: Patience = Patience {
+        attempts: 3,
+        first_pause: Duration::from_millis(1),
+        timeout: Duration::from_secs(20),
+    };
+    const BUSY: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    const TAKEN: &str = "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+    #[tokio::test]
+    async fn retries_what_may_pass_and_authenticates() {
+        let (url, server) = scripted(&[BUSY, TAKEN]).await;
+        push(&url, &marker(), &grouping("c", "n"), QUICK).await.unwrap();
+        let heads = server.await.unwrap();
+        assert_eq!(heads.len(), 2);
+        for head in heads {
+            assert!(head.starts_with("POST /metrics/job/pgassay/drill/"), "{head}");
+            assert!(
+                head.to_lowercase().contains("content-type: text/plain; version=0.0.4"),
+                "{head}"
+            );
+            // bob:hun/ter2
+            assert!(head.contains("Basic Ym9iOmh1bi90ZXIy"), "{head}");
+        }
+    }
+
+    #[tokio::test]
+    async fn gives_up_and_says_why() {
+        for (replies, expected) in [
+            (&[BUSY, BUSY, BUSY][..], "it answered 503 Service Unavailable"),
+            (
+                &[
+                    "HTTP/1.1 400 No\r\nContent-Length: 12\r\nConnection: close\r\n\r\nbad\x1b[2J\nmore",
+                ][..],
+                "it answered 400 Bad Request: bad\\u{1b}[2J",
+            ),
+            (
+                &[
+                    "HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                ][..],
+                "it answered 302 Found",
+            ),
+        ] {
+            let (url, server) = scripted(replies).await;
+            let error = push(&url, &marker(), &grouping("c", "n"), QUICK).await.unwrap_err();
+            assert_eq!(error.code, Code::MetricsPush);
+            assert!(error.message.ends_with(expected), "{}", error.message);
+            assert!(!error.message.contains("ter2"), "{}", error.message);
+            server.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unreachable_gateway_is_an_error_without_secrets() {
+        // Bound and dropped: nobody listens there.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let url = format!("http://bob:hunter2@{address}");
+        let error = push(&url, &marker(), &grouping("c", "n"), QUICK).await.unwrap_err();
+        assert_eq!(error.code, Code::MetricsPush);
+        assert!(error.message.contains(&address.to_string()), "{}", error.message);
+        assert!(error.message.contains("refused"), "{}", error.message);
+        assert!(!format!("{error:?}").contains("hunter2"));
+    }
+}
