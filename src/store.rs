@@ -4,11 +4,21 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures_util::stream::BoxStream;
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream::BoxStream};
 use jiff::Timestamp;
 
-use crate::drill::Error;
+use crate::drill::{Code, Error, FailureClass};
+
+pub mod faulty;
+pub mod limit;
+pub mod memory;
+pub mod retry;
+pub mod secret;
+
+pub use faulty::Faulty;
+pub use limit::Limited;
+pub use memory::MemoryStore;
 
 /// One entry of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +39,14 @@ pub struct GetRange<'a> {
     pub length: Option<u64>,
     /// The entity tag seen at listing; another one is [`crate::drill::Code::ObjectChanged`].
     pub if_match: Option<&'a str>,
+}
+
+impl<'a> GetRange<'a> {
+    /// All of an object, whichever it is.
+    #[must_use]
+    pub fn whole(key: &'a str) -> Self {
+        Self { key, offset: 0, length: None, if_match: None }
+    }
 }
 
 /// An object's body in pieces. After an error the stream has ended.
@@ -58,3 +76,47 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
 
 /// A shared store.
 pub type SharedStore = Arc<dyn ObjectStore>;
+
+#[async_trait]
+impl<S: ObjectStore + ?Sized> ObjectStore for Arc<S> {
+    fn list(&self, prefix: &str) -> BoxStream<'static, Result<Vec<ListedObject>, Error>> {
+        (**self).list(prefix)
+    }
+
+    async fn list_folders(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        (**self).list_folders(prefix).await
+    }
+
+    async fn get(&self, range: GetRange<'_>) -> Result<ByteStream, Error> {
+        (**self).get(range).await
+    }
+
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+}
+
+/// Reads a small object into memory, such as `backup.info` or a `.history` file.
+///
+/// # Errors
+/// `StoreProtocol` where there are more than `limit` bytes, and what [`ObjectStore::get`] gives.
+pub async fn read_all<S: ObjectStore + ?Sized>(
+    store: &S,
+    range: GetRange<'_>,
+    limit: usize,
+) -> Result<Bytes, Error> {
+    let key = range.key;
+    let mut body = store.get(range).await?;
+    let mut all = BytesMut::new();
+    while let Some(bytes) = body.next().await.transpose()? {
+        if all.len() + bytes.len() > limit {
+            return Err(Error::new(
+                Code::StoreProtocol,
+                format!("the object `{key}` is larger than {limit} bytes"),
+            )
+            .class(FailureClass::ObjectStoreError));
+        }
+        all.extend_from_slice(&bytes);
+    }
+    Ok(all.freeze())
+}
