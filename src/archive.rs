@@ -10,7 +10,7 @@ pub mod object;
 pub mod wal_index;
 
 pub use backup_info::BackupInfo;
-pub use catalog::{Backup, Catalog, TarSet};
+pub use catalog::{Backup, Catalog, TarSet, builder::CatalogBuilder};
 pub use codec::Codec;
 pub use object::ObjectRef;
 pub use wal_index::WalIndex;

@@ -1,5 +1,7 @@
 //! One drill from job to report.
 
+pub mod survey;
+
 use tokio_util::sync::CancellationToken;
 
 use crate::{

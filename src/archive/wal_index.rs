@@ -1,5 +1,281 @@
 //! The WAL of an archive: which segments there are, by timeline, flat in memory.
+//!
+//! A million segments take some 60 MB: keys are rebuilt from name and codec, entity tags of 32 hex
+//! digits are kept as 16 bytes.
 
-/// Every WAL object of a listing.
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::{Codec, ObjectRef};
+use crate::pg::{Lsn, SegmentNumber, SegmentSize, TimelineId, WalFileName};
+
+pub mod etag;
+pub mod runs;
+
+use etag::Etag;
+pub use runs::{Run, Runs};
+
+/// Every WAL object of a listing. Segments are known by the two numbers in their name: how these
+/// make a segment number depends on the segment size, which only a `backup.info` tells.
 #[derive(Clone, Debug, Default)]
-pub struct WalIndex {}
+pub struct WalIndex {
+    /// `<prefix>/<server>/wals/`
+    folder: Box<str>,
+    /// Sorted by `Entry::place` and then as a listing sorts them.
+    segments: Vec<Entry>,
+    partials: Vec<Entry>,
+    histories: Vec<(TimelineId, ObjectRef)>,
+    labels: Vec<(WalFileName, ObjectRef)>,
+    /// Segments that are there only in a form that cannot be decoded.
+    unreadable: Vec<Place>,
+    unreadable_extensions: BTreeSet<String>,
+}
+
+/// Timeline and the two numbers of a name.
+type Place = (u32, u32, u32);
+
+/// 56 bytes an object.
+#[derive(Clone, Debug)]
+struct Entry {
+    timeline: u32,
+    log: u32,
+    seg: u32,
+    codec: Codec,
+    size: u64,
+    /// Microseconds since 1970; `i64::MIN` where the listing had no time.
+    modified: i64,
+    etag: Etag,
+}
+
+impl Entry {
+    const fn place(&self) -> Place {
+        (self.timeline, self.log, self.seg)
+    }
+
+    fn modified(&self) -> Option<Timestamp> {
+        if self.modified == i64::MIN {
+            None
+        } else {
+            Timestamp::from_microsecond(self.modified).ok()
+        }
+    }
+
+    fn number(&self, size: SegmentSize) -> Option<SegmentNumber> {
+        WalFileName::number(self.log, self.seg, size)
+    }
+}
+
+fn place(timeline: TimelineId, number: SegmentNumber, size: SegmentSize) -> Option<Place> {
+    let log = u32::try_from(number.0 / size.per_log()).ok()?;
+    Some((timeline.0, log, u32::try_from(number.0 % size.per_log()).ok()?))
+}
+
+impl WalIndex {
+    pub(super) fn new(root: &str) -> Self {
+        Self { folder: format!("{root}wals/").into(), ..Self::default() }
+    }
+
+    /// Takes in one object. Call [`Self::settle`] after the last.
+    pub(super) fn add(&mut self, name: WalFileName, object: ObjectRef) {
+        let entry = |timeline: TimelineId, log, seg| Entry {
+            timeline: timeline.0,
+            log,
+            seg,
+            codec: object.codec,
+            size: object.size,
+            modified: object.modified.map_or(i64::MIN, Timestamp::as_microsecond),
+            etag: Etag::new(object.etag.as_deref()),
+        };
+        match name {
+            WalFileName::Segment { timeline, log, seg } => {
+                self.segments.push(entry(timeline, log, seg));
+            }
+            WalFileName::Partial { timeline, log, seg } => {
+                self.partials.push(entry(timeline, log, seg));
+            }
+            WalFileName::History { timeline } => self.histories.push((timeline, object)),
+            WalFileName::BackupLabel { .. } => self.labels.push((name, object)),
+        }
+    }
+
+    /// Takes in one object that cannot be decoded.
+    pub(super) fn add_unreadable(&mut self, name: &WalFileName, extension: &str) {
+        if let WalFileName::Segment { timeline, log, seg } = *name {
+            self.unreadable.push((timeline.0, log, seg));
+        }
+        self.unreadable_extensions.insert(extension.to_owned());
+    }
+
+    /// Sorts. Listings come in key order, so this is one pass over what is already sorted.
+    ///
+    /// Where a segment is there more than once, the first in key order counts: it is the one that
+    /// `barman-cloud-wal-restore` takes (an exact match, else the first compressed one it is listed).
+    pub(super) fn settle(&mut self) {
+        let order = |a: &Entry, b: &Entry| {
+            (a.place(), a.codec.extension()).cmp(&(b.place(), b.codec.extension()))
+        };
+        for entries in [&mut self.segments, &mut self.partials] {
+            entries.sort_by(order);
+            entries.dedup_by(|a, b| a.place() == b.place() && a.codec == b.codec);
+            entries.shrink_to_fit();
+        }
+        self.histories.sort_by(|a, b| (a.0, &a.1.key).cmp(&(b.0, &b.1.key)));
+        self.histories.dedup_by_key(|(timeline, _)| *timeline);
+        self.labels.sort_by(|a, b| a.0.cmp(&b.0));
+        self.unreadable.sort_unstable();
+        self.unreadable.dedup();
+    }
+
+    fn object(&self, entry: &Entry, suffix: &str) -> ObjectRef {
+        let Entry { timeline, log, seg, .. } = entry;
+        let (folder, extension) = (&self.folder, entry.codec.extension());
+        let folder = format!("{folder}{timeline:08X}{log:08X}");
+        ObjectRef {
+            key: format!("{folder}/{timeline:08X}{log:08X}{seg:08X}{suffix}{extension}"),
+            size: entry.size,
+            etag: entry.etag.text(),
+            modified: entry.modified(),
+            codec: entry.codec,
+        }
+    }
+
+    fn find<'a>(
+        entries: &'a [Entry],
+        timeline: TimelineId,
+        number: SegmentNumber,
+        size: SegmentSize,
+    ) -> Option<&'a Entry> {
+        let place = place(timeline, number, size)?;
+        let first = entries.partition_point(|entry| entry.place() < place);
+        entries.get(first).filter(|entry| entry.place() == place)
+    }
+
+    /// The complete segment of this number on this timeline.
+    #[must_use]
+    pub fn segment(
+        &self,
+        timeline: TimelineId,
+        number: SegmentNumber,
+        size: SegmentSize,
+    ) -> Option<ObjectRef> {
+        Self::find(&self.segments, timeline, number, size).map(|entry| self.object(entry, ""))
+    }
+
+    /// The unfinished last segment that a promotion left behind.
+    #[must_use]
+    pub fn partial(
+        &self,
+        timeline: TimelineId,
+        number: SegmentNumber,
+        size: SegmentSize,
+    ) -> Option<ObjectRef> {
+        Self::find(&self.partials, timeline, number, size)
+            .map(|entry| self.object(entry, ".partial"))
+    }
+
+    /// When a complete segment was stored; the outer `None`: there is no such segment.
+    #[must_use]
+    pub fn stored_at(
+        &self,
+        timeline: TimelineId,
+        number: SegmentNumber,
+        size: SegmentSize,
+    ) -> Option<Option<Timestamp>> {
+        Self::find(&self.segments, timeline, number, size).map(Entry::modified)
+    }
+
+    /// Whether the segment is there, but only encrypted or compressed in an unknown way.
+    #[must_use]
+    pub fn is_unreadable(
+        &self,
+        timeline: TimelineId,
+        number: SegmentNumber,
+        size: SegmentSize,
+    ) -> bool {
+        place(timeline, number, size).is_some_and(|p| self.unreadable.binary_search(&p).is_ok())
+    }
+
+    /// The extensions that cannot be decoded, such as `.gpg`.
+    #[must_use]
+    pub const fn unreadable_extensions(&self) -> &BTreeSet<String> {
+        &self.unreadable_extensions
+    }
+
+    /// Every unbroken run of complete segments. One pass over the index.
+    #[must_use]
+    pub fn runs(&self, size: SegmentSize) -> Runs {
+        let places = self.segments.iter().filter_map(|entry| {
+            entry.number(size).map(|number| (TimelineId(entry.timeline), number))
+        });
+        Runs::collect(places)
+    }
+
+    /// The timelines that have complete segments, in order.
+    #[must_use]
+    pub fn timelines(&self) -> Vec<TimelineId> {
+        let mut found = Vec::new();
+        let mut rest = self.segments.as_slice();
+        while let Some(first) = rest.first() {
+            found.push(TimelineId(first.timeline));
+            rest = &rest[rest.partition_point(|entry| entry.timeline <= first.timeline)..];
+        }
+        found
+    }
+
+    /// Every history file, by timeline.
+    #[must_use]
+    pub fn histories(&self) -> &[(TimelineId, ObjectRef)] {
+        &self.histories
+    }
+
+    /// Every `.backup` file: labels of base backups, written when these end.
+    #[must_use]
+    pub fn labels(&self) -> &[(WalFileName, ObjectRef)] {
+        &self.labels
+    }
+
+    /// When the newest complete segment was stored, on any timeline.
+    #[must_use]
+    pub fn newest_stored_at(&self) -> Option<Timestamp> {
+        self.segments.iter().filter_map(Entry::modified).max()
+    }
+
+    /// Count and stored bytes of the complete segments stored after `since`: the archive's rate.
+    #[must_use]
+    pub fn stored_since(&self, since: Timestamp) -> (u64, u64) {
+        let since = since.as_microsecond();
+        let newer = self.segments.iter().filter(|entry| entry.modified > since);
+        newer.fold((0, 0), |(count, bytes), entry| (count + 1, bytes + entry.size))
+    }
+
+    /// Number of complete segments, each counted once.
+    #[must_use]
+    pub fn segment_count(&self) -> u64 {
+        self.segments.len() as u64 - self.duplicates().count() as u64
+    }
+
+    /// Names of segments that are there more than once, with different extensions.
+    pub fn duplicates(&self) -> impl Iterator<Item = String> {
+        self.segments
+            .windows(2)
+            .filter(|pair| pair[0].place() == pair[1].place())
+            .map(|pair| format!("{:08X}{:08X}{:08X}", pair[1].timeline, pair[1].log, pair[1].seg))
+    }
+
+    /// Bytes that the index holds, without the few boxed entity tags.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        (self.segments.capacity() + self.partials.capacity()) * size_of::<Entry>()
+    }
+}
+
+/// Where a segment begins, for messages.
+#[must_use]
+pub fn segment_text(timeline: TimelineId, number: SegmentNumber, size: SegmentSize) -> String {
+    let start: Lsn = number.start(size);
+    format!("`{}` (from {start})", number.file_name(timeline, size))
+}
+
+#[cfg(test)]
+mod tests;

@@ -119,6 +119,10 @@ failure_classes! {
     RecoveryFailed => "recovery_failed",
     /// The newest committed row is older than the objective allows.
     RpoExceeded => "rpo_exceeded",
+    /// An object that must come is not in the archive yet, and may still be on its way.
+    ArchiveUnsettled => "archive_unsettled",
+    /// The backup was taken by a PostgreSQL that pgassay cannot restore.
+    VersionUnsupported => "version_unsupported",
 }
 
 impl FailureClass {
@@ -149,6 +153,8 @@ impl FailureClass {
                 | Self::InfraError
                 | Self::ConfigError
                 | Self::DeletedDuringDrill
+                | Self::ArchiveUnsettled
+                | Self::VersionUnsupported
         )
     }
 }
