@@ -3,6 +3,12 @@
 
 use jiff::Timestamp;
 
+use super::fault::Fault;
+use super::fold::{Flow, Fold};
+use super::page::PageRules;
+use super::reader::{Reader, Step};
+use super::record::Record;
+use super::tablespace::WalPatch;
 use crate::pg::{Lsn, Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId};
 
 /// Where and how a scan begins.
@@ -18,7 +24,7 @@ pub struct ScanStart {
     pub target: ScanTarget,
     pub exclusive: bool,
     /// Where consistency ends when the WAL has no `XLOG_BACKUP_END` (backups from a standby): the
-    /// `minRecoveryPoint` of the base backup's `pg_control`.
+    /// `minRecoveryPoint` of the base backup's `pg_control`. Must be `None` for other backups.
     pub min_recovery_point: Option<Lsn>,
 }
 
@@ -60,6 +66,7 @@ pub enum DamageKind {
 /// Transaction end as the WAL tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransactionEnd {
+    /// Start of its record.
     pub lsn: Lsn,
     pub at: Timestamp,
     pub xid: u32,
@@ -79,6 +86,7 @@ pub struct ParameterFloor {
 /// A `CREATE TABLESPACE` in the range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TablespaceCreated {
+    /// Start of its record.
     pub lsn: Lsn,
     pub oid: u32,
     pub location: String,
@@ -93,7 +101,8 @@ pub struct WalSummary {
     pub end: Lsn,
     /// Timeline of that record.
     pub end_timeline: Option<TimelineId>,
-    /// The target was found (always true for `Latest`).
+    /// The target was found (always true for `Latest`). Before `consistent_at` is known PostgreSQL
+    /// refuses to stop: "requested recovery stop point is before consistent recovery point".
     pub target_reached: bool,
     /// End of `XLOG_BACKUP_END`, or of the first record at or after `min_recovery_point`.
     pub consistent_at: Option<Lsn>,
@@ -103,6 +112,9 @@ pub struct WalSummary {
     /// A parameter change to `wal_level=minimal` inside the range.
     pub minimal_wal_at: Option<Lsn>,
     pub tablespaces: Vec<TablespaceCreated>,
+    /// Bytes to replace in the segments served to replay, so that the tablespaces are made inside the
+    /// sandbox (`tablespace::neutralise_tablespaces`), in the order of the log.
+    pub patches: Vec<WalPatch>,
     /// Ids of resource managers that are not built in (128 and above).
     pub custom_resource_managers: Vec<u8>,
     pub damage: Option<WalDamage>,
@@ -120,15 +132,28 @@ pub enum ScanStep {
 /// A scan in progress. Holds at most one unfinished record.
 #[derive(Debug)]
 pub struct WalScan {
-    summary: WalSummary,
+    reader: Reader,
+    fold: Fold,
+    /// What ends the log unless another segment follows: then it is damage.
+    end: Option<WalDamage>,
+    /// The segment before the one being read, for a record that began there.
+    timeline_before: Option<TimelineId>,
+    stopped: bool,
 }
 
 impl WalScan {
     /// Begins at `start.start`; the first segment given must hold it.
     #[must_use]
     pub fn new(start: ScanStart) -> Self {
-        let _ = start;
-        Self { summary: WalSummary::default() }
+        let fold = Fold::new(&start);
+        let rules = PageRules {
+            major: start.major,
+            system_id: start.system_id,
+            segment_size: start.segment_size,
+            history: start.history,
+        };
+        let reader = Reader::new(rules, start.start);
+        Self { reader, fold, end: None, timeline_before: None, stopped: false }
     }
 
     /// Reads one whole, decoded segment. Segments come in order, each on the timeline that replay
@@ -139,13 +164,92 @@ impl WalScan {
         number: SegmentNumber,
         bytes: &[u8],
     ) -> ScanStep {
-        let _ = (timeline, number, bytes);
-        ScanStep::Continue
+        self.segment_with(timeline, number, bytes, |_| ())
+    }
+
+    /// As [`WalScan::segment`], and shows every record that replay applies.
+    pub fn segment_with(
+        &mut self,
+        timeline: TimelineId,
+        number: SegmentNumber,
+        bytes: &[u8],
+        mut visit: impl FnMut(&Record<'_>),
+    ) -> ScanStep {
+        if self.stopped {
+            return ScanStep::Stop;
+        }
+        if let Some(mut damage) = self.end.take() {
+            damage.detail.push_str(" Later segments exist, so the log did not end there.");
+            return self.damaged(damage);
+        }
+        let segment = match self.reader.enter(number, bytes) {
+            Ok(segment) => segment,
+            Err(fault) => {
+                let damage = self.locate(fault, timeline, number).0;
+                return self.damaged(damage);
+            }
+        };
+        loop {
+            match self.reader.next(&segment) {
+                Step::SegmentEnd => break,
+                Step::Record(record) => match self.fold.apply(&record, &mut visit) {
+                    Ok(Flow::GoOn) => {}
+                    Ok(Flow::Target) => self.stopped = true,
+                    Err(fault) => {
+                        let damage = self.locate(fault, timeline, number).0;
+                        return self.damaged(damage);
+                    }
+                },
+                // What follows the target is read only for what replay must not follow.
+                Step::Fault(_) if self.stopped => break,
+                Step::Fault(fault) => {
+                    let (damage, unwritten) = self.locate(fault, timeline, number);
+                    if !unwritten {
+                        return self.damaged(damage);
+                    }
+                    self.end = Some(damage);
+                    break;
+                }
+            }
+        }
+        self.timeline_before = Some(timeline);
+        if self.stopped { ScanStep::Stop } else { ScanStep::Continue }
     }
 
     /// What was found. An unfinished record at the end is the archive's end, not damage.
     #[must_use]
     pub fn finish(self) -> WalSummary {
-        self.summary
+        self.fold.finish()
+    }
+
+    fn damaged(&mut self, damage: WalDamage) -> ScanStep {
+        self.fold.damaged(damage);
+        self.stopped = true;
+        ScanStep::Stop
+    }
+
+    /// Says in which segment a fault lies, and whether it looks like space that was never written.
+    fn locate(
+        &self,
+        fault: Fault,
+        timeline: TimelineId,
+        number: SegmentNumber,
+    ) -> (WalDamage, bool) {
+        let size = self.reader.rules().segment_size;
+        let Fault { lsn, defect } = fault;
+        let segment = size.segment_of(lsn);
+        let here = segment == number;
+        let damage = WalDamage {
+            kind: defect.kind,
+            timeline: if here { timeline } else { self.timeline_before.unwrap_or(timeline) },
+            segment,
+            lsn,
+            offset: lsn.0 - segment.start(size).0,
+            detail: defect.detail,
+        };
+        (damage, defect.unwritten)
     }
 }
+
+#[cfg(test)]
+mod tests;

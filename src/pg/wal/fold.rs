@@ -1,0 +1,252 @@
+//! What the records say to recovery, and where its target stops it (`PerformWalRecovery`,
+//! `recoveryStopsBefore` and `recoveryStopsAfter`, `access/transam/xlogrecovery.c`).
+
+use super::fault::{Defect, Fault};
+use super::record::{FIRST_CUSTOM, RM_TBLSPC, RM_XACT, RM_XLOG, Record};
+use super::scan::{
+    ParameterFloor, ScanStart, ScanTarget, TablespaceCreated, TransactionEnd, WalDamage, WalSummary,
+};
+use super::tablespace;
+use super::xact::{self, Ending};
+use super::xlog::{self, LogEvent};
+use crate::pg::{Lsn, Major, SegmentSize, TimelineHistory, TimelineId};
+
+/// Whether the target was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    GoOn,
+    Target,
+}
+
+#[derive(Debug)]
+pub(super) struct Fold {
+    summary: WalSummary,
+    major: Major,
+    segment_size: SegmentSize,
+    history: TimelineHistory,
+    target: Target,
+    exclusive: bool,
+    backup_start: Lsn,
+    min_recovery_point: Option<Lsn>,
+    replay_timeline: TimelineId,
+    stopped: bool,
+}
+
+/// [`ScanTarget`] with the time as records have it.
+#[derive(Debug)]
+enum Target {
+    Latest,
+    Immediate,
+    Time(i64),
+    Lsn(Lsn),
+    Xid(u32),
+    Name(String),
+}
+
+/// What the kind of a record has to say.
+enum Said<'a> {
+    Nothing,
+    Log(LogEvent<'a>),
+    Ending(Ending),
+    Tablespace(tablespace::Creation<'a>),
+}
+
+impl Fold {
+    pub(super) fn new(start: &ScanStart) -> Self {
+        let target = match &start.target {
+            ScanTarget::Latest => Target::Latest,
+            ScanTarget::Immediate => Target::Immediate,
+            ScanTarget::Time(time) => Target::Time(xact::target_time(*time)),
+            ScanTarget::Lsn(lsn) => Target::Lsn(*lsn),
+            ScanTarget::Xid(xid) => Target::Xid(*xid),
+            ScanTarget::Name(name) => Target::Name(name.clone()),
+        };
+        let replay_timeline = start.history.timeline_at(start.start);
+        let summary = WalSummary {
+            end: start.start,
+            target_reached: matches!(target, Target::Latest),
+            ..WalSummary::default()
+        };
+        Self {
+            summary,
+            major: start.major,
+            segment_size: start.segment_size,
+            history: start.history.clone(),
+            target,
+            exclusive: start.exclusive,
+            backup_start: start.start,
+            // Zero is `InvalidXLogRecPtr`: none.
+            min_recovery_point: start.min_recovery_point.filter(|lsn| *lsn != Lsn::INVALID),
+            replay_timeline,
+            stopped: false,
+        }
+    }
+
+    pub(super) fn finish(self) -> WalSummary {
+        self.summary
+    }
+
+    pub(super) fn damaged(&mut self, damage: WalDamage) {
+        self.summary.damage = Some(damage);
+    }
+
+    /// Takes the next record as the redo loop does. Once the target is found, records are no longer
+    /// applied; only their tablespaces are neutralised, in case replay gets further than planned.
+    pub(super) fn apply(
+        &mut self,
+        record: &Record<'_>,
+        visit: &mut impl FnMut(&Record<'_>),
+    ) -> Result<Flow, Fault> {
+        let said = match self.read(record) {
+            Ok(said) => said,
+            Err(_) if self.stopped => Said::Nothing,
+            Err(detail) => return Err(Defect::corrupt(detail.into()).at(record.start)),
+        };
+        if matches!(said, Said::Tablespace(_)) {
+            tablespace::neutralise(record, self.segment_size, &mut self.summary.patches);
+        }
+        if self.stopped {
+            return Ok(Flow::Target);
+        }
+        if self.stops_before(record, &said) {
+            return Ok(self.stop());
+        }
+        let stops_after = self.stops_after(record, &said);
+        self.note(record, said).map_err(|detail| Defect::corrupt(detail).at(record.start))?;
+        visit(record);
+        // Any record of the transaction manager ends `immediate` at once, all others only before
+        // the next record.
+        let immediate = matches!(self.target, Target::Immediate)
+            && record.rmid == RM_XACT
+            && self.summary.consistent_at.is_some();
+        if stops_after || immediate {
+            return Ok(self.stop());
+        }
+        Ok(Flow::GoOn)
+    }
+
+    const fn stop(&mut self) -> Flow {
+        self.stopped = true;
+        self.summary.target_reached = true;
+        Flow::Target
+    }
+
+    fn read<'a>(&self, record: &Record<'a>) -> Result<Said<'a>, &'static str> {
+        let said = match record.rmid {
+            RM_XLOG => xlog::read(record)?.map(Said::Log),
+            RM_XACT => xact::read(record, self.major)?.map(Said::Ending),
+            RM_TBLSPC => tablespace::read(record)?.map(Said::Tablespace),
+            _ => None,
+        };
+        Ok(said.unwrap_or(Said::Nothing))
+    }
+
+    /// `recoveryStopsBefore`.
+    fn stops_before(&self, record: &Record<'_>, said: &Said<'_>) -> bool {
+        match (&self.target, said) {
+            (Target::Immediate, _) => self.summary.consistent_at.is_some(),
+            (Target::Lsn(target), _) => self.exclusive && record.start >= *target,
+            (Target::Xid(target), Said::Ending(ending)) => self.exclusive && ending.xid == *target,
+            // Always before: the inclusive one takes all that ended at that very time.
+            (Target::Time(target), Said::Ending(ending)) if self.exclusive => {
+                ending.time >= *target
+            }
+            (Target::Time(target), Said::Ending(ending)) => ending.time > *target,
+            _ => false,
+        }
+    }
+
+    /// `recoveryStopsAfter`, but for `immediate`.
+    fn stops_after(&self, record: &Record<'_>, said: &Said<'_>) -> bool {
+        match (&self.target, said) {
+            (Target::Name(target), Said::Log(LogEvent::RestorePoint { name })) => {
+                target.as_bytes() == *name
+            }
+            (Target::Lsn(target), _) => !self.exclusive && record.start >= *target,
+            (Target::Xid(target), Said::Ending(ending)) => !self.exclusive && ending.xid == *target,
+            _ => false,
+        }
+    }
+
+    /// Takes an applied record into the summary. The error is a sentence.
+    fn note(&mut self, record: &Record<'_>, said: Said<'_>) -> Result<(), String> {
+        let mut backup_ended = false;
+        match said {
+            Said::Nothing | Said::Log(LogEvent::RestorePoint { .. }) => {}
+            Said::Log(LogEvent::Timeline { this, previous }) => self.switch(this, previous)?,
+            Said::Log(LogEvent::OnlineCheckpoint { timeline }) => {
+                if timeline != self.replay_timeline {
+                    return Err(format!(
+                        "The checkpoint was taken on timeline {timeline}, but replay is on {}.",
+                        self.replay_timeline
+                    ));
+                }
+            }
+            Said::Log(LogEvent::BackupEnd { start }) => backup_ended = start == self.backup_start,
+            Said::Log(LogEvent::ParameterChange { floor, minimal }) => {
+                self.summary.parameters = highest(self.summary.parameters, floor);
+                if minimal {
+                    self.summary.minimal_wal_at.get_or_insert(record.start);
+                }
+            }
+            Said::Ending(Ending { xid, committed, time }) => {
+                let at = xact::timestamp(time);
+                let end = Some(TransactionEnd { lsn: record.start, at, xid, committed });
+                self.summary.last_transaction = end;
+                if committed {
+                    self.summary.last_commit = end;
+                }
+            }
+            Said::Tablespace(creation) => self.summary.tablespaces.push(TablespaceCreated {
+                lsn: record.start,
+                oid: creation.oid,
+                location: String::from_utf8_lossy(creation.location).into_owned(),
+            }),
+        }
+        if record.rmid >= FIRST_CUSTOM {
+            let custom = &mut self.summary.custom_resource_managers;
+            if let Err(place) = custom.binary_search(&record.rmid) {
+                custom.insert(place, record.rmid);
+            }
+        }
+        self.summary.records += 1;
+        self.summary.end = record.end;
+        self.summary.end_timeline = Some(self.replay_timeline);
+        // `CheckRecoveryConsistency`. On a backup from a standby `backupEndPoint` is the
+        // `minRecoveryPoint`, and an XLOG_BACKUP_END does not bring it forward.
+        let consistent = match self.min_recovery_point {
+            Some(point) => record.end >= point,
+            None => backup_ended,
+        };
+        if consistent {
+            self.summary.consistent_at.get_or_insert(record.end);
+        }
+        Ok(())
+    }
+
+    /// `checkTimeLineSwitch`.
+    fn switch(&mut self, this: TimelineId, previous: TimelineId) -> Result<(), String> {
+        if this == self.replay_timeline {
+            return Ok(());
+        }
+        let sound = previous == self.replay_timeline && this > previous;
+        if !sound || !self.history.contains(this) {
+            return Err(format!(
+                "The record turns from timeline {previous} to {this}, but replay is on {}.",
+                self.replay_timeline
+            ));
+        }
+        self.replay_timeline = this;
+        Ok(())
+    }
+}
+
+fn highest(a: ParameterFloor, b: ParameterFloor) -> ParameterFloor {
+    ParameterFloor {
+        max_connections: a.max_connections.max(b.max_connections),
+        max_worker_processes: a.max_worker_processes.max(b.max_worker_processes),
+        max_wal_senders: a.max_wal_senders.max(b.max_wal_senders),
+        max_prepared_transactions: a.max_prepared_transactions.max(b.max_prepared_transactions),
+        max_locks_per_transaction: a.max_locks_per_transaction.max(b.max_locks_per_transaction),
+    }
+}

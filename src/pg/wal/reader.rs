@@ -1,0 +1,329 @@
+//! Finds records in segments, across pages and segments, as `XLogDecodeNextRecord`
+//! (`access/transam/xlogreader.c`) does.
+
+use std::ops::Range;
+
+use super::fault::{Defect, Fault};
+use super::field::{u32_at, u64_at};
+use super::page::{PAGE_SIZE, PageHeader, PageRules, page_start};
+use super::record::{
+    BlockReference, HEADER, Header, MAX_LENGTH, Place, RM_XLOG, Record, crc, decode,
+    resource_manager_is_valid,
+};
+use super::scan::DamageKind;
+use super::xlog;
+use crate::pg::{Lsn, SegmentNumber};
+
+/// One decoded segment of the right length.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment<'a> {
+    pub start: Lsn,
+    pub end: Lsn,
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Segment<'a> {
+    /// The page at `address`, or nothing where it lies outside of the segment.
+    fn page(&self, address: Lsn) -> &'a [u8] {
+        let at = self.offset(address);
+        self.bytes.get(at..at + PAGE_SIZE as usize).unwrap_or_default()
+    }
+
+    const fn offset(&self, lsn: Lsn) -> usize {
+        lsn.0.saturating_sub(self.start.0) as usize
+    }
+}
+
+/// What came next.
+#[derive(Debug)]
+pub(super) enum Step<'a> {
+    Record(Record<'a>),
+    /// The segment is read to its end; a record may be unfinished.
+    SegmentEnd,
+    Fault(Fault),
+}
+
+/// A record whose first bytes are in the buffer.
+#[derive(Clone, Copy, Debug)]
+struct Unfinished {
+    start: Lsn,
+    total_length: u32,
+}
+
+enum Bytes {
+    /// The record lies in one page: its bytes in the segment.
+    Segment(Range<usize>),
+    /// It was put together in the buffer.
+    Buffer,
+}
+
+struct Found {
+    start: Lsn,
+    end: Lsn,
+    bytes: Bytes,
+}
+
+/// Where reading stands. Holds at most one unfinished record.
+#[derive(Debug)]
+pub(super) struct Reader {
+    rules: PageRules,
+    /// Where the next record or continuation begins; on a page boundary, before the page's header.
+    next: Lsn,
+    /// Start of the last record, once there is one.
+    previous: Option<Lsn>,
+    /// The page whose header was checked last.
+    page: Option<(Lsn, PageHeader)>,
+    unfinished: Option<Unfinished>,
+    buffer: Vec<u8>,
+    /// The record that a page with `XLP_FIRST_IS_OVERWRITE_CONTRECORD` replaced.
+    overwritten: Lsn,
+    blocks: Vec<BlockReference>,
+}
+
+impl Reader {
+    pub(super) fn new(rules: PageRules, start: Lsn) -> Self {
+        Self {
+            rules,
+            next: start,
+            previous: None,
+            page: None,
+            unfinished: None,
+            buffer: Vec::new(),
+            overwritten: Lsn::INVALID,
+            blocks: Vec::new(),
+        }
+    }
+
+    pub(super) const fn rules(&self) -> &PageRules {
+        &self.rules
+    }
+
+    /// Checks that a segment is the one that comes next, has the right length and begins well.
+    pub(super) fn enter<'a>(
+        &mut self,
+        number: SegmentNumber,
+        bytes: &'a [u8],
+    ) -> Result<Segment<'a>, Fault> {
+        let size = self.rules.segment_size;
+        let segment = Segment { start: number.start(size), end: number.end(size), bytes };
+        let expected = size.segment_of(self.next);
+        if number != expected {
+            let detail = format!("The log goes on at {}, not in this segment.", self.next);
+            return Err(Defect::corrupt(detail).at(segment.start));
+        }
+        if bytes.len() as u64 != size.bytes() {
+            let detail = format!("The segment has {} bytes, not {}.", bytes.len(), size.bytes());
+            let defect = Defect { kind: DamageKind::WrongSize, unwritten: false, detail };
+            return Err(defect.at(segment.start));
+        }
+        // `ReadPageInternal`: the first page identifies the file, wherever reading begins.
+        self.page_header(&segment, segment.start)?;
+        Ok(segment)
+    }
+
+    /// The next complete record of this segment.
+    pub(super) fn next<'a>(&'a mut self, segment: &Segment<'a>) -> Step<'a> {
+        let found = match self.find(segment) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Step::SegmentEnd,
+            Err(fault) => return Step::Fault(fault),
+        };
+        let Self { rules, next, previous, buffer, overwritten, blocks, .. } = self;
+        let bytes = match found.bytes {
+            Bytes::Segment(range) => segment.bytes.get(range).unwrap_or_default(),
+            Bytes::Buffer => buffer.as_slice(),
+        };
+        let corrupt = |detail: String| Step::Fault(Defect::corrupt(detail).at(found.start));
+        let Some(header) = Header::read(bytes) else {
+            return corrupt("The record is shorter than its header.".into());
+        };
+        let computed = crc(bytes);
+        if computed != header.crc {
+            return corrupt(format!(
+                "The record's CRC is {computed:08X}, but its header says {:08X}.",
+                header.crc
+            ));
+        }
+        let mut end = found.end;
+        if header.rmid == RM_XLOG && header.info & 0xF0 == xlog::SWITCH {
+            // The rest of the segment is unused.
+            end = Lsn(end.0.next_multiple_of(rules.segment_size.bytes()));
+        }
+        let timeline = rules.history.timeline_at(found.start);
+        let place = Place { start: found.start, end, timeline };
+        let record = match decode(bytes, header, place, rules.major, blocks) {
+            Ok(record) => record,
+            Err(detail) => return corrupt(detail.into()),
+        };
+        if record.rmid == RM_XLOG && record.operation() == xlog::OVERWRITE_CONTRECORD {
+            // `xlogrecovery_redo` dies where they differ.
+            let named = u64_at(record.main, 0).map(Lsn);
+            if named != Some(*overwritten) {
+                return corrupt(format!(
+                    "The record says that it replaces an unfinished one at {}, which was at \
+                     {overwritten}.",
+                    named.unwrap_or_default()
+                ));
+            }
+            *overwritten = Lsn::INVALID;
+        }
+        *previous = Some(found.start);
+        *next = end;
+        Step::Record(record)
+    }
+
+    fn find(&mut self, segment: &Segment<'_>) -> Result<Option<Found>, Fault> {
+        loop {
+            if self.next >= segment.end {
+                return Ok(None);
+            }
+            let found = match self.unfinished {
+                Some(unfinished) => self.go_on(segment, unfinished)?,
+                None => self.begin(segment)?,
+            };
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Reads the record that begins at `next`: all of it, or its part on this page.
+    fn begin(&mut self, segment: &Segment<'_>) -> Result<Option<Found>, Fault> {
+        let page = page_start(self.next);
+        let header = self.page_header(segment, page)?;
+        let first = Lsn(page.0 + header.length);
+        let start = if self.next == page { first } else { self.next };
+        let corrupt = |detail: String| Defect::corrupt(detail).at(start);
+        if start < first || !start.0.is_multiple_of(8) {
+            return Err(corrupt(format!("No record can begin at {start}.")));
+        }
+        if start == first && header.continues {
+            return Err(corrupt("The page continues a record that does not reach it.".into()));
+        }
+        let page_end = Lsn(page.0 + PAGE_SIZE);
+        let at = segment.offset(start);
+        let rest = segment.bytes.get(at..segment.offset(page_end)).unwrap_or_default();
+        let total_length = u32_at(rest, 0).unwrap_or_default();
+        let checked = match Header::read(rest) {
+            Some(header) => self.check_header(header, start),
+            None => check_length(total_length),
+        };
+        if let Err(detail) = checked {
+            // Pages are zeroed before records go into them.
+            let unwritten = rest.iter().all(|byte| *byte == 0);
+            let unwritten = unwritten && !self.goes_on(segment, page_end);
+            let defect = Defect { kind: DamageKind::Corrupt, unwritten, detail };
+            return Err(defect.at(start));
+        }
+        let length = total_length as usize;
+        if length <= rest.len() {
+            let end = Lsn(start.0 + u64::from(total_length)).max_align();
+            return Ok(Some(Found { start, end, bytes: Bytes::Segment(at..at + length) }));
+        }
+        self.buffer.clear();
+        self.buffer.extend_from_slice(rest);
+        self.unfinished = Some(Unfinished { start, total_length });
+        self.next = page_end;
+        Ok(None)
+    }
+
+    /// Adds this page's part of an unfinished record.
+    fn go_on(
+        &mut self,
+        segment: &Segment<'_>,
+        unfinished: Unfinished,
+    ) -> Result<Option<Found>, Fault> {
+        let Unfinished { start, total_length } = unfinished;
+        let page = self.next;
+        let header = self.page_header(segment, page)?;
+        if header.overwrites {
+            // Production crashed inside the record and went on here without it.
+            self.overwritten = start;
+            self.unfinished = None;
+            return Ok(None);
+        }
+        let corrupt = |detail: String| Defect::corrupt(detail).at(page);
+        if !header.continues {
+            let detail = format!("The page does not continue the record that began at {start}.");
+            return Err(corrupt(detail));
+        }
+        let missing = (total_length as usize).saturating_sub(self.buffer.len());
+        let remaining = header.remaining as usize;
+        if remaining == 0 || remaining != missing {
+            return Err(corrupt(format!(
+                "The page says that {remaining} bytes are left of the record that began at \
+                 {start}, which lacks {missing}."
+            )));
+        }
+        let first = segment.offset(page) + header.length as usize;
+        let here = remaining.min((PAGE_SIZE - header.length) as usize);
+        let had_header = self.buffer.len() >= HEADER;
+        self.buffer.extend_from_slice(segment.bytes.get(first..first + here).unwrap_or_default());
+        if !had_header && let Some(header) = Header::read(&self.buffer) {
+            self.check_header(header, start).map_err(|detail| Defect::corrupt(detail).at(start))?;
+        }
+        if here < remaining {
+            self.next = Lsn(page.0 + PAGE_SIZE);
+            return Ok(None);
+        }
+        self.unfinished = None;
+        let end = Lsn(page.0 + header.length + here as u64).max_align();
+        Ok(Some(Found { start, end, bytes: Bytes::Buffer }))
+    }
+
+    /// `ValidXLogRecordHeader`.
+    fn check_header(&self, header: Header, start: Lsn) -> Result<(), String> {
+        check_length(header.total_length)?;
+        if !resource_manager_is_valid(header.rmid, self.rules.major) {
+            return Err(format!("The record's resource manager {} does not exist.", header.rmid));
+        }
+        match self.previous {
+            Some(previous) if header.prev != previous => Err(format!(
+                "The record says that {} is the start of the one before it, which was at \
+                 {previous}.",
+                header.prev
+            )),
+            // The first record read: only the direction is known.
+            None if header.prev >= start => {
+                Err(format!("The record says that {} comes before it.", header.prev))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The header of a page, checked once.
+    fn page_header(&mut self, segment: &Segment<'_>, address: Lsn) -> Result<PageHeader, Fault> {
+        if let Some((checked, header)) = self.page
+            && checked == address
+        {
+            return Ok(header);
+        }
+        match self.rules.check(segment.page(address), address) {
+            Ok(header) => {
+                self.page = Some((address, header));
+                Ok(header)
+            }
+            Err(mut defect) => {
+                defect.unwritten &= !self.goes_on(segment, Lsn(address.0 + PAGE_SIZE));
+                Err(defect.at(address))
+            }
+        }
+    }
+
+    /// Whether any page of the segment from `page` on was written for its place. WAL is written in
+    /// order, so that what looks unwritten before such a page was lost.
+    fn goes_on(&self, segment: &Segment<'_>, page: Lsn) -> bool {
+        let addresses = (page.0..segment.end.0).step_by(PAGE_SIZE as usize).map(Lsn);
+        addresses.into_iter().any(|address| self.rules.written(segment.page(address), address))
+    }
+}
+
+fn check_length(total_length: u32) -> Result<(), String> {
+    if (total_length as usize) < HEADER {
+        return Err(format!("The record's length is {total_length}, less than its header's."));
+    }
+    if total_length > MAX_LENGTH {
+        return Err(format!("The record's length is {total_length}, which cannot be."));
+    }
+    Ok(())
+}
