@@ -10,7 +10,10 @@ pub mod tar;
 pub mod unpack;
 pub mod wal;
 
-use crate::drill::{Error, Finding};
+#[cfg(test)]
+mod fake;
+
+use crate::drill::{Code, Error, FailureClass, Finding};
 
 /// Why something could not be fetched and unpacked.
 #[derive(Debug)]
@@ -23,4 +26,14 @@ pub enum FetchFailure {
     Local(Error),
     /// The caller's token was cancelled.
     Cancelled,
+}
+
+/// An object that was listed and is gone or another one: the archive moved under the drill.
+fn vanished(error: Error) -> Error {
+    match error.code {
+        Code::ObjectMissing | Code::ObjectChanged => error
+            .class(FailureClass::DeletedDuringDrill)
+            .hint("Retention or a new backup may have removed it; run the drill again."),
+        _ => error,
+    }
 }

@@ -172,4 +172,4 @@ fn classify(error: io::Error, input_failed: bool) -> io::Error {
 
 #[cfg(test)]
 #[path = "codec/tests.rs"]
-mod tests;
+pub(in crate::restore) mod tests;
