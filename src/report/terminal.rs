@@ -99,12 +99,12 @@ fn backup(page: &mut Page, report: &DrillReport) {
     page.field(
         "",
         &format!(
-            "PostgreSQL {}, timeline {}, {} + {} of {}",
+            "PostgreSQL {}, timeline {}, {} and {} in {}",
             backup.major,
             backup.timeline,
             bytes(backup.compressed_bytes),
-            counted(backup.wal_segments, "WAL segment"),
             bytes(backup.wal_bytes),
+            counted(backup.wal_segments, "WAL segment"),
         ),
     );
     if let Some(end) = backup.end_at {
@@ -289,7 +289,7 @@ fn stages(page: &mut Page, report: &DrillReport) {
         ];
         (cells, if aborted { Tone::Bad } else { Tone::Plain })
     });
-    let head = ["stage", "time", "fetched", "rate", "written", "files", "segments", "RTO"];
+    let head = ["stage", "time", "fetched", "rate", "written", "files", "WAL", "RTO"];
     let mut aligns = [Align::Right; 8];
     (aligns[0], aligns[7]) = (Align::Left, Align::Left);
     page.table(&head, &aligns, rows);

@@ -5,7 +5,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{Read as _, Write as _},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use super::{
@@ -18,17 +18,16 @@ use crate::drill::{Code, Error};
 /// Most bytes of an earlier file that are read; ours are far smaller.
 const OLD_FILE_LIMIT: u64 = 1 << 20;
 
-/// Writes `path`, or `pgassay_<drill>.prom` where it is a folder. There is no server that would keep
-/// the time of the last pass, so a run without one takes it over from the file that it replaces.
+/// Writes `path`, one file for each job. There is no server that would keep the time of the last pass,
+/// so a run without one takes it over from the file that it replaces.
 ///
 /// # Errors
 /// `MetricsPush` where the file cannot be written; the earlier one then stands as it was.
 pub fn write(path: &Path, families: &[Family], grouping: &Grouping) -> Result<(), Error> {
-    let path = target(path, grouping);
     let labels = grouping.labels();
     let mut families = families.to_vec();
     if !families.iter().any(|family| family.name == LAST_PASS)
-        && let Some(value) = last_pass(&path, &labels)
+        && let Some(value) = last_pass(path, &labels)
     {
         families.push(Family {
             name: LAST_PASS,
@@ -36,21 +35,13 @@ pub fn write(path: &Path, families: &[Family], grouping: &Grouping) -> Result<()
             samples: vec![Sample { label: None, value }],
         });
     }
-    replace(&path, &text::write(&families, &labels)).map_err(|error| {
+    replace(path, &text::write(&families, &labels)).map_err(|error| {
         Error::new(Code::MetricsPush, format!("write metrics to `{}`: {error}", path.display()))
             .hint(
                 "The verdict stands. Check that the folder of `metrics.textfile` exists and may be \
                  written.",
             )
     })
-}
-
-fn target(path: &Path, grouping: &Grouping) -> PathBuf {
-    if !path.is_dir() {
-        return path.to_owned();
-    }
-    let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-    path.join(format!("pgassay_{}.prom", grouping.drill.chars().map(safe).collect::<String>()))
 }
 
 /// The value of our own series in the file as it is. Another drill's series is not ours.
@@ -117,16 +108,6 @@ mod tests {
         write(&path, &families(&sample::fail()), &grouping("y")).unwrap();
         assert!(!fs::read_to_string(&path).unwrap().contains(LAST_PASS));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "leftovers");
-    }
-
-    #[test]
-    fn a_folder_gets_one_file_for_each_drill() {
-        let folder = tempfile::tempdir().unwrap();
-        for drill in ["x", "../y"] {
-            write(folder.path(), &families(&sample::pass()), &grouping(drill)).unwrap();
-        }
-        assert!(folder.path().join("pgassay_x.prom").is_file());
-        assert!(folder.path().join("pgassay____y.prom").is_file());
     }
 
     #[test]

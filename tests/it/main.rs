@@ -1,3 +1,5 @@
 //! Tests with the real programs: PostgreSQL, barman-cloud, S3 servers, Pushgateway, Prometheus.
 mod drills;
+mod metrics;
+mod sample_report;
 mod support;

@@ -129,8 +129,8 @@ impl Page {
         };
         let widths: Vec<usize> = (0..last).map(wide).collect();
         let before = INDENT + widths.iter().map(|w| w + 2).sum::<usize>();
-        // Where the columns leave no room, the last one goes below.
-        let below = self.style.width < before + 16;
+        // Where the columns leave no room for sentences, the last one goes below.
+        let below = self.style.width < before + 16 && wide(last) > 16;
         for (cells, tone) in &all {
             let mut line = " ".repeat(INDENT);
             for (column, width) in widths.iter().enumerate() {
