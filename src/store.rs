@@ -14,11 +14,13 @@ pub mod faulty;
 pub mod limit;
 pub mod memory;
 pub mod retry;
+pub mod s3;
 pub mod secret;
 
 pub use faulty::Faulty;
 pub use limit::Limited;
 pub use memory::MemoryStore;
+pub use s3::S3Store;
 
 /// One entry of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -104,10 +104,10 @@ impl RetryPolicy {
     ///
     /// # Errors
     /// The last attempt's; its message says how often it was tried.
-    pub async fn run<T>(
-        &self,
-        mut attempt: impl AsyncFnMut() -> Result<T, Failure>,
-    ) -> Result<T, Error> {
+    pub async fn run<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
         let started = Instant::now();
         let mut count = 1;
         loop {
@@ -148,12 +148,11 @@ mod tests {
     async fn attempts(policy: RetryPolicy, retry: Retry, fail: u32) -> (u32, Result<u32, Error>) {
         let mut count = 0;
         let result = policy
-            .run(async || {
+            .run(|| {
                 count += 1;
-                if count > fail {
-                    return Ok(count);
-                }
-                Err(Failure { error: Error::new(Code::StoreUnavailable, "no"), retry })
+                let error = Error::new(Code::StoreUnavailable, "no");
+                let failed = Failure { error, retry };
+                std::future::ready(if count > fail { Ok(count) } else { Err(failed) })
             })
             .await;
         (count, result)
