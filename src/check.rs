@@ -1,13 +1,37 @@
 //! Checks: named examinations of a recovered cluster that yield findings.
 
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    drill::{CheckOutcome, DrillPlan, Job, expectation::Promise, reached::Reached},
+    drill::{
+        CheckOutcome, DrillPlan, Job,
+        expectation::Promise,
+        job::{CheckSpec, Depth},
+        reached::Reached,
+        report::{CheckReport, CheckStatus},
+    },
     engine::ClusterAccess,
-    telemetry::Progress,
+    telemetry::{Progress, progress::ProgressEvent},
 };
+
+pub mod amcheck;
+pub mod checksums;
+pub mod connection;
+pub mod failure;
+pub mod heartbeat;
+pub mod reached;
+pub mod read_all;
+pub mod sql;
+mod workers;
+
+pub use connection::{databases, first_write};
 
 /// When a check may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +45,51 @@ pub enum Phase {
 /// What checks look at.
 #[derive(Clone, Debug)]
 pub struct CheckContext {
-    pub job: std::sync::Arc<Job>,
-    pub plan: std::sync::Arc<DrillPlan>,
+    pub job: Arc<Job>,
+    pub plan: Arc<DrillPlan>,
     pub promise: Option<Promise>,
     pub reached: Reached,
     pub cluster: ClusterAccess,
     pub progress: Progress,
     pub cancel: CancellationToken,
+    /// Values that checks saw and that others judge.
+    pub observations: Observations,
+}
+
+/// A shared record of what checks saw: a handle, so that clones see the same.
+#[derive(Clone, Debug, Default)]
+pub struct Observations(Arc<Mutex<Observed>>);
+
+/// What checks saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Time of the newest heartbeat row: the RPO is judged by it.
+    pub heartbeat: Option<Timestamp>,
+    /// What the check `readAll` read, ordered by database and name.
+    pub tables: Vec<TableRead>,
+}
+
+/// One table as `readAll` read it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TableRead {
+    pub database: String,
+    pub schema: String,
+    pub table: String,
+    pub rows: u64,
+    /// Bytes of the rows as text.
+    pub bytes: u64,
+}
+
+impl Observations {
+    /// A copy of what was seen so far.
+    #[must_use]
+    pub fn snapshot(&self) -> Observed {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Observed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A named examination.
@@ -41,4 +103,62 @@ pub trait Check: Send + Sync {
 
     /// Looks, and returns all findings.
     async fn run(&self, context: &CheckContext) -> CheckOutcome;
+}
+
+/// The checks of a job, in the order in which they run: what its depth implies and what it adds.
+#[must_use]
+pub fn registry(job: &Job) -> Vec<Box<dyn Check>> {
+    let mut checks: Vec<Box<dyn Check>> = Vec::new();
+    if job.depth >= Depth::Restore {
+        checks.push(Box::new(reached::ReachedCheck));
+        if let Some(heartbeat) = &job.objectives.heartbeat {
+            checks.push(Box::new(heartbeat::HeartbeatCheck(heartbeat.clone())));
+        }
+        for CheckSpec::Sql(spec) in &job.checks {
+            checks.push(Box::new(sql::SqlAssertion(spec.clone())));
+        }
+    }
+    if job.depth >= Depth::Deep {
+        checks.push(Box::new(read_all::ReadAll));
+        checks.push(Box::new(amcheck::Amcheck));
+        checks.push(Box::new(checksums::Checksums));
+    }
+    checks
+}
+
+/// Runs the checks of one phase, one after the other, and tells when each begins and ends. Once the
+/// context is cancelled the checks that are left report themselves as interrupted.
+pub async fn run_all(
+    checks: &[Box<dyn Check>],
+    context: &CheckContext,
+    phase: Phase,
+) -> Vec<CheckReport> {
+    let mut reports = Vec::new();
+    for check in checks.iter().filter(|check| check.phase() == phase) {
+        let name = check.name();
+        let begun = Instant::now();
+        context.progress.emit(ProgressEvent::CheckStarted { name: name.clone() });
+        let outcome = if context.cancel.is_cancelled() {
+            CheckOutcome::Errored(failure::interrupted())
+        } else {
+            check.run(context).await
+        };
+        let report = CheckReport::new(name.clone(), outcome, begun.elapsed().as_secs_f64());
+        context.progress.emit(ProgressEvent::CheckFinished {
+            name,
+            status: status_word(report.status),
+            seconds: report.seconds,
+        });
+        reports.push(report);
+    }
+    reports
+}
+
+const fn status_word(status: CheckStatus) -> &'static str {
+    match status {
+        CheckStatus::Passed => "passed",
+        CheckStatus::Failed => "failed",
+        CheckStatus::Skipped => "skipped",
+        CheckStatus::Errored => "errored",
+    }
 }

@@ -123,6 +123,8 @@ failure_classes! {
     ArchiveUnsettled => "archive_unsettled",
     /// The backup was taken by a PostgreSQL that pgassay cannot restore.
     VersionUnsupported => "version_unsupported",
+    /// Recovery went on beyond the position or commit that the archive promises.
+    RecoveredBeyond => "recovered_beyond",
 }
 
 impl FailureClass {

@@ -17,6 +17,8 @@ pub enum ProgressEvent {
     StageFinished { stage: Stage, seconds: f64 },
     /// A check begins.
     CheckStarted { name: String },
+    /// How far a check is, in a unit such as `bytes` or `relations`. `total` may be an estimate.
+    CheckProgress { name: String, done: u64, total: u64, unit: &'static str },
     /// A check ended with this status word.
     CheckFinished { name: String, status: &'static str, seconds: f64 },
     /// One line of talk.
