@@ -123,6 +123,7 @@ impl<W> PlainState<W> {
             ProgressEvent::CheckStarted { name } => {
                 Some(format!("check {}: started", printable(&name)))
             }
+            ProgressEvent::CheckProgress { .. } => None,
             ProgressEvent::CheckFinished { name, status, seconds } => {
                 Some(format!("check {}: {status} after {}", printable(&name), duration(seconds)))
             }
@@ -263,6 +264,12 @@ impl ProgressSink for Bars {
                 self.show(&mut current, None, "check", None);
                 if let Some(shown) = current.as_ref() {
                     shown.bar.set_message(printable(&name));
+                }
+                None
+            }
+            ProgressEvent::CheckProgress { done, total, .. } => {
+                if let Some(shown) = current.as_ref().filter(|_| total > 0) {
+                    shown.bar.set_message(format!("{} %", done.min(total) * 100 / total));
                 }
                 None
             }
