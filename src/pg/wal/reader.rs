@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use super::fault::{Defect, Fault};
 use super::field::{u32_at, u64_at};
-use super::page::{PAGE_SIZE, PageHeader, PageRules, page_start};
+use super::page::{PAGE_SIZE, PageHeader, PageRules, SHORT_HEADER, page_start};
 use super::record::{
-    BlockReference, HEADER, Header, MAX_LENGTH, Place, RM_XLOG, Record, crc, decode,
-    resource_manager_is_valid,
+    BlockReference, HEADER, Header, MAX_LENGTH, Place, RM_XLOG, Record, check_beginning, crc,
+    decode, resource_manager_is_valid,
 };
 use super::scan::DamageKind;
 use super::xlog;
@@ -271,6 +271,14 @@ impl Reader {
         Ok(Some(Found { start, end, bytes: Bytes::Buffer }))
     }
 
+    /// Whether the record that the log breaks off in, if any, can be one: a damaged length passes for
+    /// a record that the end cut off. Not asked where production itself left it behind.
+    pub(super) fn check_unfinished(&mut self) -> Result<(), Fault> {
+        let Some(Unfinished { start, total_length }) = self.unfinished else { return Ok(()) };
+        check_beginning(&self.buffer, total_length, self.rules.major, &mut self.blocks)
+            .map_err(|detail| Defect::corrupt(detail.into()).at(start))
+    }
+
     /// `ValidXLogRecordHeader`.
     fn check_header(&self, header: Header, start: Lsn) -> Result<(), String> {
         check_length(header.total_length)?;
@@ -304,10 +312,25 @@ impl Reader {
                 Ok(header)
             }
             Err(mut defect) => {
-                defect.unwritten &= !self.goes_on(segment, Lsn(address.0 + PAGE_SIZE));
+                defect.unwritten = defect.unwritten
+                    && !self.continues_on(segment.page(address))
+                    && !self.goes_on(segment, Lsn(address.0 + PAGE_SIZE));
+                if defect.unwritten {
+                    self.check_unfinished()?;
+                }
                 Err(defect.at(address))
             }
         }
+    }
+
+    /// Whether a page that seems to be of an older segment holds what comes next all the same.
+    fn continues_on(&self, page: &[u8]) -> bool {
+        if let Some(unfinished) = self.unfinished {
+            let missing = (unfinished.total_length as usize).saturating_sub(self.buffer.len());
+            return u32_at(page, 16).is_some_and(|remaining| remaining as usize == missing);
+        }
+        let first = page.get(SHORT_HEADER as usize..).and_then(Header::read);
+        first.is_some_and(|header| Some(header.prev) == self.previous)
     }
 
     /// Whether any page of the segment from `page` on was written for its place. WAL is written in

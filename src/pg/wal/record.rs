@@ -170,7 +170,11 @@ pub(super) fn decode<'a>(
     blocks: &'a mut Vec<BlockReference>,
 ) -> Result<Record<'a>, &'static str> {
     blocks.clear();
-    let parts = read_headers(bytes, major, blocks)?;
+    let parts = match read_headers(bytes, bytes.len(), major, blocks) {
+        Ok(parts) => parts,
+        Err(Cut) => return Err(MISFIT),
+        Err(Wrong(detail)) => return Err(detail),
+    };
     Ok(Record {
         start: place.start,
         end: place.end,
@@ -193,45 +197,72 @@ struct Parts {
     main: Range<usize>,
 }
 
-const SHORT: &str = "The record's parts do not fill it exactly.";
+/// Why the headers of a record cannot be read.
+enum Unreadable {
+    /// The bytes at hand end inside of them.
+    Cut,
+    /// They contradict each other; a sentence.
+    Wrong(&'static str),
+}
 
-fn read_headers(
+use Unreadable::{Cut, Wrong};
+
+const MISFIT: &str = "The record's parts do not fill it exactly.";
+
+/// Checks the headers of a record of which only the first bytes are at hand: a damaged length would
+/// pass for a record that the end of the log cut off. The error is a sentence.
+pub(super) fn check_beginning(
     bytes: &[u8],
+    total_length: u32,
     major: Major,
     blocks: &mut Vec<BlockReference>,
-) -> Result<Parts, &'static str> {
+) -> Result<(), &'static str> {
+    blocks.clear();
+    match read_headers(bytes, total_length as usize, major, blocks) {
+        Err(Wrong(detail)) => Err(detail),
+        Ok(_) | Err(Cut) => Ok(()),
+    }
+}
+
+/// Reads the headers after the first one of a record of `total` bytes that begins with `bytes`.
+fn read_headers(
+    bytes: &[u8],
+    total: usize,
+    major: Major,
+    blocks: &mut Vec<BlockReference>,
+) -> Result<Parts, Unreadable> {
     let mut parts = Parts { origin: 0, toplevel_xid: 0, main: 0..0 };
     let mut at = HEADER;
     // Bytes after the headers that the headers have promised so far.
     let mut promised = 0_usize;
     let mut main_length = 0_usize;
-    while bytes.len().checked_sub(at).ok_or(SHORT)? > promised {
-        let id = *bytes.get(at).ok_or(SHORT)?;
+    while total.checked_sub(at).ok_or(Wrong(MISFIT))? > promised {
+        let id = *bytes.get(at).ok_or(Cut)?;
         match id {
             // XLR_BLOCK_ID_DATA_SHORT and _LONG: by convention the last header.
             255 => {
-                main_length = usize::from(*bytes.get(at + 1).ok_or(SHORT)?);
+                main_length = usize::from(*bytes.get(at + 1).ok_or(Cut)?);
                 at += 2;
                 break;
             }
             254 => {
-                main_length = u32_at(bytes, at + 1).ok_or(SHORT)? as usize;
+                main_length = u32_at(bytes, at + 1).ok_or(Cut)? as usize;
                 at += 5;
                 break;
             }
             // XLR_BLOCK_ID_ORIGIN and XLR_BLOCK_ID_TOPLEVEL_XID.
             253 => {
-                parts.origin = u16_at(bytes, at + 1).ok_or(SHORT)?;
+                parts.origin = u16_at(bytes, at + 1).ok_or(Cut)?;
                 at += 3;
             }
             252 => {
-                parts.toplevel_xid = u32_at(bytes, at + 1).ok_or(SHORT)?;
+                parts.toplevel_xid = u32_at(bytes, at + 1).ok_or(Cut)?;
                 at += 5;
             }
             0..=MAX_BLOCK_ID => {
                 let last = blocks.last();
                 if last.is_some_and(|block| id <= block.id) {
-                    return Err("The record's block references are out of order.");
+                    return Err(Wrong("The record's block references are out of order."));
                 }
                 let relation = last.map(|block| block.relation);
                 let (block, next) = read_block(bytes, at, major, relation)?;
@@ -240,16 +271,16 @@ fn read_headers(
                 blocks.push(block);
                 at = next;
             }
-            _ => return Err("The record has a block reference with an invalid id."),
+            _ => return Err(Wrong("The record has a block reference with an invalid id.")),
         }
     }
     promised += main_length;
-    if bytes.len().checked_sub(at) != Some(promised) {
-        return Err(SHORT);
+    if total.checked_sub(at) != Some(promised) {
+        return Err(Wrong(MISFIT));
     }
     for block in blocks {
         at += block.image.map_or(0, |image| usize::from(image.length));
-        block.data.0 = u32::try_from(at).map_err(|_| SHORT)?;
+        block.data.0 = u32::try_from(at).map_err(|_| Wrong(MISFIT))?;
         at += usize::from(block.data.1);
     }
     parts.main = at..at + main_length;
@@ -262,15 +293,15 @@ fn read_block(
     mut at: usize,
     major: Major,
     relation: Option<RelationFile>,
-) -> Result<(BlockReference, usize), &'static str> {
+) -> Result<(BlockReference, usize), Unreadable> {
     let short = u16_at(bytes, at).zip(u16_at(bytes, at + 2));
-    let (id_and_flags, data_length) = short.ok_or(SHORT)?;
+    let (id_and_flags, data_length) = short.ok_or(Cut)?;
     let [id, flags] = id_and_flags.to_le_bytes();
     at += 4;
     let (has_image, has_data) = (flags & 0x10 != 0, flags & 0x20 != 0);
     let (will_init, same_relation) = (flags & 0x40 != 0, flags & 0x80 != 0);
     if has_data != (data_length != 0) {
-        return Err("A block reference has data without length or length without data.");
+        return Err(Wrong("A block reference has data without length or length without data."));
     }
     let mut image = None;
     if has_image {
@@ -279,26 +310,26 @@ fn read_block(
         at += length;
     }
     let relation = if same_relation {
-        relation.ok_or("A block reference repeats a relation that was not named.")?
+        relation.ok_or(Wrong("A block reference repeats a relation that was not named."))?
     } else {
         at += 12;
         RelationFile {
-            tablespace: u32_at(bytes, at - 12).ok_or(SHORT)?,
-            database: u32_at(bytes, at - 8).ok_or(SHORT)?,
-            number: u32_at(bytes, at - 4).ok_or(SHORT)?,
+            tablespace: u32_at(bytes, at - 12).ok_or(Cut)?,
+            database: u32_at(bytes, at - 8).ok_or(Cut)?,
+            number: u32_at(bytes, at - 4).ok_or(Cut)?,
         }
     };
-    let block = u32_at(bytes, at).ok_or(SHORT)?;
+    let block = u32_at(bytes, at).ok_or(Cut)?;
     let fork = flags & 0x0F;
     let data = (0, data_length);
     Ok((BlockReference { id, relation, fork, block, will_init, image, data }, at + 4))
 }
 
 /// `XLogRecordBlockImageHeader` and `XLogRecordBlockCompressHeader` at `at`, and their length.
-fn read_image(bytes: &[u8], at: usize, major: Major) -> Result<(Image, usize), &'static str> {
-    let length = u16_at(bytes, at).ok_or(SHORT)?;
-    let hole_offset = u16_at(bytes, at + 2).ok_or(SHORT)?;
-    let info = *bytes.get(at + 4).ok_or(SHORT)?;
+fn read_image(bytes: &[u8], at: usize, major: Major) -> Result<(Image, usize), Unreadable> {
+    let length = u16_at(bytes, at).ok_or(Cut)?;
+    let hole_offset = u16_at(bytes, at + 2).ok_or(Cut)?;
+    let info = *bytes.get(at + 4).ok_or(Cut)?;
     // BKPIMAGE_HAS_HOLE is 0x01; 15 moved BKPIMAGE_APPLY to make room for compression methods.
     let has_hole = info & 0x01 != 0;
     let (apply, compressed) = match major {
@@ -307,11 +338,11 @@ fn read_image(bytes: &[u8], at: usize, major: Major) -> Result<(Image, usize), &
     };
     let explicit_hole = compressed && has_hole;
     let hole_length = if explicit_hole {
-        u16_at(bytes, at + 5).ok_or(SHORT)?
+        u16_at(bytes, at + 5).ok_or(Cut)?
     } else if compressed {
         0
     } else {
-        BLOCK_SIZE.checked_sub(length).ok_or("A page image is longer than a page.")?
+        BLOCK_SIZE.checked_sub(length).ok_or(Wrong("A page image is longer than a page."))?
     };
     let full = length >= BLOCK_SIZE;
     let sound = if has_hole {
@@ -320,7 +351,7 @@ fn read_image(bytes: &[u8], at: usize, major: Major) -> Result<(Image, usize), &
         hole_offset == 0 && hole_length == 0 && compressed != full
     };
     if !sound {
-        return Err("A page image's lengths contradict each other.");
+        return Err(Wrong("A page image's lengths contradict each other."));
     }
     let image = Image { length, hole_offset, hole_length, compressed, apply };
     Ok((image, if explicit_hole { 7 } else { 5 }))

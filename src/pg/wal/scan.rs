@@ -117,6 +117,11 @@ pub struct WalSummary {
     pub patches: Vec<WalPatch>,
     /// Ids of resource managers that are not built in (128 and above).
     pub custom_resource_managers: Vec<u8>,
+    /// Where the last segment looks as if it was never written further, if the log ended there and
+    /// not at the segment's end. PostgreSQL takes it for the end, too, but `archive_command` is only
+    /// given segments that are full or closed by `XLOG_SWITCH`: somebody copied `pg_wal`, or a file
+    /// lost its end.
+    pub open_end: Option<WalDamage>,
     pub damage: Option<WalDamage>,
 }
 
@@ -218,8 +223,17 @@ impl WalScan {
 
     /// What was found. An unfinished record at the end is the archive's end, not damage.
     #[must_use]
-    pub fn finish(self) -> WalSummary {
-        self.fold.finish()
+    pub fn finish(mut self) -> WalSummary {
+        if !self.stopped
+            && self.end.is_none()
+            && let Err(fault) = self.reader.check_unfinished()
+        {
+            let number = self.reader.rules().segment_size.segment_of(fault.lsn);
+            let timeline = self.reader.rules().history.timeline_at(fault.lsn);
+            let damage = self.locate(fault, self.timeline_before.unwrap_or(timeline), number).0;
+            self.damaged(damage);
+        }
+        WalSummary { open_end: self.end, ..self.fold.finish() }
     }
 
     fn damaged(&mut self, damage: WalDamage) -> ScanStep {
