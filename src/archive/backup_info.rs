@@ -1,8 +1,37 @@
 //! `backup.info`: the description of a base backup (`barman/infofile.py`).
+//!
+//! Lines of `key=value`; `None` is no value, lists and quoted texts are Python literals. Barman 3.4
+//! writes fewer keys than 3.19 does: what is not there is `None` here.
+
+use std::str::FromStr;
 
 use jiff::Timestamp;
 
-use crate::pg::{Lsn, SegmentSize, TimelineId};
+use super::literal::Literal;
+use crate::pg::{Lsn, SegmentSize, TimelineId, WalFileName};
+
+mod time;
+
+/// The keys that Barman up to 3.19 writes and that are of no use here.
+const IGNORED: &[&str] = &[
+    "backup_id",
+    "begin_offset",
+    "children_backup_ids",
+    "compression",
+    "config_file",
+    "copy_stats",
+    "deduplicated_size",
+    "encryption",
+    "end_offset",
+    "hba_file",
+    "ident_file",
+    "included_files",
+    "mode",
+    "pgdata",
+    "server_name",
+    "size",
+    "summarize_wal",
+];
 
 /// A parsed `backup.info`. Fields that pgassay does not use are not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,20 +66,187 @@ pub struct BackupInfo {
 }
 
 impl BackupInfo {
-    /// Parses the text of a `backup.info`.
+    const EMPTY: Self = Self {
+        status: BackupStatus::Empty,
+        error: None,
+        backup_name: None,
+        begin_time: None,
+        end_time: None,
+        begin_xlog: None,
+        end_xlog: None,
+        begin_wal: None,
+        end_wal: None,
+        timeline: None,
+        system_id: None,
+        version: None,
+        segment_size: None,
+        data_checksums: None,
+        tablespaces: Vec::new(),
+        backup_label: None,
+        cluster_size: None,
+        snapshots: false,
+        parent_backup_id: None,
+        unknown_keys: Vec::new(),
+        warnings: Vec::new(),
+    };
+
+    /// Parses the text of a `backup.info`. Unknown keys are kept as such; of a repeated key the last
+    /// line counts, as in Barman. A time without a zone is taken for UTC, which is what CloudNativePG's
+    /// pods run in (Barman takes the reader's own zone), and noted.
     ///
     /// # Errors
     /// One sentence: which line or value cannot be read.
     pub fn parse(text: &str) -> Result<Self, String> {
-        Err(format!("{} bytes are not read yet", text.len()))
+        let mut info = Self::EMPTY;
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let Some((key, value)) = line.split_once('=') else {
+                return Err(format!("line {} is not `key=value`", index + 1));
+            };
+            let (key, value) = (key.trim(), value.trim());
+            let value = (value != "None").then_some(value);
+            info.set(key, value).map_err(|what| match value {
+                // A label or a list may be long, and may hold paths: the key says enough.
+                Some(value) if value.len() <= 60 => format!("`{key}={value}` is not {what}"),
+                _ => format!("the value of `{key}` is not {what}"),
+            })?;
+        }
+        Ok(info)
+    }
+
+    fn set(&mut self, key: &str, value: Option<&str>) -> Result<(), &'static str> {
+        let text = || value.map(str::to_owned);
+        match key {
+            "status" => self.status = value.unwrap_or("EMPTY").parse()?,
+            "error" => self.error = text(),
+            "backup_name" => self.backup_name = text(),
+            "begin_time" => self.begin_time = self.time(key, value)?,
+            "end_time" => self.end_time = self.time(key, value)?,
+            "begin_xlog" => self.begin_xlog = read(value, "an LSN")?,
+            "end_xlog" => self.end_xlog = read(value, "an LSN")?,
+            "begin_wal" => self.begin_wal = segment_name(value)?,
+            "end_wal" => self.end_wal = segment_name(value)?,
+            "timeline" => self.timeline = read(value, "a timeline id")?.map(TimelineId),
+            "systemid" => self.system_id = read(value, "a system identifier")?,
+            "version" => self.version = read(value, "a number such as 150018")?,
+            "xlog_segment_size" => {
+                const WHAT: &str = "a power of two from 1 MiB to 1 GiB";
+                let bytes: Option<u32> = read(value, WHAT)?;
+                self.segment_size =
+                    bytes.map(|bytes| SegmentSize::new(bytes).ok_or(WHAT)).transpose()?;
+            }
+            "data_checksums" => {
+                self.data_checksums = match value {
+                    None => None,
+                    Some("on" | "True") => Some(true),
+                    Some("off" | "False") => Some(false),
+                    Some(_) => return Err("`on` or `off`"),
+                }
+            }
+            "tablespaces" => self.tablespaces = tablespaces(value)?,
+            "backup_label" => self.backup_label = value.map(label).transpose()?,
+            "cluster_size" => self.cluster_size = read(value, "a number of bytes")?,
+            "snapshots_info" => self.snapshots = value.is_some(),
+            "parent_backup_id" => self.parent_backup_id = text(),
+            _ if IGNORED.contains(&key) => {}
+            _ => self.unknown_keys.push(key.chars().take(60).collect()),
+        }
+        Ok(())
+    }
+
+    fn time(&mut self, key: &str, value: Option<&str>) -> Result<Option<Timestamp>, &'static str> {
+        let Some(value) = value else { return Ok(None) };
+        let (at, zoned) = time::parse(value).ok_or("a time")?;
+        if !zoned {
+            self.warnings.push(format!("`{key}={value}` has no time zone and was taken for UTC"));
+        }
+        Ok(Some(at))
     }
 
     /// Whether the data directory holds only what changed since another backup.
     #[must_use]
     pub fn is_incremental(&self) -> bool {
-        let label = self.backup_label.as_deref().unwrap_or("");
-        self.parent_backup_id.is_some() || label.contains("INCREMENTAL FROM LSN")
+        self.parent_backup_id.is_some() || self.label_line("INCREMENTAL FROM LSN").is_some()
     }
+
+    /// Whether the backup was taken from a standby: its WAL has no record that ends it.
+    #[must_use]
+    pub fn is_from_standby(&self) -> bool {
+        self.label_line("BACKUP FROM") == Some("standby")
+    }
+
+    /// `START WAL LOCATION` of the label: the redo point, where replay begins.
+    #[must_use]
+    pub fn label_start(&self) -> Option<Lsn> {
+        self.label_line("START WAL LOCATION")?.split_whitespace().next()?.parse().ok()
+    }
+
+    /// `START TIMELINE` of the label.
+    #[must_use]
+    pub fn label_timeline(&self) -> Option<TimelineId> {
+        self.label_line("START TIMELINE")?.parse().ok().map(TimelineId)
+    }
+
+    fn label_line(&self, key: &str) -> Option<&str> {
+        let lines = self.backup_label.as_deref().unwrap_or("").lines();
+        lines
+            .filter_map(|line| line.split_once(':'))
+            .find(|(k, _)| *k == key)
+            .map(|(_, v)| v.trim())
+    }
+
+    /// Timeline that `end_wal` names: another than `timeline` where a standby followed its primary
+    /// to a new one while the backup ran.
+    #[must_use]
+    pub fn end_timeline(&self) -> Option<TimelineId> {
+        match self.end_wal.as_deref()?.parse() {
+            Ok(WalFileName::Segment { timeline, .. }) => Some(timeline),
+            _ => None,
+        }
+    }
+}
+
+fn read<T: FromStr>(value: Option<&str>, what: &'static str) -> Result<Option<T>, &'static str> {
+    value.map(|value| value.parse().map_err(|_| what)).transpose()
+}
+
+fn segment_name(value: Option<&str>) -> Result<Option<String>, &'static str> {
+    match value.map(str::parse) {
+        None => Ok(None),
+        Some(Ok(WalFileName::Segment { .. })) => Ok(value.map(str::to_owned)),
+        Some(_) => Err("the name of a WAL segment"),
+    }
+}
+
+/// A quoted text, or the bare text as very old files have it.
+fn label(value: &str) -> Result<String, &'static str> {
+    if !value.starts_with(['\'', '"', 'u', 'b']) {
+        return Ok(value.to_owned());
+    }
+    match Literal::parse(value) {
+        Ok(Literal::Str(text)) => Ok(text),
+        Ok(Literal::Bytes(bytes)) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        _ => Err("a quoted text"),
+    }
+}
+
+fn tablespaces(value: Option<&str>) -> Result<Vec<TablespaceInfo>, &'static str> {
+    const WHAT: &str = "a list of `(name, oid, location)`";
+    let Some(value) = value else { return Ok(Vec::new()) };
+    let list = Literal::parse(value).map_err(|_| WHAT)?;
+    let entry = |item: &Literal| match item.items()? {
+        [name, Literal::Int(oid), location] => Some(TablespaceInfo {
+            name: name.as_str()?.to_owned(),
+            oid: u32::try_from(*oid).ok().filter(|oid| *oid > 0)?,
+            location: location.as_str()?.to_owned(),
+        }),
+        _ => None,
+    };
+    let entries: Option<Vec<_>> = list.items().ok_or(WHAT)?.iter().map(entry).collect();
+    entries.ok_or(WHAT)
 }
 
 /// `status=…`.
@@ -92,3 +288,22 @@ impl std::fmt::Display for BackupStatus {
         })
     }
 }
+
+impl FromStr for BackupStatus {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let all = [
+            Self::Empty,
+            Self::Started,
+            Self::WaitingForWals,
+            Self::Done,
+            Self::Syncing,
+            Self::Failed,
+        ];
+        all.into_iter().find(|status| status.to_string() == text).ok_or("a known status")
+    }
+}
+
+#[cfg(test)]
+mod tests;
