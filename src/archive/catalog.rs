@@ -35,6 +35,8 @@ pub struct Backup {
     pub id: String,
     /// `Err` with one sentence where `backup.info` is missing or cannot be read.
     pub info: Result<BackupInfo, String>,
+    /// `backup.info` vanished or changed while the archive was surveyed.
+    pub unsettled: bool,
     /// `backup.info` as listed.
     pub info_object: Option<ObjectRef>,
     /// `data.tar…`, `data_0001.tar…`.
@@ -89,6 +91,7 @@ impl Backup {
         Self {
             id: id.into(),
             info: Err("`backup.info` is missing".to_owned()),
+            unsettled: false,
             info_object: None,
             data: TarSet::default(),
             tablespaces: BTreeMap::new(),

@@ -121,8 +121,8 @@ failure_classes! {
     RpoExceeded => "rpo_exceeded",
     /// An object that must come is not in the archive yet, and may still be on its way.
     ArchiveUnsettled => "archive_unsettled",
-    /// The backup was taken by a PostgreSQL that pgassay cannot restore.
-    VersionUnsupported => "version_unsupported",
+    /// A kind of backup, or one of a PostgreSQL version, that pgassay cannot restore.
+    BackupUnsupported => "backup_unsupported",
     /// Recovery went on beyond the position or commit that the archive promises.
     RecoveredBeyond => "recovered_beyond",
 }
@@ -156,7 +156,7 @@ impl FailureClass {
                 | Self::ConfigError
                 | Self::DeletedDuringDrill
                 | Self::ArchiveUnsettled
-                | Self::VersionUnsupported
+                | Self::BackupUnsupported
         )
     }
 }

@@ -43,8 +43,6 @@ pub enum HistoryError {
     Syntax { line: usize },
     #[error("line {line}: timeline ids must rise and stay below the file's own")]
     Order { line: usize },
-    #[error("line {line}: a switch point lies before the one above it")]
-    SwitchOrder { line: usize },
     #[error("no line names a parent")]
     Empty,
 }
@@ -57,8 +55,8 @@ impl TimelineHistory {
     }
 
     /// Parses the text of `<timeline>.history` with the rules of `readTimeLineHistory`: comments and
-    /// empty lines are skipped, the reason is ignored. A switch point of an ancestor may equal, never
-    /// precede, the one before.
+    /// empty lines are skipped, the reason is ignored, ids must rise. Switch points need not: a
+    /// recovery that follows a newer timeline but ends before its fork writes a lower one.
     ///
     /// # Errors
     /// A [`HistoryError`] names the first line that PostgreSQL would refuse.
@@ -81,9 +79,6 @@ impl TimelineHistory {
             if id >= timeline.0 || id == 0 || last.is_some_and(|a| a.timeline.0 >= id) {
                 return Err(HistoryError::Order { line });
             }
-            if last.is_some_and(|a| a.switch > switch) {
-                return Err(HistoryError::SwitchOrder { line });
-            }
             ancestors.push(Ancestor { timeline: TimelineId(id), switch });
         }
         if ancestors.is_empty() {
@@ -92,11 +87,11 @@ impl TimelineHistory {
         Ok(Self { timeline, ancestors })
     }
 
-    /// The timeline whose WAL holds the byte at `lsn` (`tliOfPointInHistory`).
+    /// The timeline whose WAL holds the byte at `lsn` (`tliOfPointInHistory`): the newest that has
+    /// begun by then.
     #[must_use]
     pub fn timeline_at(&self, lsn: Lsn) -> TimelineId {
-        let ancestor = self.ancestors.iter().find(|a| lsn < a.switch);
-        ancestor.map_or(self.timeline, |a| a.timeline)
+        self.newest(|begin| begin <= lsn)
     }
 
     /// The timeline whose file replay reads for a whole segment: the newest one that has begun by
@@ -104,8 +99,18 @@ impl TimelineHistory {
     /// (`XLogFileReadAnyTLI`).
     #[must_use]
     pub fn timeline_of_segment(&self, segment: SegmentNumber, size: SegmentSize) -> TimelineId {
-        let begun = |a: &&Ancestor| size.segment_of(a.switch) > segment;
-        self.ancestors.iter().find(begun).map_or(self.timeline, |a| a.timeline)
+        self.newest(|begin| size.segment_of(begin) <= segment)
+    }
+
+    /// A timeline begins where the line above its own ends. Looked at newest first, as PostgreSQL
+    /// does: after a recovery that ended before a fork on its path, switch points do not rise.
+    fn newest(&self, begun: impl Fn(Lsn) -> bool) -> TimelineId {
+        for (index, ancestor) in self.ancestors.iter().enumerate().rev() {
+            if begun(ancestor.switch) {
+                return self.ancestors.get(index + 1).map_or(self.timeline, |a| a.timeline);
+            }
+        }
+        self.ancestors.first().map_or(self.timeline, |a| a.timeline)
     }
 
     /// Where `timeline` ends on the way to this one, or `None` for this one itself and for strangers.
@@ -147,6 +152,16 @@ mod tests {
         assert_eq!(parse("1\t01\tr"), Err(HistoryError::Syntax { line: 1 }));
         assert_eq!(parse("3\t0/1\tr"), Err(HistoryError::Order { line: 1 }));
         assert_eq!(parse("2\t0/1\tr\n1\t0/2\tr"), Err(HistoryError::Order { line: 2 }));
-        assert_eq!(parse("1\t0/2\tr\n2\t0/1\tr"), Err(HistoryError::SwitchOrder { line: 2 }));
+    }
+
+    #[test]
+    fn a_recovery_that_ended_before_the_fork_on_its_path() {
+        let text = "1\t0/5000000\tr\n2\t0/3000000\tr\n";
+        let history = TimelineHistory::parse(TimelineId(3), text).unwrap();
+        assert_eq!(history.timeline_at(Lsn(0x2FF_FFFF)), TimelineId(1));
+        assert_eq!(history.timeline_at(Lsn(0x400_0000)), TimelineId(3));
+        let size = SegmentSize::DEFAULT;
+        assert_eq!(history.timeline_of_segment(SegmentNumber(2), size), TimelineId(1));
+        assert_eq!(history.timeline_of_segment(SegmentNumber(4), size), TimelineId(3));
     }
 }

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     archive::{
         Catalog, CatalogBuilder,
-        catalog::builder::{Wanted, WantedFile},
+        catalog::builder::{Unread, Wanted, WantedFile},
         codec::Codec,
     },
     drill::{Code, Error, job::ArchiveLocation},
@@ -82,7 +82,7 @@ async fn run(
         })
         .buffered(CONCURRENCY);
     while let Some((wanted, content)) = contents.try_next().await? {
-        if let Err(why) = &content {
+        if let Err(Unread { why, .. }) = &content {
             builder.note(format!("`{}` was not read: {why}", wanted.object.key));
         }
         builder.content(wanted.what, content.as_deref().map_err(Clone::clone));
@@ -90,8 +90,10 @@ async fn run(
     Ok(builder.finish())
 }
 
-/// The inner error is one sentence: why this file says nothing.
-async fn content(store: &SharedStore, wanted: &Wanted) -> Result<Result<Vec<u8>, String>, Error> {
+/// The inner error says why this file says nothing; the outer one ends the survey.
+async fn content(store: &SharedStore, wanted: &Wanted) -> Result<Result<Vec<u8>, Unread>, Error> {
+    let unread = |why: String| Ok(Err(Unread { why, changed: false }));
+    let changed = |why: &str| Ok(Err(Unread { why: why.to_owned(), changed: true }));
     let object = &wanted.object;
     let max = match wanted.what {
         WantedFile::Info(_) => MAX_INFO_BYTES,
@@ -99,7 +101,7 @@ async fn content(store: &SharedStore, wanted: &Wanted) -> Result<Result<Vec<u8>,
         WantedFile::Keep(_) => MAX_KEEP_BYTES,
     };
     if object.size > max {
-        return Ok(Err(format!("it has {} bytes, more than {max}", object.size)));
+        return unread(format!("it has {} bytes, more than {max}", object.size));
     }
     let range = GetRange {
         key: &object.key,
@@ -121,20 +123,21 @@ async fn content(store: &SharedStore, wanted: &Wanted) -> Result<Result<Vec<u8>,
     };
     match body.await {
         Ok(true) => {}
-        Ok(false) => return Ok(Err(format!("it has more than {max} bytes"))),
+        Ok(false) => return unread(format!("it has more than {max} bytes")),
         Err(Error { code: Code::ObjectMissing, .. }) => {
-            return Ok(Err("it was removed after it had been listed".to_owned()));
+            return changed("it was removed after it had been listed");
         }
         Err(Error { code: Code::ObjectChanged, .. }) => {
-            return Ok(Err("it was replaced after it had been listed".to_owned()));
+            return changed("it was replaced after it had been listed");
         }
         Err(error) => return Err(error.context(format_args!("reading `{}`", object.key))),
     }
     if object.codec == Codec::Plain {
         return Ok(Ok(bytes));
     }
-    Ok(decode_small(object.codec, &bytes, max)
-        .map_err(|error| format!("it does not decode: {error}")))
+    decode_small(object.codec, &bytes, max)
+        .map(Ok)
+        .or_else(|error| unread(format!("it does not decode: {error}")))
 }
 
 async fn empty(store: &SharedStore, location: &ArchiveLocation, root: &str) -> Error {
@@ -145,8 +148,7 @@ async fn empty(store: &SharedStore, location: &ArchiveLocation, root: &str) -> E
         // The listing worked a moment ago: the first answer is the one to tell.
         Err(_) => Vec::new(),
     };
-    let names: Vec<String> = found.iter().map(|server| format!("`{}`", server.name)).collect();
-    if names.is_empty() {
+    if found.is_empty() {
         error.hint(
             "No server's archive was found there: compare `archive.url` and `archive.server` with \
              what the backup tool writes to, or run `pgassay init URL`.",

@@ -43,6 +43,15 @@ pub enum WantedFile {
     History(TimelineId),
 }
 
+/// Why a file has no content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// One sentence without a subject.
+    pub why: String,
+    /// It vanished or was replaced after it had been listed.
+    pub changed: bool,
+}
+
 impl CatalogBuilder {
     /// `root` is the prefix of the server's keys with its slash, such as `postgres/orders/`.
     #[must_use]
@@ -135,11 +144,14 @@ impl CatalogBuilder {
         infos.chain(keeps).chain(histories).collect()
     }
 
-    /// Takes in a file's decoded content, or one sentence: why there is none.
-    pub fn content(&mut self, what: WantedFile, content: Result<&[u8], String>) {
+    /// Takes in a file's decoded content, or why there is none.
+    pub fn content(&mut self, what: WantedFile, content: Result<&[u8], Unread>) {
+        let changed = content.as_ref().is_err_and(|unread| unread.changed);
+        let content = content.map_err(|unread| unread.why);
         match what {
             WantedFile::Info(id) => {
                 let Some(backup) = self.backups.get_mut(&id) else { return };
+                backup.unsettled = changed;
                 backup.info = content.and_then(|bytes| {
                     let text = str::from_utf8(bytes)
                         .map_err(|_| "`backup.info` is not UTF-8 text".to_owned())?;

@@ -20,6 +20,8 @@ pub enum Obstacle {
     NoInfo,
     /// `backup.info` is there and cannot be read.
     UnreadableInfo(String),
+    /// `backup.info` vanished or changed while the archive was surveyed.
+    Unsettled(String),
     /// `backup.info` says done but lacks a value.
     IncompleteInfo(&'static str),
     Failed(Option<String>),
@@ -45,6 +47,7 @@ impl fmt::Display for Obstacle {
         match self {
             Self::NoInfo => f.write_str("has no `backup.info`"),
             Self::UnreadableInfo(why) => write!(f, "cannot be read: {why}"),
+            Self::Unsettled(why) => write!(f, "changes right now: {why}"),
             Self::IncompleteInfo(key) => write!(f, "says nothing of `{key}` in its `backup.info`"),
             Self::Failed(None) => f.write_str("has failed when it was taken"),
             Self::Failed(Some(why)) => write!(f, "has failed when it was taken: {why}"),
@@ -107,6 +110,7 @@ impl Backup {
     pub fn obstacles(&self, now: Timestamp) -> Vec<Obstacle> {
         let info = match &self.info {
             Ok(info) => info,
+            Err(why) if self.unsettled => return vec![Obstacle::Unsettled(why.clone())],
             Err(_) if self.info_object.is_none() => return vec![Obstacle::NoInfo],
             Err(why) => return vec![Obstacle::UnreadableInfo(why.clone())],
         };
