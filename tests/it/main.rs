@@ -2,4 +2,5 @@
 mod drills;
 mod metrics;
 mod sample_report;
+mod store;
 mod support;

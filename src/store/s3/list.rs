@@ -192,7 +192,8 @@ impl Intercept for WholeListing {
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response();
-        if !response.status().is_success() {
+        // What has failed already says why itself.
+        if context.output_or_error().is_err() {
             return Ok(());
         }
         let whole = response.body().bytes().is_some_and(is_whole);
