@@ -1,17 +1,24 @@
 //! The plan: which backup, which WAL, how many bytes, and what the drill must reach. Made before a
 //! byte is fetched.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     expectation::Expectation,
     finding::Finding,
-    job::{Job, Target},
+    job::{Job, RecoveryPoint, Target},
 };
 use crate::{
     archive::{Backup, Catalog, ObjectRef},
     pg::{Lsn, Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId},
 };
+
+mod choose;
+mod path;
+mod range;
+mod size;
+mod source;
+mod window;
 
 /// Everything the engine needs; nothing in it depends on the machine.
 #[derive(Clone, Debug)]
@@ -76,6 +83,12 @@ pub struct PlanRefusal {
     pub window: Window,
 }
 
+/// What must come may take this long: CloudNativePG has a segment archived every five minutes.
+pub const SETTLE: SignedDuration = SignedDuration::from_mins(10);
+
+/// Room for clocks that differ between the store, the source and here.
+pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
+
 /// Chooses the recovery point that the job asks for, and says what it takes to get there.
 ///
 /// # Errors
@@ -87,6 +100,71 @@ pub fn plan(
     now: Timestamp,
     seed: u64,
 ) -> Result<DrillPlan, PlanRefusal> {
-    let _ = (job, catalog, now, seed);
-    Err(PlanRefusal { findings: Vec::new(), window: Window::default() })
+    let point = &job.recovery_point;
+    let known = Known { catalog, now, point };
+    let refuse = |findings| PlanRefusal { findings, window: window::of_archive(&known) };
+
+    let choice = choose::choose(&known, seed).map_err(refuse)?;
+    let source = choice.source;
+    let path = path::follow(&known, &source).map_err(refuse)?;
+    let runs = catalog.wal.runs(source.segment_size);
+    let range = range::walk(&source, &path.history, &runs);
+    let window = window::of_range(&known, &source, &range, &runs);
+    let verdict = range::judge(&known, &source, &path.history, &range, &window);
+    let verdict = verdict.map_err(|findings| PlanRefusal { findings, window: window.clone() })?;
+
+    let wal: Vec<PlannedSegment> = range.segments(&known, &source, verdict.stop);
+    let wal_bytes = wal.iter().map(|segment| segment.object.size).sum();
+    let at_most = wal.last().map_or(source.end, |last| last.number.end(source.segment_size));
+    let at_least = match point.target {
+        Target::Lsn(lsn) if !point.exclusive => source.end.max(lsn),
+        _ => source.end,
+    };
+    let history_files = catalog.histories.iter();
+    let mut notes = choice.notes;
+    notes.extend(path.notes);
+    notes.extend(verdict.notes);
+    notes.extend(catalog.notes.iter().cloned());
+    let mut findings = choice.findings;
+    findings.extend(path.findings);
+    findings.extend(verdict.findings);
+    Ok(DrillPlan {
+        why: choice.why,
+        major: source.major,
+        segment_size: source.segment_size,
+        system_id: source.system_id,
+        target: point.target.clone(),
+        exclusive: point.exclusive,
+        expectation: Expectation { timeline: path.history.timeline, at_least, at_most },
+        history: path.history,
+        history_files: history_files
+            .map(|(timeline, text)| HistoryFile { timeline: *timeline, text: text.clone() })
+            .collect(),
+        base_bytes: source.backup.total_bytes(),
+        wal_bytes,
+        disk_bytes: size::disk_bytes(&source, wal.len() as u64),
+        wal,
+        backup: source.backup.clone(),
+        findings,
+        notes,
+        window,
+    })
 }
+
+/// What planning looks at.
+#[derive(Clone, Copy, Debug)]
+struct Known<'a> {
+    catalog: &'a Catalog,
+    now: Timestamp,
+    point: &'a RecoveryPoint,
+}
+
+impl Known<'_> {
+    /// Whether a thing of that time can be relied upon to be complete; unknown times can.
+    fn is_settled(&self, at: Option<Timestamp>) -> bool {
+        at.is_none_or(|at| self.now.duration_since(at) > SETTLE)
+    }
+}
+
+#[cfg(test)]
+mod tests;
