@@ -4,3 +4,4 @@ mod metrics;
 mod sample_report;
 mod store;
 mod support;
+mod wal;

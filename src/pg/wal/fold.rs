@@ -4,7 +4,7 @@
 use super::fault::{Defect, Fault};
 use super::record::{FIRST_CUSTOM, RM_TBLSPC, RM_XACT, RM_XLOG, Record};
 use super::scan::{
-    ParameterFloor, ScanStart, ScanTarget, TablespaceCreated, TransactionEnd, WalDamage, WalSummary,
+    ParameterFloor, ScanStart, ScanTarget, TablespaceCreated, WalDamage, WalSummary,
 };
 use super::tablespace;
 use super::xact::{self, Ending};
@@ -189,11 +189,10 @@ impl Fold {
                     self.summary.minimal_wal_at.get_or_insert(record.start);
                 }
             }
-            Said::Ending(Ending { xid, committed, time }) => {
-                let at = xact::timestamp(time);
-                let end = Some(TransactionEnd { lsn: record.start, at, xid, committed });
+            Said::Ending(ending) => {
+                let end = Some(ending.of(record));
                 self.summary.last_transaction = end;
-                if committed {
+                if ending.committed {
                     self.summary.last_commit = end;
                 }
             }

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use super::field::{i64_at, u32_at};
-use super::record::Record;
+use super::record::{RM_XACT, Record};
+use super::scan::TransactionEnd;
 use crate::pg::Major;
 
 const OPERATION_MASK: u8 = 0x70;
@@ -23,6 +24,22 @@ pub(super) struct Ending {
     pub committed: bool,
     /// `TimestampTz`: microseconds since 2000-01-01 UTC.
     pub time: i64,
+}
+
+impl Ending {
+    pub(super) fn of(self, record: &Record<'_>) -> TransactionEnd {
+        let Self { xid, committed, time } = self;
+        TransactionEnd { lsn: record.start, at: timestamp(time), xid, committed }
+    }
+}
+
+impl Record<'_> {
+    /// The end of a transaction that this record tells of, of a prepared one too.
+    #[must_use]
+    pub fn transaction_end(&self, major: Major) -> Option<TransactionEnd> {
+        let ending = if self.rmid == RM_XACT { read(self, major).ok()? } else { None };
+        ending.map(|ending| ending.of(self))
+    }
 }
 
 /// How the transaction of this record ended; `None` for the other records of this manager. The
