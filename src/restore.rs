@@ -11,7 +11,7 @@ pub mod unpack;
 pub mod wal;
 
 #[cfg(test)]
-mod fake;
+mod testing;
 
 use crate::drill::{Code, Error, FailureClass, Finding};
 

@@ -1,15 +1,28 @@
-//! Restores one base backup into a data directory.
+//! Restores one base backup into a data directory: every part of every tar, two at a time.
 
-use std::{collections::BTreeMap, path::PathBuf};
+mod part;
 
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
-use super::FetchFailure;
+use self::part::{Part, PartFailure, fetch_part};
+use super::{
+    FetchFailure,
+    unpack::{Place, Unpacked, Unpacker},
+};
 use crate::{
-    archive::Backup,
-    drill::{Code, Error, Finding},
+    archive::{Backup, TarSet},
+    drill::{Code, Error, FailureClass, Finding},
     store::SharedStore,
 };
+
+/// Parts fetched at the same time: one decodes while the other waits for the store.
+const AT_A_TIME: usize = 2;
+
+const NEW_BACKUP: &str = "Nothing can restore this backup whole: take a new one with \
+    `barman-cloud-backup`, and use an older one until it is there.";
 
 /// Where a base backup goes.
 #[derive(Clone, Debug)]
@@ -43,10 +56,13 @@ pub struct BaseRestored {
     pub findings: Vec<Finding>,
 }
 
-/// Fetches and unpacks every tar of `backup` into `target`. `on_bytes` gets the number of each
-/// piece of fetched (compressed) bytes.
+/// Fetches and unpacks every tar of `backup` into `target`. Tablespaces go in place, below
+/// `pg_tblspc/<oid>`. `on_bytes` gets the number of each piece of fetched (compressed) bytes.
 ///
-/// After a failure the folder holds what was written so far.
+/// # Errors
+/// After a failure the folder holds what was written so far, and nothing writes to it any more. An
+/// object that is gone or was replaced since it was listed is a `Store` error of class
+/// `deleted_during_drill`.
 pub async fn restore_base(
     store: &SharedStore,
     backup: &Backup,
@@ -54,6 +70,166 @@ pub async fn restore_base(
     on_bytes: &(dyn Fn(u64) + Send + Sync),
     cancel: &CancellationToken,
 ) -> Result<BaseRestored, FetchFailure> {
-    let _ = (store, backup, target, on_bytes, cancel);
-    Err(FetchFailure::Local(Error::new(Code::Unsupported, "restoring is not here yet")))
+    let parts = parts_of(backup).map_err(FetchFailure::Damaged)?;
+    let (data_dir, owner) = (target.data_dir.clone(), target.owner);
+    let unpacker = Arc::new(blocking(move || Unpacker::open(&data_dir, owner)).await?);
+
+    // Ends the other part when one fails.
+    let stop = cancel.child_token();
+    let mut running = stream::iter(parts)
+        .map(|part| fetch_part(store, part, Arc::clone(&unpacker), on_bytes, &stop))
+        .buffer_unordered(AT_A_TIME);
+    let mut fetched_bytes = 0;
+    let mut failures = Failures::default();
+    while let Some(result) = running.next().await {
+        match result {
+            Ok(bytes) => fetched_bytes += bytes,
+            Err(failure) => {
+                stop.cancel();
+                failures.add(failure);
+            }
+        }
+    }
+    drop(running);
+    if cancel.is_cancelled() {
+        return Err(FetchFailure::Cancelled);
+    }
+    failures.into_result(unpacker.findings())?;
+
+    let fsync = target.fsync;
+    let unpacker = Arc::into_inner(unpacker)
+        .ok_or_else(|| bug("a thread still writes to the data directory"))?;
+    let unpacked = blocking(move || unpacker.finish(fsync)).await?;
+    let mut findings = missing(backup, &unpacked);
+    findings.splice(0..0, unpacked.findings);
+    if !findings.is_empty() {
+        return Err(FetchFailure::Damaged(findings));
+    }
+    Ok(BaseRestored {
+        files: unpacked.files,
+        bytes: unpacked.bytes,
+        fetched_bytes,
+        pg_control: unpacked.pg_control,
+        backup_label: unpacked.backup_label,
+        config_texts: unpacked.config_texts,
+        notes: unpacked.notes,
+        findings,
+    })
 }
+
+/// What parts in flight came to, together.
+#[derive(Default)]
+struct Failures {
+    findings: Vec<Finding>,
+    local: Option<Error>,
+    store: Option<Error>,
+    any: bool,
+}
+
+impl Failures {
+    fn add(&mut self, failure: PartFailure) {
+        self.any = true;
+        match failure {
+            PartFailure::Damaged(finding) => self.findings.push(finding),
+            PartFailure::Local(error) => self.local = self.local.take().or(Some(error)),
+            PartFailure::Store(error) => self.store = self.store.take().or(Some(error)),
+            PartFailure::Cancelled => {}
+        }
+    }
+
+    /// Damage is known for good; of the rest, this machine's failure explains the other's.
+    fn into_result(self, mut layout: Vec<Finding>) -> Result<(), FetchFailure> {
+        if !self.any {
+            return Ok(());
+        }
+        layout.extend(self.findings);
+        Err(match (self.local, self.store) {
+            _ if !layout.is_empty() => FetchFailure::Damaged(layout),
+            (Some(error), _) => FetchFailure::Local(error),
+            (None, Some(error)) => FetchFailure::Store(error),
+            (None, None) => FetchFailure::Cancelled,
+        })
+    }
+}
+
+/// Every part in the order in which it is fetched, or what the listing already shows to be missing.
+fn parts_of(backup: &Backup) -> Result<Vec<Part>, Vec<Finding>> {
+    let gaps = backup.part_gaps();
+    if !gaps.is_empty() {
+        let findings =
+            gaps.iter().map(|name| part_missing(backup, format!("there is no `{name}`")));
+        return Err(findings.collect());
+    }
+    let of = |set: &TarSet, place| -> Vec<Part> {
+        let parts = set.parts.iter();
+        parts.map(|(&number, object)| Part { object: object.clone(), place, number }).collect()
+    };
+    let mut parts = of(&backup.data, Place::Data);
+    for (&oid, set) in &backup.tablespaces {
+        parts.extend(of(set, Place::Tablespace(oid)));
+    }
+    Ok(parts)
+}
+
+fn holds(backup: &Backup, tablespace: u32) -> bool {
+    backup.tablespaces.get(&tablespace).is_some_and(|set| !set.parts.is_empty())
+}
+
+/// What a data directory must have, once all parts were read.
+fn missing(backup: &Backup, unpacked: &Unpacked) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let last = backup.data.parts.last_key_value().map_or("", |(_, object)| object.key.as_str());
+    // The order of `barman/cloud.py`: everything else, `global/pg_control`, `backup_label`.
+    let mut absent = Vec::new();
+    if unpacked.pg_control.is_empty() {
+        absent.push("`global/pg_control`");
+    }
+    if unpacked.backup_label.is_none() {
+        absent.push("`backup_label`");
+    }
+    if !absent.is_empty() {
+        findings.push(part_missing(
+            backup,
+            format!(
+                "no part holds {}, which barman-cloud-backup writes last: the parts behind `{last}` \
+                 are missing",
+                absent.join(" and ")
+            ),
+        ));
+    }
+    if !unpacked.version_seen {
+        findings.push(part_missing(backup, "no part holds `PG_VERSION`".into()));
+    }
+    for (&oid, target) in &unpacked.tablespace_links {
+        if !holds(backup, oid) {
+            findings.push(part_missing(
+                backup,
+                format!("there is no `{oid}.tar` for the tablespace that lay at `{target}`"),
+            ));
+        }
+    }
+    findings
+}
+
+fn part_missing(backup: &Backup, what: String) -> Finding {
+    let subject = format!("base/{}", backup.id);
+    Finding::new(FailureClass::BackupPartMissing, subject, what, NEW_BACKUP)
+}
+
+/// Runs what blocks on a thread for that.
+async fn blocking<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, FetchFailure> {
+    match tokio::task::spawn_blocking(act).await {
+        Ok(result) => result.map_err(FetchFailure::Local),
+        Err(error) => Err(bug(error)),
+    }
+}
+
+fn bug(what: impl std::fmt::Display) -> FetchFailure {
+    FetchFailure::Local(Error::new(Code::Bug, format!("unpacking a base backup: {what}")))
+}
+
+#[cfg(test)]
+#[path = "base/tests.rs"]
+mod tests;

@@ -1,1 +1,379 @@
-//! Writes the members of a tar below a root.
+//! Writes the members of tars below a data directory.
+//!
+//! What is written lies below the root whatever a tar says: names are checked, links are never made,
+//! and no link is followed. What a tar must not bring into the sandbox is left out. Layout defects are
+//! collected; a damaged tar stops the tar that it is in.
+
+mod place;
+mod policy;
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, BufReader, ErrorKind, Read, Write},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    place::{PlaceError, Root},
+    policy::{Action, Keep},
+};
+use super::tar::{Entry, TarError, TarReader};
+use crate::drill::{Code, Error, FailureClass, Finding};
+
+pub use policy::Place;
+
+/// Bytes that go to the disk in one call.
+const WRITE: usize = 256 * 1024;
+/// How much of a configuration file is kept for the engine.
+const MAX_CONFIG_TEXT: usize = 256 * 1024;
+/// How many of them.
+const MAX_CONFIG_FILES: usize = 32;
+/// How much of `global/pg_control` and `backup_label` is kept; both have less than 9 KB.
+const MAX_KEPT: usize = 64 * 1024;
+/// Findings and notes beyond these are only counted.
+const MAX_FINDINGS: usize = 50;
+const MAX_NOTES: usize = 50;
+/// Folders whose content PostgreSQL makes itself, and that must be there. The content of a tar is left
+/// out: it is of the source's running server.
+const OWN_FOLDERS: [&str; 8] = [
+    "pg_wal",
+    "pg_replslot",
+    "pg_stat_tmp",
+    "pg_dynshmem",
+    "pg_notify",
+    "pg_serial",
+    "pg_snapshots",
+    "pg_subtrans",
+];
+
+/// One tar on its way in.
+#[derive(Clone, Copy, Debug)]
+pub struct TarSource<'a> {
+    /// The object's key, for findings.
+    pub key: &'a str,
+    pub place: Place,
+    /// The number of the part; of a file that every part may hold the last one counts.
+    pub part: u32,
+}
+
+/// Why a tar was not unpacked to its end.
+#[derive(Debug)]
+pub enum UnpackFailure {
+    /// The tar is damaged. `offset` is the place in the decompressed tar.
+    Damaged { offset: u64, member: Option<String>, what: String },
+    /// What is read from failed, in a way that is not damage.
+    Input(io::Error),
+    /// This machine failed.
+    Local(Error),
+    /// The token was cancelled.
+    Cancelled,
+}
+
+/// What was unpacked from all tars together.
+#[derive(Debug, Default)]
+pub struct Unpacked {
+    pub files: u64,
+    pub bytes: u64,
+    /// `global/pg_control`, empty if no tar had it.
+    pub pg_control: Vec<u8>,
+    pub backup_label: Option<String>,
+    /// `PG_VERSION` of the top folder was there.
+    pub version_seen: bool,
+    pub config_texts: BTreeMap<String, String>,
+    /// Tablespaces that the data directory links to, with where the links pointed.
+    pub tablespace_links: BTreeMap<u32, String>,
+    pub notes: Vec<String>,
+    pub findings: Vec<Finding>,
+}
+
+/// Writes tars below one root; several threads may do so at a time.
+#[derive(Debug)]
+pub struct Unpacker {
+    root: Root,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    done: Unpacked,
+    label: Option<(u32, Vec<u8>)>,
+    more_findings: usize,
+    more_notes: usize,
+    /// Files left out of [`OWN_FOLDERS`].
+    left_out: u64,
+}
+
+impl Unpacker {
+    /// Makes `dir` if it is missing, with its parents.
+    ///
+    /// # Errors
+    /// `WorkDirectory` if it is not empty, otherwise what the system said.
+    pub fn open(dir: &Path, owner: Option<(u32, u32)>) -> Result<Self, Error> {
+        Ok(Self { root: Root::open(dir, owner)?, state: Mutex::default() })
+    }
+
+    /// Unpacks one tar to its end. Blocks.
+    ///
+    /// # Errors
+    /// See [`UnpackFailure`]; what was written before stays.
+    pub fn unpack(
+        &self,
+        source: TarSource<'_>,
+        input: impl Read,
+        cancel: &CancellationToken,
+    ) -> Result<(), UnpackFailure> {
+        let mut tar = TarReader::new(BufReader::with_capacity(WRITE / 2, input));
+        let mut buf = vec![0; WRITE];
+        while let Some(entry) = tar.next_entry()? {
+            if cancel.is_cancelled() {
+                return Err(UnpackFailure::Cancelled);
+            }
+            let mut member = Member { unpacker: self, source, entry, cancel, buf: &mut buf };
+            member.unpack(&mut tar)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what must come last, makes the folders that a tar may lack, and makes all of it durable
+    /// if `fsync` says so. Blocks.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn finish(self, fsync: bool) -> Result<Unpacked, Error> {
+        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut done = state.done;
+        if state.left_out > 0 {
+            done.notes.push(format!(
+                "left out {} files of the source's running server (WAL, slots, temporary files)",
+                state.left_out
+            ));
+        }
+        if state.more_notes > 0 {
+            done.notes.push(format!("{} more notes of this kind", state.more_notes));
+        }
+        if state.more_findings > 0
+            && let Some(last) = done.findings.last_mut()
+        {
+            last.detail = format!("{} (and {} more like it)", last.detail, state.more_findings);
+        }
+        if let Some((_, label)) = state.label {
+            let mut file = self.root.create(b"backup_label").map_err(|error| match error {
+                PlaceError::Local(error) => error,
+                PlaceError::Layout(what) => Error::new(Code::Io, format!("`backup_label`: {what}")),
+            })?;
+            write(&self.root, &mut file, &label)?;
+            done.files += 1;
+            done.bytes += label.len() as u64;
+            done.backup_label = Some(String::from_utf8_lossy(&label).into_owned());
+        }
+        for folder in OWN_FOLDERS.into_iter().chain(["pg_tblspc", "pg_wal/archive_status"]) {
+            match self.root.folder(folder.as_bytes()) {
+                Ok(()) => {}
+                Err(PlaceError::Local(error)) => return Err(error),
+                Err(PlaceError::Layout(what)) => done.findings.push(Finding::new(
+                    FailureClass::PgdataLayout,
+                    folder,
+                    format!("`{folder}` cannot be a folder: {what}"),
+                    policy::LAYOUT_HINT,
+                )),
+            }
+        }
+        if fsync {
+            self.root.sync()?;
+        }
+        Ok(done)
+    }
+
+    /// The findings so far.
+    #[must_use]
+    pub fn findings(&self) -> Vec<Finding> {
+        self.state().done.findings.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, note: String) {
+        let mut state = self.state();
+        if state.done.notes.len() < MAX_NOTES {
+            state.done.notes.push(note);
+        } else {
+            state.more_notes += 1;
+        }
+    }
+
+    fn find(&self, finding: Finding) {
+        let mut state = self.state();
+        if state.done.findings.len() < MAX_FINDINGS {
+            state.done.findings.push(finding);
+        } else {
+            state.more_findings += 1;
+        }
+    }
+}
+
+/// A member on its way to the disk.
+struct Member<'a> {
+    unpacker: &'a Unpacker,
+    source: TarSource<'a>,
+    entry: Entry,
+    cancel: &'a CancellationToken,
+    buf: &'a mut Vec<u8>,
+}
+
+impl Member<'_> {
+    fn unpack<R: Read>(&mut self, tar: &mut TarReader<R>) -> Result<(), UnpackFailure> {
+        match policy::decide(self.source.place, &self.entry) {
+            Action::Folder(path) => {
+                let made = self.unpacker.root.folder(&path);
+                self.placed(made)?;
+            }
+            Action::TablespaceLink { oid, path, target } => {
+                self.unpacker.state().done.tablespace_links.insert(oid, target);
+                let made = self.unpacker.root.folder(&path);
+                self.placed(made)?;
+            }
+            Action::File { path, keep } => {
+                let created = self.unpacker.root.create(&path);
+                if let Some(file) = self.placed(created)? {
+                    let kept = self.copy(tar, Some(file), keep.as_ref())?;
+                    let mut state = self.unpacker.state();
+                    state.done.files += 1;
+                    state.done.bytes += self.entry.size;
+                    state.keep(keep, kept, self.source.part);
+                }
+            }
+            Action::Omit { keep, note } => {
+                let kept = self.copy(tar, None, keep.as_ref())?;
+                self.unpacker.state().keep(keep, kept, self.source.part);
+                if let Some(note) = note {
+                    self.unpacker.note(note);
+                }
+            }
+            Action::OwnContent => self.unpacker.state().left_out += 1,
+            Action::Nothing => {}
+            Action::Refuse(class, what) => self.refuse(class, what),
+        }
+        Ok(())
+    }
+
+    /// Turns a defect of the layout into a finding.
+    fn placed<T>(&self, result: Result<T, PlaceError>) -> Result<Option<T>, UnpackFailure> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(PlaceError::Local(error)) => Err(UnpackFailure::Local(error)),
+            Err(PlaceError::Layout(what)) => {
+                self.refuse(FailureClass::ArchiveCorrupt, what);
+                Ok(None)
+            }
+        }
+    }
+
+    fn refuse(&self, class: FailureClass, what: String) {
+        let name = String::from_utf8_lossy(&self.entry.path).into_owned();
+        let name: String = name.chars().take(300).collect();
+        self.unpacker.find(Finding::new(
+            class,
+            self.source.key,
+            format!("member `{}`: {what}", name.escape_debug()),
+            policy::LAYOUT_HINT,
+        ));
+    }
+
+    /// Copies the data to `file`; returns its first bytes where they are to be kept.
+    fn copy<R: Read>(
+        &mut self,
+        tar: &mut TarReader<R>,
+        mut file: Option<File>,
+        keep: Option<&Keep>,
+    ) -> Result<Vec<u8>, UnpackFailure> {
+        let max = match keep {
+            None => 0,
+            Some(Keep::Config(_)) => MAX_CONFIG_TEXT,
+            Some(_) => MAX_KEPT,
+        };
+        let mut kept = Vec::new();
+        loop {
+            // Whole buffers, so that a decoder that yields little at a time costs no system calls.
+            let mut filled = 0;
+            while filled < self.buf.len() {
+                match tar.read_data(&mut self.buf[filled..])? {
+                    0 => break,
+                    count => filled += count,
+                }
+            }
+            if filled == 0 {
+                return Ok(kept);
+            }
+            if self.cancel.is_cancelled() {
+                return Err(UnpackFailure::Cancelled);
+            }
+            let piece = &self.buf[..filled];
+            kept.extend_from_slice(&piece[..filled.min(max - kept.len())]);
+            if let Some(file) = &mut file {
+                write(&self.unpacker.root, file, piece).map_err(UnpackFailure::Local)?;
+            }
+        }
+    }
+}
+
+impl State {
+    fn keep(&mut self, keep: Option<Keep>, bytes: Vec<u8>, part: u32) {
+        match keep {
+            None => {}
+            Some(Keep::Control) => self.done.pg_control = bytes,
+            Some(Keep::Version) => self.done.version_seen = true,
+            Some(Keep::Label) => {
+                // A stale one may lie in the source's folder; barman-cloud adds its own at the end.
+                if self.label.as_ref().is_none_or(|(earlier, _)| *earlier <= part) {
+                    self.label = Some((part, bytes));
+                }
+            }
+            Some(Keep::Config(name)) => {
+                if self.done.config_texts.len() < MAX_CONFIG_FILES {
+                    let text = String::from_utf8_lossy(&bytes).into_owned();
+                    self.done.config_texts.insert(name, text);
+                }
+            }
+        }
+    }
+}
+
+fn write(root: &Root, file: &mut File, bytes: &[u8]) -> Result<(), Error> {
+    file.write_all(bytes).map_err(|error| root.failed("write", &error))
+}
+
+impl From<TarError> for UnpackFailure {
+    fn from(error: TarError) -> Self {
+        match error {
+            TarError::Damage { offset, member, what } => Self::Damaged { offset, member, what },
+            TarError::Input(error) => Self::Input(error),
+        }
+    }
+}
+
+/// What the system said, with a full quota taken for a full disk.
+fn local(doing: impl std::fmt::Display, path: &Path, error: &io::Error) -> Error {
+    let doing = format!("{doing} in `{}`", path.display());
+    if error.kind() == ErrorKind::QuotaExceeded {
+        let full = io::Error::new(ErrorKind::StorageFull, error.to_string());
+        return Error::io(doing, &full);
+    }
+    Error::io(doing, error)
+}
+
+/// The work directory cannot be used.
+fn unusable(dir: &Path, what: impl std::fmt::Display) -> Error {
+    let path: PathBuf = dir.into();
+    Error::new(Code::WorkDirectory, format!("`{}` {what}", path.display()))
+        .hint("Name an empty folder, or one that does not exist yet.")
+}
+
+#[cfg(test)]
+#[path = "unpack/tests.rs"]
+mod tests;

@@ -106,10 +106,15 @@ async fn fetch(store: &SharedStore, object: &ObjectRef) -> Result<Vec<u8>, Error
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::restore::{
-        codec::tests::encode,
-        fake::{FakeStore, object},
+    use crate::{
+        restore::{codec::tests::encode, testing::listed},
+        store::{
+            faulty::{Call, Fault, Faulty, Rule},
+            memory::MemoryStore,
+        },
     };
 
     const SEGMENT: u64 = 1 << 20;
@@ -118,13 +123,26 @@ mod tests {
         (0..SEGMENT).map(|i| (i * i >> 7) as u8).collect()
     }
 
-    async fn fetch_one(fake: FakeStore, object: &ObjectRef) -> Result<Vec<u8>, SegmentFailure> {
-        fetch_segment(&fake.shared(), object, SEGMENT, &CancellationToken::new()).await
+    type Fetched = Result<Vec<u8>, SegmentFailure>;
+
+    async fn fetch_bytes(codec: Codec, bytes: Vec<u8>) -> Fetched {
+        let key = format!("wals/x{}", codec.extension());
+        let store = MemoryStore::new([(key.clone(), bytes)]);
+        let object = listed(&store, &key).await;
+        let store: SharedStore = Arc::new(store);
+        fetch_segment(&store, &object, SEGMENT, &CancellationToken::new()).await
     }
 
-    fn damage(result: Result<Vec<u8>, SegmentFailure>) -> SegmentDamage {
+    fn damage(result: Fetched) -> SegmentDamage {
         match result {
             Err(SegmentFailure::Damaged { kind, .. }) => kind,
+            other => panic!("{:?}", other.map(|bytes| bytes.len())),
+        }
+    }
+
+    fn store_error(result: Fetched) -> Error {
+        match result {
+            Err(SegmentFailure::Store(error)) => error,
             other => panic!("{:?}", other.map(|bytes| bytes.len())),
         }
     }
@@ -132,50 +150,53 @@ mod tests {
     #[tokio::test]
     async fn every_codec() {
         for codec in Codec::ALL {
-            let bytes = encode(codec, &segment());
-            let object = object(&format!("wals/x{}", codec.extension()), &bytes);
-            let fetched = fetch_one(FakeStore::with(&object, &bytes), &object).await.unwrap();
-            assert!(fetched == segment(), "{codec:?}");
-
+            let whole = encode(codec, &segment());
+            assert!(fetch_bytes(codec, whole.clone()).await.unwrap() == segment(), "{codec:?}");
             let short = encode(codec, &segment()[..1000]);
-            let object = self::object(&object.key, &short);
-            let result = fetch_one(FakeStore::with(&object, &short), &object).await;
-            assert_eq!(damage(result), SegmentDamage::WrongSize);
+            assert_eq!(damage(fetch_bytes(codec, short).await), SegmentDamage::WrongSize);
+            let long = encode(codec, &[&segment()[..], b"x"].concat());
+            assert_eq!(damage(fetch_bytes(codec, long).await), SegmentDamage::WrongSize);
             if codec != Codec::Plain {
-                let cut = &bytes[..bytes.len() - 2];
-                let object = self::object(&object.key, cut);
-                let result = fetch_one(FakeStore::with(&object, cut), &object).await;
-                assert_eq!(damage(result), SegmentDamage::Stream);
+                let cut = whole[..whole.len() - 2].to_vec();
+                assert_eq!(damage(fetch_bytes(codec, cut).await), SegmentDamage::Stream);
+                assert_eq!(damage(fetch_bytes(codec, Vec::new()).await), SegmentDamage::Stream);
             }
         }
     }
 
     #[tokio::test]
     async fn an_object_too_large_for_a_segment_is_not_fetched() {
-        let mut object = object("wals/x.gz", b"");
-        object.size = 2 * SEGMENT;
-        let result = fetch_one(FakeStore::default(), &object).await;
+        let store = MemoryStore::new([("x.gz", vec![0; 2 * SEGMENT as usize])]);
+        let object = listed(&store, "x.gz").await;
+        let faulty = Faulty::new(store, []);
+        let shared: SharedStore = Arc::new(faulty.clone());
+        let result = fetch_segment(&shared, &object, SEGMENT, &CancellationToken::new()).await;
         assert_eq!(damage(result), SegmentDamage::WrongSize);
+        assert_eq!(faulty.count(Call::Get, "x.gz"), 0);
     }
 
     #[tokio::test]
     async fn what_the_store_did_is_not_damage() {
-        let bytes = encode(Codec::Gzip, &segment());
-        let object = object("wals/x.gz", &bytes);
-        match fetch_one(FakeStore::default(), &object).await {
-            Err(SegmentFailure::Store(error)) => {
-                assert_eq!(error.class, Some(FailureClass::DeletedDuringDrill));
-            }
-            other => panic!("{:?}", other.map(|bytes| bytes.len())),
-        }
-        match fetch_one(FakeStore::with(&object, &bytes[..500]), &object).await {
-            Err(SegmentFailure::Store(error)) => assert_eq!(error.code, Code::BodyIncomplete),
-            other => panic!("{:?}", other.map(|bytes| bytes.len())),
-        }
+        let store = MemoryStore::new([("x.gz", encode(Codec::Gzip, &segment()))]);
+        let object = listed(&store, "x.gz").await;
         let cancel = CancellationToken::new();
+        let with = |fault| -> SharedStore {
+            Arc::new(Faulty::new(store.clone(), [Rule::every(Call::Get, "", fault)]))
+        };
+        let gone = with(Fault::Error(Code::ObjectMissing));
+        let error = store_error(fetch_segment(&gone, &object, SEGMENT, &cancel).await);
+        assert_eq!(error.class, Some(FailureClass::DeletedDuringDrill));
+        let short = with(Fault::EndAfter(500));
+        let error = store_error(fetch_segment(&short, &object, SEGMENT, &cancel).await);
+        assert_eq!(error.code, Code::BodyIncomplete);
+        let broken = with(Fault::ErrorAfter(500, Code::StoreUnavailable));
+        let error = store_error(fetch_segment(&broken, &object, SEGMENT, &cancel).await);
+        assert_eq!(error.code, Code::StoreUnavailable);
+
+        let hanging = with(Fault::Hang);
+        let mut fetching = std::pin::pin!(fetch_segment(&hanging, &object, SEGMENT, &cancel));
+        assert!(futures_util::poll!(&mut fetching).is_pending());
         cancel.cancel();
-        let store = FakeStore::with(&object, &bytes).shared();
-        let result = fetch_segment(&store, &object, SEGMENT, &cancel).await;
-        assert!(matches!(result, Err(SegmentFailure::Cancelled)));
+        assert!(matches!(fetching.await, Err(SegmentFailure::Cancelled)));
     }
 }

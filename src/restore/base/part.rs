@@ -1,0 +1,112 @@
+//! One tar object on its way from the store to the disk.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::NEW_BACKUP;
+use crate::{
+    archive::ObjectRef,
+    drill::{Code, Error, FailureClass, Finding},
+    restore::{
+        codec::decoder,
+        pipe::{FeedEnd, pipe},
+        unpack::{Place, TarSource, UnpackFailure, Unpacker},
+        vanished,
+    },
+    store::{GetRange, SharedStore},
+};
+
+pub(super) struct Part {
+    pub(super) object: ObjectRef,
+    pub(super) place: Place,
+    pub(super) number: u32,
+}
+
+pub(super) enum PartFailure {
+    Damaged(Finding),
+    Local(Error),
+    Store(Error),
+    Cancelled,
+}
+
+/// Returns the bytes that were fetched. Whatever happens, no thread works on the part afterwards.
+pub(super) async fn fetch_part(
+    store: &SharedStore,
+    part: Part,
+    unpacker: Arc<Unpacker>,
+    on_bytes: &(dyn Fn(u64) + Send + Sync),
+    stop: &CancellationToken,
+) -> Result<u64, PartFailure> {
+    let Part { object, place, number } = part;
+    let range =
+        GetRange { key: &object.key, offset: 0, length: None, if_match: object.etag.as_deref() };
+    let body = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Err(PartFailure::Cancelled),
+        body = store.get(range) => body.map_err(store_failed)?,
+    };
+    let (feeder, reader) = pipe();
+    let taken = reader.taken();
+    let thread = tokio::task::spawn_blocking({
+        let (key, codec, stop) = (object.key.clone(), object.codec, stop.clone());
+        move || {
+            let source = TarSource { key: &key, place, part: number };
+            unpacker.unpack(source, decoder(codec, reader), &stop)
+        }
+    });
+    let end = feeder.feed(body, object.size, on_bytes, stop).await;
+    let unpacked = thread.await.map_err(|error| {
+        let what = format!("the thread that unpacks `{}` died: {error}", object.key);
+        PartFailure::Local(Error::new(Code::Bug, what))
+    })?;
+
+    // A body of another length explains all that its decoder had to say.
+    if let FeedEnd::Complete { bytes } = end
+        && bytes != object.size
+    {
+        return Err(PartFailure::Damaged(incomplete(&object, bytes)));
+    }
+    match (unpacked, end) {
+        (Ok(()), FeedEnd::Complete { bytes } | FeedEnd::ReaderGone { bytes }) => Ok(bytes),
+        (Err(UnpackFailure::Damaged { offset, member, what }), _) => {
+            let member = member
+                .map_or(String::new(), |name| format!(", in the member `{}`", name.escape_debug()));
+            let detail = format!(
+                "{what}, at byte {offset} of the tar (near byte {} of {} of the object){member}",
+                taken.bytes(),
+                object.size
+            );
+            let class = FailureClass::ArchiveCorrupt;
+            Err(PartFailure::Damaged(Finding::new(class, object.key, detail, NEW_BACKUP)))
+        }
+        (Err(UnpackFailure::Local(error)), _) => Err(PartFailure::Local(error)),
+        (_, FeedEnd::Store(error)) => Err(store_failed(error)),
+        (Err(UnpackFailure::Cancelled), _) | (_, FeedEnd::Cancelled) => Err(PartFailure::Cancelled),
+        (Err(UnpackFailure::Input(error)), _) => {
+            let what = format!("the body of `{}` was lost on its way: {error}", object.key);
+            Err(PartFailure::Local(Error::new(Code::Bug, what)))
+        }
+    }
+}
+
+fn store_failed(error: Error) -> PartFailure {
+    PartFailure::Store(match error.code {
+        Code::BodyIncomplete => error.class(FailureClass::ObjectReadIncomplete),
+        _ => vanished(error),
+    })
+}
+
+fn incomplete(object: &ObjectRef, bytes: u64) -> Finding {
+    let more = if bytes > object.size { "at least " } else { "" };
+    Finding::new(
+        FailureClass::ObjectReadIncomplete,
+        &*object.key,
+        format!(
+            "the store gave {more}{bytes} bytes of an object that it lists with {}",
+            object.size
+        ),
+        "Fetch the object with another tool and compare its length; if the store keeps giving another \
+         one, the object is lost and a new base backup is needed.",
+    )
+}
