@@ -1,0 +1,374 @@
+//! The configuration that the restored cluster runs with: ours alone. Nothing of what the backup
+//! brings takes effect.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+
+use super::{log::LINE_PREFIX, place::Place};
+use crate::{
+    drill::{Error, job::Target},
+    engine::postgres_install::Installation,
+    pg::{ControlFile, Major, SegmentSize, TimelineId, wal::scan::ParameterFloor},
+};
+
+/// The server listens here, on a Unix socket only.
+pub const PORT: u16 = 5432;
+
+/// Libraries that act on their own or reach out; recovery never needs one.
+const NEVER_PRELOADED: &[&str] = &[
+    "pg_cron",
+    "pg_net",
+    "pg_partman_bgw",
+    "pg_timetable",
+    "pgagent",
+    "pg_squeeze",
+    "pglogical",
+    "spock",
+    "bdr",
+    "pgaudit",
+    "auto_explain",
+    "pg_stat_statements",
+    "auth_delay",
+    "passwordcheck",
+    "credcheck",
+    "pg_failover_slots",
+];
+
+/// What recovery is to do.
+#[derive(Clone, Debug)]
+pub struct RecoverySettings {
+    /// The number, never `latest`: the plan has followed every history file of the listing, while
+    /// `latest` probes ids one by one and stops at the first hole.
+    pub timeline: TimelineId,
+    /// `None` replays to the end of what is served.
+    pub target: Option<Target>,
+    pub exclusive: bool,
+    pub restore_command: String,
+}
+
+/// What the settings depend on.
+#[derive(Clone, Debug)]
+pub struct Inputs<'a> {
+    pub major: Major,
+    pub control: &'a ControlFile,
+    /// From the records of the range.
+    pub floor: ParameterFloor,
+    pub segment_size: SegmentSize,
+    /// Bytes that the job allows.
+    pub memory: u64,
+    pub fsync: bool,
+    pub preload: &'a [String],
+    pub recovery: &'a RecoverySettings,
+}
+
+/// One line of `postgresql.conf`.
+pub type Setting = (&'static str, String);
+
+/// The settings, in the order of the file.
+#[must_use]
+pub fn settings(inputs: &Inputs<'_>) -> Vec<Setting> {
+    let Inputs { major, control, floor, segment_size, memory, fsync, preload, recovery } = inputs;
+    let on = |yes: bool| if yes { "on" } else { "off" }.to_owned();
+    let most = |control: u32, wal: u32, least: u32| control.max(wal).max(least).to_string();
+    let megabytes = |bytes: u64| format!("{}MB", bytes >> 20);
+    let segment = segment_size.bytes();
+    let mut list: Vec<Setting> = vec![
+        // Reachable through the sandbox's folder alone.
+        ("listen_addresses", String::new()),
+        ("port", PORT.to_string()),
+        ("unix_socket_directories", "../run".to_owned()),
+        ("unix_socket_permissions", "0700".to_owned()),
+        ("ssl", "off".to_owned()),
+        ("password_encryption", "scram-sha-256".to_owned()),
+        // Nothing leads out.
+        ("archive_mode", "off".to_owned()),
+        ("max_logical_replication_workers", "0".to_owned()),
+        ("session_preload_libraries", String::new()),
+        ("local_preload_libraries", String::new()),
+        ("shared_preload_libraries", preload.join(",")),
+        // What recovery needs: at least what the source had at any time in the range.
+        ("hot_standby", "off".to_owned()),
+        ("wal_level", "replica".to_owned()),
+        ("max_connections", most(control.max_connections, floor.max_connections, 30)),
+        (
+            "max_worker_processes",
+            most(control.max_worker_processes, floor.max_worker_processes, 8),
+        ),
+        ("max_wal_senders", most(control.max_wal_senders, floor.max_wal_senders, 0)),
+        (
+            "max_prepared_transactions",
+            most(control.max_prepared_transactions, floor.max_prepared_transactions, 0),
+        ),
+        (
+            "max_locks_per_transaction",
+            most(control.max_locks_per_transaction, floor.max_locks_per_transaction, 256),
+        ),
+        // Neither pg_control nor the WAL names how many origins there were.
+        ("max_replication_slots", "1000".to_owned()),
+        ("track_commit_timestamp", on(control.track_commit_timestamp)),
+        ("allow_in_place_tablespaces", "on".to_owned()),
+        // Speed and room.
+        ("shared_buffers", megabytes((memory / 4).clamp(16 << 20, 8 << 30))),
+        ("maintenance_work_mem", megabytes((memory / 16).clamp(16 << 20, 1 << 30))),
+        ("huge_pages", "off".to_owned()),
+        ("dynamic_shared_memory_type", "mmap".to_owned()),
+        ("fsync", on(*fsync)),
+        ("checkpoint_timeout", "15min".to_owned()),
+        ("max_wal_size", megabytes((segment * 64).max(4 << 30))),
+        ("min_wal_size", megabytes((segment * 2).max(80 << 20))),
+        // A segment that was linked from our spool must not be written over.
+        ("wal_recycle", "off".to_owned()),
+        // What is examined stays as recovery left it.
+        ("autovacuum", "off".to_owned()),
+        ("restart_after_crash", "off".to_owned()),
+        ("jit", "off".to_owned()),
+        // Messages that we can read; statements never, they may hold secrets.
+        ("lc_messages", "C".to_owned()),
+        ("lc_monetary", "C".to_owned()),
+        ("lc_numeric", "C".to_owned()),
+        ("lc_time", "C".to_owned()),
+        ("datestyle", "ISO".to_owned()),
+        ("timezone", "UTC".to_owned()),
+        ("log_timezone", "UTC".to_owned()),
+        ("log_destination", "stderr".to_owned()),
+        ("logging_collector", "off".to_owned()),
+        ("log_line_prefix", LINE_PREFIX.to_owned()),
+        ("log_min_messages", "warning".to_owned()),
+        ("log_min_error_statement", "panic".to_owned()),
+        ("log_statement", "none".to_owned()),
+        ("log_checkpoints", "on".to_owned()),
+        ("recovery_target_timeline", recovery.timeline.to_string()),
+        ("recovery_target_action", "promote".to_owned()),
+        ("restore_command", recovery.restore_command.clone()),
+    ];
+    match major {
+        Major::V14 | Major::V15 | Major::V16 => {}
+        Major::V17 => list.push(("event_triggers", "off".to_owned())),
+        Major::V18 => {
+            list.push(("event_triggers", "off".to_owned()));
+            list.push(("max_active_replication_origins", "1000".to_owned()));
+        }
+    }
+    if let Some(target) = &recovery.target {
+        list.extend(target_setting(target));
+        list.push(("recovery_target_inclusive", on(!recovery.exclusive)));
+    }
+    list
+}
+
+fn target_setting(target: &Target) -> Option<Setting> {
+    match target {
+        Target::Latest => None,
+        Target::Immediate => Some(("recovery_target", "immediate".to_owned())),
+        Target::Time(at) => Some(("recovery_target_time", time(*at))),
+        Target::Lsn(lsn) => Some(("recovery_target_lsn", lsn.to_string())),
+        Target::Xid(xid) => Some(("recovery_target_xid", xid.to_string())),
+        Target::Name(name) => Some(("recovery_target_name", name.clone())),
+    }
+}
+
+/// With a numeric offset: PostgreSQL refuses `Z` here.
+fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S%.6f+00").to_string()
+}
+
+/// A value as `postgresql.conf` wants it (`guc-file.l`): quotes doubled, backslashes escaped.
+fn quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+/// The text of `postgresql.conf`.
+#[must_use]
+pub fn render(settings: &[Setting], place: &Place) -> String {
+    let path = |file: &str| quoted(&place.conf.join(file).to_string_lossy());
+    let mut text = format!(
+        "hba_file = {}\nident_file = {}\n",
+        path("pg_hba.conf"),
+        path("pg_ident.conf")
+    );
+    for (name, value) in settings {
+        text.push_str(&format!("{name} = {}\n", quoted(value)));
+    }
+    text
+}
+
+/// Who may connect: nobody until a role for it was made.
+#[must_use]
+pub fn hba(role: Option<&str>) -> String {
+    match role {
+        Some(role) => format!("local all \"{role}\" scram-sha-256\n"),
+        None => "local all all reject\n".to_owned(),
+    }
+}
+
+/// Writes one file of the configuration, ours and readable by all.
+///
+/// # Errors
+/// `Io` where it cannot be written.
+pub fn write(place: &Place, name: &str, text: &str) -> Result<(), Error> {
+    let path = place.conf.join(name);
+    let made = || {
+        let _ = fs::remove_file(&path);
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o644).open(&path)?;
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+        file.write_all(text.as_bytes())
+    };
+    made().map_err(|error| Error::io(format!("write `{}`", path.display()), &error))
+}
+
+/// The libraries to preload: only where the WAL holds records of resource managers that are not
+/// built in, those of production's list that are installed here and keep to themselves.
+#[must_use]
+pub fn preload(
+    custom_resource_managers: &[u8],
+    config_texts: &BTreeMap<String, String>,
+    server: &Installation,
+) -> Vec<String> {
+    if custom_resource_managers.is_empty() {
+        return Vec::new();
+    }
+    let mut seen = BTreeSet::new();
+    production_preloads(config_texts)
+        .into_iter()
+        .filter(|name| !NEVER_PRELOADED.contains(&name.trim_start_matches("$libdir/")))
+        .filter(|name| server.has_library(name))
+        .filter(|name| seen.insert(name.clone()))
+        .collect()
+}
+
+/// Every library that any configuration file of the backup preloads. Which file wins is not looked
+/// at: one library too many does no harm, one too few ends recovery.
+fn production_preloads(config_texts: &BTreeMap<String, String>) -> Vec<String> {
+    let mut names = Vec::new();
+    for text in config_texts.values() {
+        for line in text.lines() {
+            let line = line.trim_start();
+            let Some(rest) = line.strip_prefix("shared_preload_libraries") else { continue };
+            let value = rest.trim_start().trim_start_matches('=').trim_start();
+            let value = match value.strip_prefix('\'') {
+                Some(inner) => inner.split_once('\'').map_or(inner, |(value, _)| value),
+                None => value.split([' ', '\t', '#']).next().unwrap_or_default(),
+            };
+            let items = value.split(',').map(|item| item.trim().trim_matches('"').to_owned());
+            names.extend(items.filter(|item| !item.is_empty()));
+        }
+    }
+    names
+}
+
+/// Files that PostgreSQL would follow out of the sandbox; the restore leaves most of them out
+/// already. Removes them from the data directory, and the content of `pg_replslot`.
+///
+/// # Errors
+/// `Io` where one cannot be removed.
+pub fn disarm(data: &Path) -> Result<(), Error> {
+    const FILES: &[&str] = &[
+        "postgresql.auto.conf",
+        "tablespace_map",
+        "standby.signal",
+        "recovery.conf",
+        "recovery.done",
+        "postmaster.pid",
+        "postmaster.opts",
+        "backup_label.old",
+    ];
+    let failed = |path: PathBuf| {
+        move |error: std::io::Error| Error::io(format!("remove `{}`", path.display()), &error)
+    };
+    for name in FILES {
+        let path = data.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(path)(error));
+            }
+            _ => {}
+        }
+    }
+    let slots = data.join("pg_replslot");
+    match fs::symlink_metadata(&slots) {
+        Ok(meta) if meta.is_dir() => {}
+        // A link there would lead outside: PostgreSQL makes the folder anew where it is missing.
+        Ok(_) => fs::remove_file(&slots).map_err(failed(slots.clone()))?,
+        Err(_) => return Ok(()),
+    }
+    for entry in fs::read_dir(&slots).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let removed = if folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.map_err(failed(path))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_quoted_for_the_file() {
+        assert_eq!(quoted(r"it's a \ path"), r"'it''s a \\ path'");
+    }
+
+    #[test]
+    fn times_have_a_numeric_offset_and_microseconds() {
+        let at: Timestamp = "2026-11-22T04:05:06.123456Z".parse().unwrap();
+        assert_eq!(time(at), "2026-11-22 04:05:06.123456+00");
+        let whole: Timestamp = "2026-11-22T04:05:06Z".parse().unwrap();
+        assert_eq!(time(whole), "2026-11-22 04:05:06.000000+00");
+    }
+
+    #[test]
+    fn production_libraries_only_for_foreign_wal_and_only_harmless_ones() {
+        let libraries = tempfile::tempdir().unwrap();
+        for name in ["citus.so", "pg_cron.so", "timescaledb.so"] {
+            fs::write(libraries.path().join(name), "").unwrap();
+        }
+        let server = Installation {
+            major: Major::V17,
+            version: "17.1".to_owned(),
+            version_num: 170_001,
+            bin_dir: "/x".into(),
+            library_dir: Some(libraries.path().to_path_buf()),
+            share_dir: None,
+        };
+        let texts = BTreeMap::from([
+            (
+                "postgresql.conf".to_owned(),
+                "#shared_preload_libraries = 'no'\nshared_preload_libraries = 'citus, pg_cron,absent' # x\n"
+                    .to_owned(),
+            ),
+            (
+                "custom.conf".to_owned(),
+                "shared_preload_libraries timescaledb\nshared_preload_libraries='../evil'".to_owned(),
+            ),
+        ]);
+        assert_eq!(preload(&[], &texts, &server), Vec::<String>::new());
+        let mut chosen = preload(&[128], &texts, &server);
+        chosen.sort();
+        assert_eq!(chosen, ["citus", "timescaledb"]);
+    }
+
+    #[test]
+    fn what_leads_out_is_removed_and_links_are_not_followed() {
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("slot"), "x").unwrap();
+        let data = tempfile::tempdir().unwrap();
+        fs::write(data.path().join("postgresql.auto.conf"), "x").unwrap();
+        fs::create_dir_all(data.path().join("pg_replslot/slot_a")).unwrap();
+        disarm(data.path()).unwrap();
+        assert!(!data.path().join("postgresql.auto.conf").exists());
+        assert_eq!(fs::read_dir(data.path().join("pg_replslot")).unwrap().count(), 0);
+        fs::remove_dir(data.path().join("pg_replslot")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), data.path().join("pg_replslot")).unwrap();
+        disarm(data.path()).unwrap();
+        assert!(outside.path().join("slot").exists());
+    }
+}
