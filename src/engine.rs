@@ -16,6 +16,7 @@ use crate::{
 };
 
 pub mod native;
+pub mod postgres_install;
 
 /// What an engine works with.
 #[derive(Clone, Debug)]

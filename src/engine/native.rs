@@ -1,1 +1,157 @@
-//! The native engine: our own restore into a local PostgreSQL.
+//! The native engine: our own download, an installed PostgreSQL, a sandbox on this machine.
+//!
+//! The WAL is read once, before PostgreSQL sees it: every record's CRC is checked and the end of
+//! replay is known to the byte, so that what recovery reaches can be held against it. The restore
+//! time ends when the promoted server is open for writing; the first query itself needs a role, which
+//! only [`mend`] makes, so that the caller runs and counts it.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use super::{Engine, EngineContext, RestoreEnd, Restored};
+use crate::drill::{Code, Error, FailureClass, Finding, expectation::Promise};
+
+mod activity;
+mod classify;
+mod config;
+pub mod exec;
+mod flow;
+pub mod identity;
+mod judge;
+pub mod lease;
+mod log;
+mod mend;
+mod outcome;
+pub mod place;
+mod processes;
+mod recover;
+mod sandbox;
+mod server;
+mod spool;
+mod stages;
+pub mod sweep;
+mod tree;
+mod wal_server;
+
+use activity::Activity;
+use sandbox::NativeSandbox;
+use stages::StageClock;
+
+/// Restores on this machine with an installed PostgreSQL.
+#[derive(Clone, Debug, Default)]
+pub struct NativeEngine {
+    program: Option<PathBuf>,
+}
+
+impl NativeEngine {
+    /// The running program serves as the sandbox's helper.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { program: None }
+    }
+
+    /// Another build of this program serves as the helper: for callers that are not `pgassay`, such
+    /// as tests.
+    #[must_use]
+    pub const fn with_program(program: PathBuf) -> Self {
+        Self { program: Some(program) }
+    }
+}
+
+/// A drill on its way: what survives when a stage is broken off.
+#[derive(Debug)]
+struct Run {
+    context: EngineContext,
+    program: PathBuf,
+    cancel: CancellationToken,
+    activity: Arc<Activity>,
+    stages: StageClock,
+    findings: Vec<Finding>,
+    promise: Option<Promise>,
+    notes: Vec<String>,
+    sandbox: Option<Box<NativeSandbox>>,
+}
+
+#[async_trait]
+impl Engine for NativeEngine {
+    async fn restore(&self, context: EngineContext) -> Restored {
+        let activity = Arc::new(Activity::new());
+        let cancel = context.cancel.child_token();
+        let mut run = Run {
+            stages: StageClock::new(context.progress.clone(), Arc::clone(&activity)),
+            program: self.program.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe")),
+            cancel: cancel.clone(),
+            activity: Arc::clone(&activity),
+            findings: Vec::new(),
+            promise: None,
+            notes: Vec::new(),
+            sandbox: None,
+            context,
+        };
+        let total = run.context.job.limits.total;
+        let no_progress = run.context.job.limits.no_progress;
+        let interrupted = run.context.cancel.clone();
+        let ended = tokio::select! {
+            biased;
+            () = interrupted.cancelled() => Err(spool::interrupted()),
+            () = deadline(total) => Err(Error::new(
+                Code::DeadlineExceeded,
+                format!("the drill took longer than {} seconds", total.unwrap_or_default().as_secs()),
+            )
+            .class(FailureClass::InfraError)
+            .hint("Raise `limits.total`, or look at which stage took so long.")),
+            idle = watch(&activity, no_progress) => Err(Error::new(
+                Code::DeadlineExceeded,
+                format!("nothing has moved for {} seconds", idle.as_secs()),
+            )
+            .class(FailureClass::NoProgress)
+            .hint("Look at the stage that was running, or raise `limits.noProgress`.")),
+            ended = run.flow() => ended,
+        };
+        // Whatever still fetches ends here.
+        cancel.cancel();
+        let end = ended.unwrap_or_else(|error| {
+            RestoreEnd::Errored(match run.stages.current() {
+                Some(stage) if error.code == Code::DeadlineExceeded => {
+                    error.context(format!("stage {}", stage.name()))
+                }
+                _ => error,
+            })
+        });
+        let Run { stages, findings, promise, notes, sandbox, .. } = run;
+        Restored {
+            end,
+            findings,
+            promise,
+            stages: stages.finish(),
+            notes,
+            sandbox: sandbox.map(|sandbox| sandbox as Box<dyn super::Sandbox>),
+        }
+    }
+}
+
+async fn deadline(total: Option<Duration>) {
+    match total {
+        Some(total) => tokio::time::sleep(total).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends when nothing has moved for `limit`, with that time.
+async fn watch(activity: &Activity, limit: Duration) -> Duration {
+    let step = (limit / 10).clamp(Duration::from_millis(50), Duration::from_secs(5));
+    let begun = Instant::now();
+    loop {
+        tokio::time::sleep(step).await;
+        let idle = activity.idle().min(begun.elapsed());
+        if idle >= limit {
+            return idle;
+        }
+    }
+}

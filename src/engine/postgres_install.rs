@@ -216,10 +216,9 @@ fn pick(
     let list = here.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     Err(missing(match (postgres_bin, here.is_empty()) {
         (Some(folder), true) => format!("there is no PostgreSQL in `{}`", folder.display()),
-        (Some(folder), false) => format!(
-            "the backup is of PostgreSQL {major}, and `{}` holds {list}",
-            folder.display()
-        ),
+        (Some(folder), false) => {
+            format!("the backup is of PostgreSQL {major}, and `{}` holds {list}", folder.display())
+        }
         (None, true) => format!("the backup is of PostgreSQL {major}, and none is installed here"),
         (None, false) => {
             format!("the backup is of PostgreSQL {major}, and only {list} is installed here")

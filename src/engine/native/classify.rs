@@ -48,12 +48,20 @@ const MESSAGES: &[(&str, FailureClass, &str)] = &[
     ("locale is incompatible", LocaleMissing, "Install the locale on this machine."),
     ("could not open collator", LocaleMissing, "Install a server with this ICU locale."),
     ("ICU is not supported", LocaleMissing, "Install a server that is built with ICU."),
-    ("database files are incompatible with server", InfraError, "Install a server that is built \
-      with the block sizes of the backup's."),
+    (
+        "database files are incompatible with server",
+        InfraError,
+        "Install a server that is built \
+      with the block sizes of the backup's.",
+    ),
     // Settings.
     ("insufficient parameter settings", ParamTooLow, "Please report this: pgassay sets them."),
-    ("maximum number of prepared transactions", ParamTooLow, "Please report this: pgassay sets \
-      it from the WAL."),
+    (
+        "maximum number of prepared transactions",
+        ParamTooLow,
+        "Please report this: pgassay sets \
+      it from the WAL.",
+    ),
     ("could not find free replication state", ParamTooLow, "Please report this message."),
     ("too many replication slots", ParamTooLow, "Please report this message."),
     ("contains errors", ConfigError, "Please report this with the server's log."),
@@ -191,7 +199,12 @@ mod tests {
                 LocaleMissing,
             ),
             ("53200", "maximum number of prepared transactions reached", false, ParamTooLow),
-            ("22023", "recovery aborted because of insufficient parameter settings", false, ParamTooLow),
+            (
+                "22023",
+                "recovery aborted because of insufficient parameter settings",
+                false,
+                ParamTooLow,
+            ),
             (
                 "F0000",
                 "recovery ended before configured recovery target was reached",
@@ -237,6 +250,9 @@ mod tests {
         assert_eq!(class_of(&by("9: Killed")), (false, InfraError));
         assert_eq!(class_of(&by("11: Segmentation fault")), (true, RecoveryFailed));
         assert_eq!(class_of(""), (false, InfraError));
-        assert_eq!(class_of("error while loading shared libraries: libx.so\n"), (false, InfraError));
+        assert_eq!(
+            class_of("error while loading shared libraries: libx.so\n"),
+            (false, InfraError)
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::Write,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown},
     path::{Path, PathBuf},
 };
 
@@ -97,10 +97,7 @@ pub fn settings(inputs: &Inputs<'_>) -> Vec<Setting> {
         ("hot_standby", "off".to_owned()),
         ("wal_level", "replica".to_owned()),
         ("max_connections", most(control.max_connections, floor.max_connections, 30)),
-        (
-            "max_worker_processes",
-            most(control.max_worker_processes, floor.max_worker_processes, 8),
-        ),
+        ("max_worker_processes", most(control.max_worker_processes, floor.max_worker_processes, 8)),
         ("max_wal_senders", most(control.max_wal_senders, floor.max_wal_senders, 0)),
         (
             "max_prepared_transactions",
@@ -188,13 +185,10 @@ fn quoted(value: &str) -> String {
 #[must_use]
 pub fn render(settings: &[Setting], place: &Place) -> String {
     let path = |file: &str| quoted(&place.conf.join(file).to_string_lossy());
-    let mut text = format!(
-        "hba_file = {}\nident_file = {}\n",
-        path("pg_hba.conf"),
-        path("pg_ident.conf")
-    );
+    let mut text =
+        format!("hba_file = {}\nident_file = {}\n", path("pg_hba.conf"), path("pg_ident.conf"));
     for (name, value) in settings {
-        text.push_str(&format!("{name} = {}\n", quoted(value)));
+        text.extend([name, " = ", &quoted(value), "\n"]);
     }
     text
 }
@@ -269,7 +263,7 @@ fn production_preloads(config_texts: &BTreeMap<String, String>) -> Vec<String> {
 ///
 /// # Errors
 /// `Io` where one cannot be removed.
-pub fn disarm(data: &Path) -> Result<(), Error> {
+pub fn disarm(data: &Path, owner: Option<(u32, u32)>) -> Result<(), Error> {
     const FILES: &[&str] = &[
         "postgresql.auto.conf",
         "tablespace_map",
@@ -295,9 +289,12 @@ pub fn disarm(data: &Path) -> Result<(), Error> {
     let slots = data.join("pg_replslot");
     match fs::symlink_metadata(&slots) {
         Ok(meta) if meta.is_dir() => {}
-        // A link there would lead outside: PostgreSQL makes the folder anew where it is missing.
-        Ok(_) => fs::remove_file(&slots).map_err(failed(slots.clone()))?,
-        Err(_) => return Ok(()),
+        // A link there would lead outside.
+        Ok(_) => {
+            fs::remove_file(&slots).map_err(failed(slots.clone()))?;
+            return make_folder(&slots, owner);
+        }
+        Err(_) => return make_folder(&slots, owner),
     }
     for entry in fs::read_dir(&slots).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -306,6 +303,14 @@ pub fn disarm(data: &Path) -> Result<(), Error> {
         removed.map_err(failed(path))?;
     }
     Ok(())
+}
+
+fn make_folder(path: &Path, owner: Option<(u32, u32)>) -> Result<(), Error> {
+    let made = || {
+        fs::DirBuilder::new().mode(0o700).create(path)?;
+        owner.map_or(Ok(()), |(uid, gid)| chown(path, Some(uid), Some(gid)))
+    };
+    made().map_err(|error| Error::io(format!("make `{}`", path.display()), &error))
 }
 
 #[cfg(test)]
@@ -363,12 +368,12 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         fs::write(data.path().join("postgresql.auto.conf"), "x").unwrap();
         fs::create_dir_all(data.path().join("pg_replslot/slot_a")).unwrap();
-        disarm(data.path()).unwrap();
+        disarm(data.path(), None).unwrap();
         assert!(!data.path().join("postgresql.auto.conf").exists());
         assert_eq!(fs::read_dir(data.path().join("pg_replslot")).unwrap().count(), 0);
         fs::remove_dir(data.path().join("pg_replslot")).unwrap();
         std::os::unix::fs::symlink(outside.path(), data.path().join("pg_replslot")).unwrap();
-        disarm(data.path()).unwrap();
+        disarm(data.path(), None).unwrap();
         assert!(outside.path().join("slot").exists());
     }
 }

@@ -126,7 +126,10 @@ fn resolve(uid: u32, gid: u32, wanted: Option<&str>, passwd: &str) -> Result<Ide
         return match wanted {
             Some(other) if other != me.name && other != uid.to_string() => Err(Error::new(
                 Code::NoUnprivilegedUser,
-                format!("only root can run PostgreSQL as `{other}`, and this is user `{}`", me.name),
+                format!(
+                    "only root can run PostgreSQL as `{other}`, and this is user `{}`",
+                    me.name
+                ),
             )
             .hint("Leave `sandbox.user` out to run PostgreSQL as yourself.")),
             _ => Ok(me),

@@ -103,7 +103,9 @@ impl ServerLog {
                 Ok(0) | Err(_) => break,
                 Ok(count) => {
                     written += count as u64;
-                    if written <= FILE_LIMIT && let Some(file) = &mut file {
+                    if written <= FILE_LIMIT
+                        && let Some(file) = &mut file
+                    {
                         let _ = file.write_all(&raw);
                     }
                 }

@@ -45,11 +45,8 @@ pub struct Place {
 pub fn base(work_dir: Option<&Path>, identity: &Identity) -> Result<PathBuf, Error> {
     if let Some(named) = work_dir {
         return usable(named, identity).map_err(|why| {
-            Error::new(
-                Code::WorkDirectory,
-                format!("cannot work in `{}`: {why}", named.display()),
-            )
-            .hint("Name another folder with `--work-dir` or `sandbox.workDir`.")
+            Error::new(Code::WorkDirectory, format!("cannot work in `{}`: {why}", named.display()))
+                .hint("Name another folder with `--work-dir` or `sandbox.workDir`.")
         });
     }
     let mut refused = Vec::new();
@@ -152,10 +149,9 @@ impl Place {
             helper: String::new(),
             root,
         };
-        place.fill(identity, program).map_err(|error| {
-            // Nothing but our own empty folders is in it yet.
+        place.fill(identity, program).inspect_err(|_| {
+            // Nothing but our own folders is in it yet.
             let _ = fs::remove_dir_all(&place.root);
-            error
         })
     }
 

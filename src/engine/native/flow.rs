@@ -1,0 +1,338 @@
+//! The order of a drill: place, bytes, judgement, recovery, mending.
+
+use std::{
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown, fchown},
+    path::Path,
+    sync::Arc,
+    time::Instant,
+};
+
+use jiff::Timestamp;
+
+use super::{
+    Run, config,
+    identity::Identity,
+    judge::{self, Outlook},
+    lease::{self, JobLock, Lease, LeaseRecord},
+    place::{self, Place},
+    recover::Recovery,
+    sandbox::NativeSandbox,
+    spool::{Spool, Spooled, interrupted},
+};
+use crate::{
+    drill::{
+        Code, DrillPlan, Error, FailureClass, Finding,
+        job::Target,
+        report::SandboxReport,
+        stage::{Stage, Volume},
+    },
+    engine::{
+        RestoreEnd,
+        postgres_install::{self, Installation},
+    },
+    pg::{BackupLabel, Lsn, backup_label::BackupFrom, wal::scan::ScanStart},
+    restore::{
+        FetchFailure,
+        base::{BaseRestored, BaseTarget, restore_base},
+    },
+    telemetry::progress::ProgressEvent,
+};
+
+/// The machine's side of the drill.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub identity: Identity,
+    pub server: Installation,
+    pub place: Place,
+}
+
+impl Run {
+    /// Everything up to the open cluster.
+    pub async fn flow(&mut self) -> Result<RestoreEnd, Error> {
+        let machine = self.prepare()?;
+        let begin = self.begin()?;
+        self.stages.begin(
+            Stage::Fetch,
+            Instant::now(),
+            Some(self.context.plan.base_bytes + self.context.plan.wal_bytes),
+        );
+        let (restored, spooled) = match self.fetch(&machine, begin).await? {
+            Fetched::Both(both) => *both,
+            Fetched::End(end) => return Ok(end),
+        };
+        let volume = Volume {
+            fetched_bytes: restored.fetched_bytes + spooled.volume.fetched_bytes,
+            restored_bytes: restored.bytes + spooled.volume.restored_bytes,
+            files: restored.files,
+            wal_segments: spooled.volume.wal_segments,
+        };
+        self.stages.done(Instant::now(), volume);
+        self.notes.extend(restored.notes.iter().cloned());
+        self.findings.extend(restored.findings.iter().cloned());
+        let control = match judge::base(&self.context.plan, &restored, begin) {
+            Ok(control) => control,
+            Err(findings) => {
+                self.findings.extend(findings);
+                return Ok(RestoreEnd::Damaged);
+            }
+        };
+        // Judged before the base where the target allows it; the answer is the same.
+        let target = match self.judge_wal(&spooled) {
+            Outlook::Replay { target } => target,
+            Outlook::Damaged => return Ok(RestoreEnd::Damaged),
+            Outlook::Refused(refusal) => return Ok(RestoreEnd::Refused(refusal)),
+        };
+        postgres_install::check_tablespaces(
+            &machine.server,
+            !spooled.summary.tablespaces.is_empty(),
+        )?;
+        self.promise = Some(judge::promise(&self.context.plan, &spooled));
+        self.stages.begin(Stage::Start, Instant::now(), None);
+        make_ready(&machine)?;
+        let recovery = Recovery {
+            machine: &machine,
+            control: &control,
+            restored: &restored,
+            spooled: &spooled,
+        };
+        self.recover(recovery, target).await
+    }
+
+    /// Finds user, server and folder, refuses what cannot work, and takes the locks. Nothing has been
+    /// fetched yet.
+    fn prepare(&mut self) -> Result<Machine, Error> {
+        let (job, plan) = (Arc::clone(&self.context.job), Arc::clone(&self.context.plan));
+        let identity = Identity::choose(job.sandbox.user.as_deref())?;
+        let server =
+            postgres_install::choose(plan.major, job.sandbox.postgres_bin.as_deref(), &identity)?;
+        let tablespaces = !plan.backup.tablespaces.is_empty();
+        postgres_install::check_tablespaces(&server, tablespaces)?;
+        let base = place::base(job.sandbox.work_dir.as_deref(), &identity)?;
+        let job_lock = JobLock::take(&base, &job.name)?;
+        place::check_room(&base, plan.disk_bytes, job.sandbox.disk_budget)?;
+        let short = self.context.drill_id.rsplit('-').next().unwrap_or_default();
+        let name = format!("{}-{}", lease::file_name(&job.name), lease::file_name(short));
+        let place = Place::create(&base, &name, &identity, &self.program)?;
+        let now = Timestamp::now();
+        let pid = std::process::id();
+        let record = LeaseRecord {
+            drill_id: self.context.drill_id.clone(),
+            job: job.name.clone(),
+            owner_pid: pid,
+            owner_start: lease::process_start(pid).unwrap_or_default(),
+            started: now,
+            deadline: job.limits.total.and_then(|total| now.checked_add(total).ok()),
+            keep_until: None,
+        };
+        let lease = match Lease::take(&place.root, record) {
+            Ok(lease) => lease,
+            Err(error) => {
+                let _ = super::tree::remove(&place.root);
+                return Err(error);
+            }
+        };
+        self.sandbox = Some(Box::new(NativeSandbox {
+            report: SandboxReport {
+                path: place.root.display().to_string(),
+                postgres: server.version.clone(),
+                ..SandboxReport::default()
+            },
+            place: place.clone(),
+            lease,
+            _job_lock: job_lock,
+            server: None,
+            wal: None,
+            keep_on_failure: job.sandbox.keep_on_failure,
+        }));
+        Ok(Machine { identity, server, place })
+    }
+
+    /// Where the backup says that replay begins.
+    fn begin(&self) -> Result<Lsn, Error> {
+        let plan = &self.context.plan;
+        let info = plan.backup.info.as_ref();
+        info.ok().and_then(|info| info.begin_xlog).ok_or_else(|| {
+            Error::new(
+                Code::Bug,
+                format!("the plan chose backup `{}` without a begin LSN", plan.backup.id),
+            )
+        })
+    }
+
+    /// Base and WAL at the same time, unless one decides whether the other is worth it.
+    async fn fetch(&mut self, machine: &Machine, begin: Lsn) -> Result<Fetched, Error> {
+        let plan = Arc::clone(&self.context.plan);
+        let standby = from_standby(&plan);
+        let wal_decides = matches!(plan.target, Target::Time(_) | Target::Xid(_) | Target::Name(_));
+        if standby {
+            // Consistency is told by the base's own pg_control then.
+            let restored = match self.base(machine).await? {
+                Ok(restored) => restored,
+                Err(findings) => return Ok(self.damaged(findings)),
+            };
+            let point = crate::pg::ControlFile::parse(&restored.pg_control)
+                .ok()
+                .map(|control| control.min_recovery_point);
+            let spooled = self.wal(machine, begin, point).await?;
+            return Ok(Fetched::Both(Box::new((restored, spooled))));
+        }
+        if wal_decides {
+            let spooled = self.wal(machine, begin, None).await?;
+            let mut found = Vec::new();
+            match judge::wal(&plan, &spooled, &mut found) {
+                Outlook::Replay { .. } => {}
+                Outlook::Damaged => return Ok(self.damaged(found)),
+                Outlook::Refused(refusal) => {
+                    self.findings.extend(found);
+                    return Ok(Fetched::End(RestoreEnd::Refused(refusal)));
+                }
+            }
+            return Ok(match self.base(machine).await? {
+                Ok(restored) => Fetched::Both(Box::new((restored, spooled))),
+                Err(findings) => {
+                    self.findings.extend(found);
+                    self.damaged(findings)
+                }
+            });
+        }
+        let (restored, spooled) =
+            tokio::try_join!(self.base(machine), self.wal(machine, begin, None))?;
+        Ok(match restored {
+            Ok(restored) => Fetched::Both(Box::new((restored, spooled))),
+            Err(findings) => {
+                let mut found = Vec::new();
+                judge::wal(&plan, &spooled, &mut found);
+                self.findings.extend(found);
+                self.damaged(findings)
+            }
+        })
+    }
+
+    fn damaged(&mut self, findings: Vec<Finding>) -> Fetched {
+        self.findings.extend(findings);
+        Fetched::End(RestoreEnd::Damaged)
+    }
+
+    fn judge_wal(&mut self, spooled: &Spooled) -> Outlook {
+        judge::wal(&self.context.plan, spooled, &mut self.findings)
+    }
+
+    fn counter(&self) -> impl Fn(u64) + Send + Sync + use<> {
+        let (activity, progress) = (Arc::clone(&self.activity), self.context.progress.clone());
+        move |bytes| progress.emit(ProgressEvent::Fetched { bytes: activity.fetch(bytes) })
+    }
+
+    /// The base backup; damage that makes it unusable comes as findings.
+    async fn base(&self, machine: &Machine) -> Result<Result<BaseRestored, Vec<Finding>>, Error> {
+        let (job, plan) = (&self.context.job, &self.context.plan);
+        let target = BaseTarget {
+            data_dir: machine.place.data.clone(),
+            owner: machine.identity.owner(),
+            fsync: job.sandbox.fsync,
+        };
+        let counter = self.counter();
+        let restored =
+            restore_base(&self.context.store, &plan.backup, &target, &counter, &self.cancel).await;
+        match restored {
+            Ok(restored) => Ok(Ok(restored)),
+            Err(FetchFailure::Damaged(findings)) => Ok(Err(findings)),
+            Err(FetchFailure::Store(error)) => Err(vanished(error)),
+            Err(FetchFailure::Local(error)) => Err(error),
+            Err(FetchFailure::Cancelled) => Err(interrupted()),
+        }
+    }
+
+    async fn wal(
+        &self,
+        machine: &Machine,
+        begin: Lsn,
+        min_recovery_point: Option<Lsn>,
+    ) -> Result<Spooled, Error> {
+        let (job, plan) = (&self.context.job, &self.context.plan);
+        let spool = Spool {
+            dir: machine.place.wal.clone(),
+            size: plan.segment_size,
+            owner: machine.identity.owner(),
+            fsync: job.sandbox.fsync,
+            memory: job.sandbox.memory,
+        };
+        let start = ScanStart {
+            major: plan.major,
+            system_id: plan.system_id,
+            segment_size: plan.segment_size,
+            start: begin,
+            history: plan.history.clone(),
+            target: judge::scan_target(&plan.target),
+            exclusive: plan.exclusive,
+            min_recovery_point,
+        };
+        let counter = self.counter();
+        spool.fill(&self.context.store, &plan.wal, start, &counter, &self.cancel).await
+    }
+}
+
+/// Whether `backup.info` says that the backup was taken from a standby.
+fn from_standby(plan: &DrillPlan) -> bool {
+    let info = plan.backup.info.as_ref().ok();
+    let label = info.and_then(|info| info.backup_label.as_deref());
+    let label = label.and_then(|text| BackupLabel::parse(text).ok());
+    label.is_some_and(|label| label.from == Some(BackupFrom::Standby))
+}
+
+/// How far fetching led.
+enum Fetched {
+    Both(Box<(BaseRestored, Spooled)>),
+    End(RestoreEnd),
+}
+
+/// An object of the base backup that is not there any more was there when the plan was made.
+fn vanished(error: Error) -> Error {
+    match error.code {
+        Code::ObjectMissing | Code::ObjectChanged => error
+            .class(FailureClass::DeletedDuringDrill)
+            .hint("Retention or another writer works on this archive: run the drill again."),
+        _ => error,
+    }
+}
+
+/// Makes the data directory what PostgreSQL needs to begin an archive recovery that stays inside.
+fn make_ready(machine: &Machine) -> Result<(), Error> {
+    let (data, owner) = (&machine.place.data, machine.identity.owner());
+    config::disarm(data, owner)?;
+    empty_pg_wal(data, owner)
+        .map_err(|error| Error::io(format!("empty `{}`", data.join("pg_wal").display()), &error))?;
+    let signal = data.join("recovery.signal");
+    let made = || -> std::io::Result<()> {
+        let mut options = std::fs::OpenOptions::new();
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&signal)?;
+        owner.map_or(Ok(()), |(uid, gid)| fchown(&file, Some(uid), Some(gid)))
+    };
+    made().map_err(|error| Error::io(format!("write `{}`", signal.display()), &error))
+}
+
+/// Segments that the backup brought must not be read: only what was verified is replayed.
+fn empty_pg_wal(data: &Path, owner: Option<(u32, u32)>) -> std::io::Result<()> {
+    let pg_wal = data.join("pg_wal");
+    match std::fs::symlink_metadata(&pg_wal) {
+        Ok(meta) if meta.is_dir() => {
+            for entry in std::fs::read_dir(&pg_wal)? {
+                let entry = entry?;
+                if !entry.file_type()?.is_dir() {
+                    std::fs::remove_file(entry.path())?;
+                }
+            }
+            return Ok(());
+        }
+        // A link to where production kept its WAL.
+        Ok(_) => std::fs::remove_file(&pg_wal)?,
+        Err(_) => {}
+    }
+    std::fs::DirBuilder::new().mode(0o700).create(&pg_wal)?;
+    owner.map_or(Ok(()), |(uid, gid)| chown(&pg_wal, Some(uid), Some(gid)))
+}

@@ -1,0 +1,220 @@
+//! What the fetched bytes say before PostgreSQL is started: whether the backup is what `backup.info`
+//! says, whether the target can be reached, and what the archive promises.
+
+use super::spool::{Damage, Spooled};
+use crate::{
+    drill::{
+        DrillPlan, FailureClass, Finding,
+        expectation::{LastTransaction, Promise},
+        job::Target,
+        plan::PlanRefusal,
+    },
+    pg::{BackupLabel, ControlFile, Lsn, wal::scan::ScanTarget},
+    restore::base::BaseRestored,
+};
+
+/// Reads `pg_control` and `backup_label` and compares them with `backup.info`.
+///
+/// # Errors
+/// The findings that make recovery pointless, all of them.
+pub fn base(
+    plan: &DrillPlan,
+    restored: &BaseRestored,
+    begin: Lsn,
+) -> Result<ControlFile, Vec<Finding>> {
+    let backup = &plan.backup.id;
+    let corrupt = |file: &str, why: String| {
+        Finding::new(
+            FailureClass::ArchiveCorrupt,
+            format!("{backup}: {file}"),
+            why,
+            "This backup cannot be recovered: take a new one.",
+        )
+    };
+    let mut fatal = Vec::new();
+    let control = ControlFile::parse(&restored.pg_control)
+        .map_err(|error| fatal.push(corrupt("global/pg_control", error.to_string())))
+        .ok();
+    let label = match &restored.backup_label {
+        Some(text) => BackupLabel::parse(text)
+            .map_err(|error| fatal.push(corrupt("backup_label", error.to_string())))
+            .ok(),
+        None => {
+            fatal.push(corrupt("backup_label", "the backup holds no such file".to_owned()));
+            None
+        }
+    };
+    let (Some(control), Some(label)) = (control, label) else { return Err(fatal) };
+    let mismatch = |what: &str, here: String, said: String| {
+        Finding::new(
+            FailureClass::BackupInfoMismatch,
+            format!("{backup}: backup.info"),
+            format!("it says {what} {said}, the backup's own files say {here}"),
+            "Find out which tool wrote this `backup.info`, and take a new base backup.",
+        )
+    };
+    if control.system_identifier != plan.system_id {
+        fatal.push(mismatch(
+            "system identifier",
+            control.system_identifier.to_string(),
+            plan.system_id.to_string(),
+        ));
+    }
+    if let Some(major) = control.major().filter(|major| *major != plan.major) {
+        fatal.push(mismatch("major version", major.to_string(), plan.major.to_string()));
+    }
+    if control.wal_segment_size != plan.segment_size {
+        fatal.push(mismatch(
+            "WAL segment size",
+            control.wal_segment_size.bytes().to_string(),
+            plan.segment_size.bytes().to_string(),
+        ));
+    }
+    if label.start_wal_location != begin {
+        fatal.push(mismatch("begin LSN", label.start_wal_location.to_string(), begin.to_string()));
+    }
+    if let Some(from) = label.incremental_from {
+        fatal.push(
+            Finding::new(
+                FailureClass::IncrementalChain,
+                format!("{backup}: backup_label"),
+                format!("it is an incremental backup (from {from}), not recoverable by itself"),
+                "Drill a full backup, or combine the chain with `pg_combinebackup` first.",
+            )
+            .at(from),
+        );
+    }
+    if fatal.is_empty() { Ok(control) } else { Err(fatal) }
+}
+
+/// What the WAL allows.
+#[derive(Debug)]
+pub enum Outlook {
+    /// Replay to the target, or to the end where there is none.
+    Replay {
+        target: Option<Target>,
+    },
+    /// Not worth a replay: consistency cannot be reached.
+    Damaged,
+    Refused(PlanRefusal),
+}
+
+/// Judges the WAL once it has been read; adds what it found to `findings`.
+pub fn wal(plan: &DrillPlan, spooled: &Spooled, findings: &mut Vec<Finding>) -> Outlook {
+    let summary = &spooled.summary;
+    if let Some(at) = summary.minimal_wal_at {
+        findings.push(
+            Finding::new(
+                FailureClass::WalLevelMinimal,
+                "wal_level",
+                format!("the source ran with wal_level=minimal at {at}: replay cannot pass it"),
+                "Take a base backup after wal_level was raised again.",
+            )
+            .at(at),
+        );
+        return Outlook::Damaged;
+    }
+    if let Some(damage) = &spooled.damage {
+        findings.push(damage.finding(summary.last_commit.map(|commit| commit.at)));
+        if summary.consistent_at.is_none() {
+            findings.push(unreachable_consistency(plan, damage));
+            return Outlook::Damaged;
+        }
+        if !summary.target_reached {
+            // Up to the damage all is good: the replay shows how far that is.
+            return Outlook::Replay { target: None };
+        }
+    }
+    let target = match &plan.target {
+        Target::Latest => return Outlook::Replay { target: None },
+        other => other.clone(),
+    };
+    if !summary.target_reached {
+        return Outlook::Refused(unreachable(plan, spooled));
+    }
+    if summary.consistent_at.is_none() && target != Target::Immediate {
+        let finding = Finding::new(
+            FailureClass::TargetBeforeConsistency,
+            describe(&plan.target),
+            format!("it lies before backup `{}` becomes consistent", plan.backup.id),
+            "Choose a later target or an earlier backup.",
+        );
+        return Outlook::Refused(PlanRefusal {
+            findings: vec![finding],
+            window: plan.window.clone(),
+        });
+    }
+    Outlook::Replay { target: Some(target) }
+}
+
+fn unreachable_consistency(plan: &DrillPlan, damage: &Damage) -> Finding {
+    Finding::new(
+        FailureClass::WalMissingForConsistency,
+        damage.key.clone(),
+        format!(
+            "backup `{}` needs the WAL behind this damage to become consistent",
+            plan.backup.id
+        ),
+        "This backup cannot be recovered: take a new one.",
+    )
+    .at(damage.lsn)
+}
+
+fn unreachable(plan: &DrillPlan, spooled: &Spooled) -> PlanRefusal {
+    let last = spooled.summary.last_commit.map(|commit| commit.at);
+    let mut window = plan.window.clone();
+    window.to_time = last.or(window.to_time);
+    window.to_lsn = Some(spooled.summary.end);
+    let reach = last.map_or_else(
+        || format!("the WAL ends at {}", spooled.summary.end),
+        |at| format!("the WAL ends at {} and its last commit is of {at}", spooled.summary.end),
+    );
+    let finding = Finding::new(
+        FailureClass::TargetUnreachable,
+        describe(&plan.target),
+        format!("the archive does not reach it: {reach}"),
+        "Choose a target inside this window, or `latest`.",
+    );
+    PlanRefusal { findings: vec![finding], window }
+}
+
+/// The target in words.
+fn describe(target: &Target) -> String {
+    match target {
+        Target::Latest => "latest".to_owned(),
+        Target::Immediate => "immediate".to_owned(),
+        Target::Time(at) => format!("time {at}"),
+        Target::Lsn(lsn) => format!("LSN {lsn}"),
+        Target::Xid(xid) => format!("transaction {xid}"),
+        Target::Name(name) => format!("restore point `{name}`"),
+    }
+}
+
+/// What replay must reach. The new timeline's history file names the timeline that recovery was told
+/// to follow as the parent (`writeTimeLineHistory`), also where its last record lies on an ancestor.
+#[must_use]
+pub fn promise(plan: &DrillPlan, spooled: &Spooled) -> Promise {
+    Promise {
+        timeline: plan.history.timeline,
+        end: spooled.summary.end,
+        last_transaction: spooled.summary.last_transaction.map(|end| LastTransaction {
+            at: end.at,
+            xid: end.xid,
+            lsn: end.lsn,
+            committed: end.committed,
+        }),
+    }
+}
+
+/// The target as the scan of the WAL knows it.
+#[must_use]
+pub fn scan_target(target: &Target) -> ScanTarget {
+    match target {
+        Target::Latest => ScanTarget::Latest,
+        Target::Immediate => ScanTarget::Immediate,
+        Target::Time(at) => ScanTarget::Time(*at),
+        Target::Lsn(lsn) => ScanTarget::Lsn(*lsn),
+        Target::Xid(xid) => ScanTarget::Xid(*xid),
+        Target::Name(name) => ScanTarget::Name(name.clone()),
+    }
+}

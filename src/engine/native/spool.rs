@@ -1,0 +1,283 @@
+//! Fetches the planned WAL once, reads every record on the way, and leaves decoded segments for the
+//! replay: what PostgreSQL will be given is what was verified.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{FileExt, OpenOptionsExt, fchown},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use futures_util::{StreamExt, stream};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    archive::ObjectRef,
+    drill::{Code, Error, FailureClass, Finding, plan::PlannedSegment, stage::Volume},
+    pg::{
+        Lsn, SegmentNumber, SegmentSize,
+        wal::{
+            scan::{DamageKind, ScanStart, ScanStep, WalDamage, WalScan, WalSummary},
+            tablespace::WalPatch,
+        },
+    },
+    restore::wal::{SegmentDamage, SegmentFailure, fetch_segment},
+    store::SharedStore,
+};
+
+/// Segments that are fetched at the same time, at most.
+const CONCURRENCY: u64 = 4;
+
+/// How segments are fetched and kept.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    pub dir: PathBuf,
+    pub size: SegmentSize,
+    pub owner: Option<(u32, u32)>,
+    pub fsync: bool,
+    /// Bytes that the job allows.
+    pub memory: u64,
+}
+
+/// What was fetched.
+#[derive(Debug)]
+pub struct Spooled {
+    pub summary: WalSummary,
+    /// Where the WAL cannot be trusted any more.
+    pub damage: Option<Damage>,
+    /// The last segment that replay may be given; `None`: not one.
+    pub last: Option<SegmentNumber>,
+    pub volume: Volume,
+}
+
+/// Damage in the planned range.
+#[derive(Clone, Debug)]
+pub struct Damage {
+    pub class: FailureClass,
+    /// The object's key.
+    pub key: String,
+    pub segment: SegmentNumber,
+    pub lsn: Lsn,
+    pub detail: String,
+    /// Bytes of the segment before the damage that replay may still read; 0 for none.
+    usable: u64,
+}
+
+impl Spool {
+    /// Fetches `wal` in order, four at a time, until the scan has seen enough.
+    ///
+    /// # Errors
+    /// What the store or the disk did. Damage is not an error.
+    pub async fn fill(
+        &self,
+        store: &SharedStore,
+        wal: &[PlannedSegment],
+        start: ScanStart,
+        on_bytes: &(dyn Fn(u64) + Send + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<Spooled, Error> {
+        let expected = self.size.bytes();
+        let at_once = (self.memory / 8 / expected).clamp(1, CONCURRENCY) as usize;
+        let mut fetches = stream::iter(wal.iter().cloned().map(|segment| {
+            let (store, cancel) = (Arc::clone(store), cancel.clone());
+            async move {
+                let fetched = fetch_segment(&store, &segment.object, expected, &cancel).await;
+                (segment, fetched)
+            }
+        }))
+        .buffered(at_once);
+        let mut scan = WalScan::new(start);
+        let mut volume = Volume::default();
+        let mut last = None;
+        let mut unreadable = None;
+        while let Some((segment, fetched)) = fetches.next().await {
+            let bytes = match fetched {
+                Ok(bytes) => bytes,
+                Err(SegmentFailure::Damaged { detail, kind }) => {
+                    on_bytes(segment.object.size);
+                    unreadable = Some(self.unreadable(&segment, &detail, kind));
+                    break;
+                }
+                Err(SegmentFailure::Store(error)) => return Err(gone(error, &segment.object)),
+                Err(SegmentFailure::Cancelled) => return Err(interrupted()),
+            };
+            on_bytes(segment.object.size);
+            volume.fetched_bytes += segment.object.size;
+            volume.restored_bytes += bytes.len() as u64;
+            volume.wal_segments += 1;
+            last = Some(segment.number);
+            let step;
+            (scan, step) = self.keep(scan, segment, bytes).await?;
+            if step == ScanStep::Stop {
+                break;
+            }
+        }
+        drop(fetches);
+        let summary = scan.finish();
+        let found = summary.damage.as_ref().map(|damage| self.locate(damage, wal));
+        let damage = found.or(unreadable);
+        if let Some(damage) = &damage {
+            last = self.cut(damage, wal)?;
+        }
+        self.patch(wal, &summary.patches)?;
+        Ok(Spooled { summary, damage, last, volume })
+    }
+
+    /// Path of a segment in the spool.
+    #[must_use]
+    pub fn path(&self, segment: &PlannedSegment) -> PathBuf {
+        self.dir.join(segment.number.file_name(segment.timeline, self.size))
+    }
+
+    async fn keep(
+        &self,
+        mut scan: WalScan,
+        segment: PlannedSegment,
+        bytes: Vec<u8>,
+    ) -> Result<(WalScan, ScanStep), Error> {
+        let (path, owner, fsync) = (self.path(&segment), self.owner, self.fsync);
+        let work = move || {
+            let step = scan.segment(segment.timeline, segment.number, &bytes);
+            let written = write(&path, owner, fsync, &bytes);
+            written.map_err(|error| Error::io(format!("write `{}`", path.display()), &error))?;
+            Ok((scan, step))
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| Error::new(Code::Bug, format!("reading WAL ended: {error}")))?
+    }
+
+    fn unreadable(&self, segment: &PlannedSegment, detail: &str, kind: SegmentDamage) -> Damage {
+        let what = match kind {
+            SegmentDamage::WrongSize => "is not as long as a segment",
+            SegmentDamage::Stream => "cannot be decoded to its end",
+        };
+        Damage {
+            class: FailureClass::WalCorrupt,
+            key: segment.object.key.clone(),
+            segment: segment.number,
+            lsn: segment.number.start(self.size),
+            detail: format!("the segment {what}: {detail}"),
+            usable: 0,
+        }
+    }
+
+    fn locate(&self, damage: &WalDamage, wal: &[PlannedSegment]) -> Damage {
+        let class = match damage.kind {
+            DamageKind::Corrupt | DamageKind::WrongSize => FailureClass::WalCorrupt,
+            DamageKind::ForeignSystem => FailureClass::SystemIdMismatch,
+        };
+        let planned = wal.iter().find(|planned| planned.number == damage.segment);
+        let name = || damage.segment.file_name(damage.timeline, self.size);
+        // The good records of a damaged segment are still replayed; a record that began in the
+        // segment before is not, so nothing of this one is then.
+        let start = damage.segment.start(self.size);
+        let usable = match damage.kind {
+            DamageKind::Corrupt => damage.lsn.0.saturating_sub(start.0).min(self.size.bytes()),
+            DamageKind::ForeignSystem | DamageKind::WrongSize => 0,
+        };
+        Damage {
+            class,
+            key: planned.map_or_else(name, |planned| planned.object.key.clone()),
+            segment: damage.segment,
+            lsn: damage.lsn,
+            detail: damage.detail.clone(),
+            usable,
+        }
+    }
+
+    /// Makes sure that replay cannot read beyond the damage: zeros from there on are how the end of
+    /// the log looks. Gives the last segment that may be served.
+    fn cut(&self, damage: &Damage, wal: &[PlannedSegment]) -> Result<Option<SegmentNumber>, Error> {
+        let mut last = None;
+        for segment in wal {
+            let path = self.path(segment);
+            if segment.number < damage.segment {
+                last = Some(segment.number);
+            } else if segment.number == damage.segment && damage.usable > 0 {
+                let zeroed = || -> io::Result<()> {
+                    let file = OpenOptions::new().write(true).open(&path)?;
+                    file.set_len(damage.usable)?;
+                    file.set_len(self.size.bytes())
+                };
+                zeroed().map_err(|error| Error::io(format!("cut `{}`", path.display()), &error))?;
+                last = Some(segment.number);
+            } else {
+                let _ = fs::remove_file(path);
+            }
+        }
+        Ok(last)
+    }
+
+    fn patch(&self, wal: &[PlannedSegment], patches: &[WalPatch]) -> Result<(), Error> {
+        for patch in patches {
+            let number = self.size.segment_of(patch.lsn);
+            let Some(segment) = wal.iter().find(|segment| segment.number == number) else {
+                continue;
+            };
+            let path = self.path(segment);
+            let offset = patch.lsn.0 - number.start(self.size).0;
+            let patched = OpenOptions::new()
+                .write(true)
+                .open(&path)
+                .and_then(|file| file.write_all_at(&[patch.byte], offset));
+            match patched {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io(format!("patch `{}`", path.display()), &error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Damage {
+    /// The finding, with what was lost behind it. `last_good` is the last commit before the damage.
+    #[must_use]
+    pub fn finding(&self, last_good: Option<jiff::Timestamp>) -> Finding {
+        let good = last_good.map_or_else(
+            || "no commit lies before it".to_owned(),
+            |at| format!("the last good commit before it is of {at}"),
+        );
+        Finding::new(
+            self.class,
+            self.key.clone(),
+            format!("{} At {}; {good}.", sentence(&self.detail), self.lsn),
+            "Nothing after this position can be recovered from this archive: take a new base backup \
+             and find out what wrote the segment.",
+        )
+        .at(self.lsn)
+    }
+}
+
+/// Ends a sentence with a full stop, whoever wrote it.
+fn sentence(text: &str) -> String {
+    format!("{}.", text.trim_end_matches('.'))
+}
+
+fn write(path: &Path, owner: Option<(u32, u32)>, fsync: bool, bytes: &[u8]) -> io::Result<()> {
+    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    if let Some((uid, gid)) = owner {
+        fchown(&file, Some(uid), Some(gid))?;
+    }
+    file.write_all(bytes)?;
+    if fsync { file.sync_data() } else { Ok(()) }
+}
+
+/// An object that is not there any more, or is another one, was there when the plan was made.
+pub fn gone(error: Error, object: &ObjectRef) -> Error {
+    match error.code {
+        Code::ObjectMissing | Code::ObjectChanged => error
+            .context(format!("`{}` was there when the drill began", object.key))
+            .class(FailureClass::DeletedDuringDrill)
+            .hint("Retention or another writer works on this archive: run the drill again."),
+        _ => error,
+    }
+}
+
+/// The drill was told to stop.
+pub fn interrupted() -> Error {
+    Error::new(Code::Interrupted, "the drill was interrupted")
+}
