@@ -35,15 +35,11 @@ pub fn base(
     let control = ControlFile::parse(&restored.pg_control)
         .map_err(|error| fatal.push(corrupt("global/pg_control", error.to_string())))
         .ok();
-    let label = match &restored.backup_label {
-        Some(text) => BackupLabel::parse(text)
-            .map_err(|error| fatal.push(corrupt("backup_label", error.to_string())))
-            .ok(),
-        None => {
-            fatal.push(corrupt("backup_label", "the backup holds no such file".to_owned()));
-            None
-        }
-    };
+    let label = restored.backup_label.as_deref().ok_or("the backup holds no such file".to_owned());
+    let label = label
+        .and_then(|text| BackupLabel::parse(text).map_err(|error| error.to_string()))
+        .map_err(|why| fatal.push(corrupt("backup_label", why)))
+        .ok();
     let (Some(control), Some(label)) = (control, label) else { return Err(fatal) };
     let mismatch = |what: &str, here: String, said: String| {
         Finding::new(
