@@ -1,12 +1,28 @@
 //! One drill from job to report.
 
+mod course;
+mod judge;
 pub mod survey;
 
+use std::{sync::Arc, time::Instant};
+
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use self::course::Course;
 use crate::{
-    drill::{Code, DrillPlan, DrillReport, Error, Job, plan::PlanRefusal},
-    telemetry::Progress,
+    check::{self, CheckContext, Observations, Phase},
+    drill::{
+        Code, DrillPlan, DrillReport, Error, Job,
+        error::ErrorKind,
+        job::Depth,
+        plan::{self, PlanRefusal},
+        stage::{Stage, StageEnd, Volume},
+    },
+    engine::{Engine, EngineContext, RestoreEnd, Restored, native::NativeEngine},
+    report::kept,
+    store::{self, SharedStore},
+    telemetry::{Progress, deliver},
 };
 
 /// A drill to run.
@@ -27,20 +43,214 @@ pub enum PlanOutcome {
     Refused(PlanRefusal),
 }
 
-/// Runs one drill. Whatever the archive, the store or the machine do ends in a report.
-///
-/// # Errors
-/// Only where there is nothing to report on: errors of [`crate::drill::error::ErrorKind::Usage`].
-pub async fn drill(request: DrillRequest) -> Result<DrillReport, Error> {
-    let _ = request;
-    Err(Error::new(Code::Bug, "not yet"))
-}
-
 /// Plans without fetching anything but the catalog.
 ///
 /// # Errors
 /// Whatever keeps the catalog from being read.
 pub async fn plan_only(request: &DrillRequest) -> Result<PlanOutcome, Error> {
-    let _ = request;
-    Err(Error::new(Code::Bug, "not yet"))
+    let store = store::open(&request.job.archive.store, request.job.limits.bandwidth).await?;
+    let seed = request.seed.unwrap_or_else(rand::random);
+    plan_from(&store, &request.job, seed, &request.cancel).await
+}
+
+async fn plan_from(
+    store: &SharedStore,
+    job: &Job,
+    seed: u64,
+    cancel: &CancellationToken,
+) -> Result<PlanOutcome, Error> {
+    let catalog = tokio::select! {
+        catalog = survey::survey(store, &job.archive) => catalog?,
+        () = cancel.cancelled() => return Err(interrupted()),
+    };
+    Ok(match plan::plan(job, &catalog, Timestamp::now(), seed) {
+        Ok(plan) => PlanOutcome::Planned(Box::new(plan)),
+        Err(refusal) => PlanOutcome::Refused(refusal),
+    })
+}
+
+/// Runs one drill. Whatever the archive, the store or the machine do ends in a report.
+///
+/// # Errors
+/// Only where there is nothing to report on: errors of [`ErrorKind::Usage`].
+pub async fn drill(request: DrillRequest) -> Result<DrillReport, Error> {
+    let deadline = Deadline::start(&request);
+    let mut course = Course::begin(&request.job, request.seed.unwrap_or_else(rand::random));
+    let outcome = run(&request, &deadline.token, &mut course).await;
+    if let Err(error) = outcome {
+        let error = deadline.explain(error);
+        if error.code.kind() == ErrorKind::Usage {
+            return Err(error);
+        }
+        course.errors.push(error);
+    }
+    let mut report = judge::conclude(&request.job, course, Timestamp::now());
+    keep(&request, &mut report).await;
+    for error in deliver::deliver(&report, &request.job.metrics).await {
+        tracing::warn!(code = error.code.as_str(), "{error}");
+    }
+    Ok(report)
+}
+
+/// Everything between the first listing and the end of the teardown. What is learned goes into
+/// `course`; an error is what ended it early.
+async fn run(
+    request: &DrillRequest,
+    cancel: &CancellationToken,
+    course: &mut Course,
+) -> Result<(), Error> {
+    let job = Arc::new(request.job.clone());
+    let (store, plan) = {
+        let stage = course.stage(Stage::Plan, &request.progress, None);
+        let planned = async {
+            let store = store::open(&job.archive.store, job.limits.bandwidth).await?;
+            let outcome = plan_from(&store, &job, course.seed, cancel).await?;
+            Ok::<_, Error>((store, outcome))
+        };
+        let planned = planned.await;
+        let end = if planned.is_ok() { StageEnd::Done } else { StageEnd::Aborted };
+        stage.end(course, end, Volume::default());
+        match planned? {
+            (store, PlanOutcome::Planned(plan)) => (store, Arc::new(*plan)),
+            (_, PlanOutcome::Refused(refusal)) => {
+                course.refused(refusal);
+                return Ok(());
+            }
+        }
+    };
+    course.planned(&plan);
+    if job.depth == Depth::Catalog {
+        return Ok(());
+    }
+
+    let context = EngineContext {
+        job: job.clone(),
+        plan: plan.clone(),
+        store,
+        drill_id: course.drill_id.clone(),
+        progress: request.progress.clone(),
+        cancel: cancel.clone(),
+    };
+    let mut restored = NativeEngine::default().restore(context).await;
+    course.restored(&mut restored);
+    let examined = examine(request, &job, &plan, cancel, &mut restored, course).await;
+    if let Some(sandbox) = restored.sandbox.take() {
+        let stage = course.stage(Stage::Teardown, &request.progress, None);
+        let failed = course.has_failed() || examined.is_err();
+        course.sandbox = Some(sandbox.teardown(failed).await);
+        stage.end(course, StageEnd::Done, Volume::default());
+    }
+    examined
+}
+
+/// Looks at the recovered cluster.
+async fn examine(
+    request: &DrillRequest,
+    job: &Arc<Job>,
+    plan: &Arc<DrillPlan>,
+    cancel: &CancellationToken,
+    restored: &mut Restored,
+    course: &mut Course,
+) -> Result<(), Error> {
+    let end = std::mem::replace(&mut restored.end, RestoreEnd::Damaged);
+    let (reached, cluster) = match end {
+        RestoreEnd::Ready { reached, cluster } => (reached, cluster),
+        RestoreEnd::Damaged => return Ok(()),
+        RestoreEnd::Refused(refusal) => {
+            course.refused(refusal);
+            return Ok(());
+        }
+        RestoreEnd::Errored(error) => return Err(error),
+    };
+    course.reached = Some(reached.clone());
+    let first = Instant::now();
+    check::connection::first_write(&cluster).await?;
+    course.stages.extend_promote(first.elapsed());
+
+    let context = CheckContext {
+        job: job.clone(),
+        plan: plan.clone(),
+        promise: restored.promise.clone(),
+        reached,
+        cluster,
+        observations: Observations::default(),
+        progress: request.progress.clone(),
+        cancel: cancel.clone(),
+    };
+    let stage = course.stage(Stage::Verify, &request.progress, None);
+    let checks = check::registry(job);
+    let mut reports = check::run_all(&checks, &context, Phase::Running).await;
+    let mut stopped = Ok(());
+    if checks.iter().any(|c| c.phase() == Phase::Stopped) {
+        if let Some(sandbox) = restored.sandbox.as_mut() {
+            stopped = sandbox.stop_server().await;
+        }
+        if stopped.is_ok() {
+            reports.extend(check::run_all(&checks, &context, Phase::Stopped).await);
+        }
+    }
+    course.checks.extend(reports);
+    course.heartbeat = context.observations.heartbeat();
+    let end = if cancel.is_cancelled() { StageEnd::Aborted } else { StageEnd::Done };
+    stage.end(course, end, Volume::default());
+    stopped?;
+    if cancel.is_cancelled() { Err(interrupted()) } else { Ok(()) }
+}
+
+/// Keeps the report where the job says so. Failing to is said, and changes no verdict.
+async fn keep(request: &DrillRequest, report: &mut DrillReport) {
+    let Some(location) = &request.job.report_store else { return };
+    let kept = async { kept::open(location).await?.put(report).await };
+    if let Err(error) = kept.await {
+        tracing::warn!(code = error.code.as_str(), "the report is not kept: {error}");
+        report.notes.push(format!("the report is not kept: {error}"));
+    }
+}
+
+fn interrupted() -> Error {
+    Error::new(Code::Interrupted, "the drill was interrupted")
+}
+
+/// The job's total limit: a token that also ends when the time is over.
+struct Deadline {
+    token: CancellationToken,
+    caller: CancellationToken,
+    limit: Option<std::time::Duration>,
+    watch: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Deadline {
+    fn start(request: &DrillRequest) -> Self {
+        let token = request.cancel.child_token();
+        let limit = request.job.limits.total;
+        let watch = limit.map(|limit| {
+            let token = token.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(limit).await;
+                token.cancel();
+            })
+        });
+        Self { token, caller: request.cancel.clone(), limit, watch }
+    }
+
+    /// An interruption that nobody asked for is the deadline.
+    fn explain(&self, error: Error) -> Error {
+        match self.limit {
+            Some(limit) if error.code == Code::Interrupted && !self.caller.is_cancelled() => {
+                let message = format!("the drill took longer than `limits.total`, {} s", limit.as_secs());
+                Error::new(Code::DeadlineExceeded, message)
+                    .class(crate::drill::FailureClass::NoProgress)
+                    .hint("Raise `limits.total` in the job, or look at the stages for the slow one.")
+            }
+            _ => error,
+        }
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        if let Some(watch) = &self.watch {
+            watch.abort();
+        }
+    }
 }

@@ -116,6 +116,28 @@ impl Default for RecoveryPoint {
     }
 }
 
+impl std::fmt::Display for RecoveryPoint {
+    /// The target in words, such as `time 2026-11-22T04:00:00Z`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.target {
+            Target::Latest => f.write_str("latest")?,
+            Target::Immediate => f.write_str("immediate")?,
+            Target::Time(time) => write!(f, "time {time}")?,
+            Target::Lsn(lsn) => write!(f, "LSN {lsn}")?,
+            Target::Xid(xid) => write!(f, "transaction {xid}")?,
+            Target::Name(name) => write!(f, "restore point `{name}`")?,
+        }
+        if self.exclusive {
+            f.write_str(", exclusive")?;
+        }
+        match self.timeline {
+            TargetTimeline::Latest => Ok(()),
+            TargetTimeline::Current => f.write_str(" on the backup's timeline"),
+            TargetTimeline::Id(id) => write!(f, " on timeline {id}"),
+        }
+    }
+}
+
 /// Which base backup. `worstCase`, `retentionEdge` and `leastRecentlyVerified` come with the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackupChoice {

@@ -118,6 +118,14 @@ impl StageLog {
         });
     }
 
+    /// Adds the first read-write query to the promotion, which ends with it: the stage for mending
+    /// lies between the two and does not count.
+    pub fn extend_promote(&mut self, query: Duration) {
+        if let Some(record) = self.0.iter_mut().find(|r| r.stage == Stage::Promote) {
+            record.duration += query;
+        }
+    }
+
     /// Time from the start to the first read-write query, without what only a drill does. `None`
     /// unless the cluster got that far.
     #[must_use]

@@ -1,0 +1,162 @@
+//! What a drill has learned so far.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    drill::{
+        CheckOutcome, DrillPlan, Error, Job,
+        expectation::Promise,
+        job::{Depth, EngineKind, Target},
+        plan::{PlanRefusal, Window},
+        reached::Reached,
+        report::{BackupSummary, CheckReport, CheckStatus, SandboxReport},
+        stage::{Stage, StageEnd, StageLog, Volume},
+    },
+    engine::{RestoreEnd, Restored},
+    telemetry::{Progress, progress::ProgressEvent},
+};
+
+/// Grows from stage to stage and becomes the report.
+#[derive(Debug)]
+pub struct Course {
+    pub drill_id: String,
+    pub seed: u64,
+    pub started_at: Timestamp,
+    pub job: String,
+    pub labels: BTreeMap<String, String>,
+    pub depth: Depth,
+    pub engine: EngineKind,
+    pub target: String,
+    pub targeted: bool,
+    pub backup: Option<BackupSummary>,
+    pub window: Option<Window>,
+    pub promise: Option<Promise>,
+    pub reached: Option<Reached>,
+    pub heartbeat: Option<Timestamp>,
+    pub stages: StageLog,
+    pub checks: Vec<CheckReport>,
+    pub errors: Vec<Error>,
+    pub sandbox: Option<SandboxReport>,
+    pub notes: Vec<String>,
+}
+
+/// A stage under way.
+#[derive(Debug)]
+pub struct RunningStage {
+    stage: Stage,
+    since: Instant,
+    progress: Progress,
+}
+
+impl RunningStage {
+    /// Writes the stage into the log.
+    pub fn end(self, course: &mut Course, end: StageEnd, volume: Volume) {
+        let duration = self.since.elapsed();
+        course.stages.push(self.stage, duration, end, volume);
+        let seconds = duration.as_secs_f64();
+        self.progress.emit(ProgressEvent::StageFinished { stage: self.stage, seconds });
+    }
+}
+
+impl Course {
+    /// At the start of a drill.
+    pub fn begin(job: &Job, seed: u64) -> Self {
+        Self {
+            drill_id: uuid::Uuid::now_v7().to_string(),
+            seed,
+            started_at: Timestamp::now(),
+            job: job.name.clone(),
+            labels: job.labels.clone(),
+            depth: job.depth,
+            engine: job.engine,
+            target: job.recovery_point.to_string(),
+            targeted: job.recovery_point.target != Target::Latest,
+            backup: None,
+            window: None,
+            promise: None,
+            reached: None,
+            heartbeat: None,
+            stages: StageLog::default(),
+            checks: Vec::new(),
+            errors: Vec::new(),
+            sandbox: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Starts to time a stage.
+    pub fn stage(&self, stage: Stage, progress: &Progress, total_bytes: Option<u64>) -> RunningStage {
+        progress.emit(ProgressEvent::StageStarted { stage, total_bytes });
+        RunningStage { stage, since: Instant::now(), progress: progress.clone() }
+    }
+
+    /// The archive cannot give what the job asks for.
+    pub fn refused(&mut self, refusal: PlanRefusal) {
+        self.window = Some(refusal.window);
+        self.add("plan", CheckOutcome::Failed(refusal.findings), Duration::ZERO);
+    }
+
+    /// There is a plan.
+    pub fn planned(&mut self, plan: &DrillPlan) {
+        let info = plan.backup.info.as_ref().ok();
+        self.backup = Some(BackupSummary {
+            id: plan.backup.id.clone(),
+            name: info.and_then(|i| i.backup_name.clone()),
+            why: plan.why.clone(),
+            begin_at: info.and_then(|i| i.begin_time),
+            end_at: info.and_then(|i| i.end_time),
+            begin_lsn: info.and_then(|i| i.begin_xlog).unwrap_or_default(),
+            end_lsn: info.and_then(|i| i.end_xlog).unwrap_or_default(),
+            timeline: info.and_then(|i| i.timeline).unwrap_or(plan.expectation.timeline),
+            system_id: plan.system_id,
+            major: plan.major,
+            compressed_bytes: plan.base_bytes,
+            wal_segments: plan.wal.len() as u64,
+            wal_bytes: plan.wal_bytes,
+        });
+        for key in info.map(|i| i.unknown_keys.as_slice()).unwrap_or_default() {
+            self.notes.push(format!("`backup.info` has the key `{key}`, which is not known here"));
+        }
+        self.window = Some(plan.window.clone());
+        let outcome = if plan.findings.is_empty() {
+            CheckOutcome::Passed(format!(
+                "the base backup is complete by its listing, {} WAL segments follow without a hole",
+                plan.wal.len()
+            ))
+        } else {
+            CheckOutcome::Failed(plan.findings.clone())
+        };
+        self.add("plan", outcome, Duration::ZERO);
+    }
+
+    /// The engine came back.
+    pub fn restored(&mut self, restored: &mut Restored) {
+        self.stages.0.append(&mut restored.stages.0);
+        self.notes.append(&mut restored.notes);
+        self.promise.clone_from(&restored.promise);
+        let findings = std::mem::take(&mut restored.findings);
+        let outcome = match &restored.end {
+            _ if !findings.is_empty() => CheckOutcome::Failed(findings),
+            RestoreEnd::Ready { .. } => CheckOutcome::Passed(
+                "every fetched byte was decoded, every WAL record's CRC holds, recovery ended".to_owned(),
+            ),
+            RestoreEnd::Damaged => CheckOutcome::Failed(Vec::new()),
+            RestoreEnd::Refused(_) | RestoreEnd::Errored(_) => return,
+        };
+        self.add("restore", outcome, Duration::ZERO);
+    }
+
+    /// Whether a required check has failed so far.
+    pub fn has_failed(&self) -> bool {
+        !self.errors.is_empty() || self.checks.iter().any(|c| c.status != CheckStatus::Passed)
+    }
+
+    fn add(&mut self, name: &str, outcome: CheckOutcome, took: Duration) {
+        self.checks.push(CheckReport::new(name, outcome, took.as_secs_f64()));
+    }
+}
