@@ -3,3 +3,4 @@
 pub mod barman;
 pub mod s3_server;
 pub mod source;
+pub mod story;

@@ -237,10 +237,13 @@ impl Deadline {
     fn explain(&self, error: Error) -> Error {
         match self.limit {
             Some(limit) if error.code == Code::Interrupted && !self.caller.is_cancelled() => {
-                let message = format!("the drill took longer than `limits.total`, {} s", limit.as_secs());
+                let message =
+                    format!("the drill took longer than `limits.total`, {} s", limit.as_secs());
                 Error::new(Code::DeadlineExceeded, message)
                     .class(crate::drill::FailureClass::NoProgress)
-                    .hint("Raise `limits.total` in the job, or look at the stages for the slow one.")
+                    .hint(
+                        "Raise `limits.total` in the job, or look at the stages for the slow one.",
+                    )
             }
             _ => error,
         }

@@ -90,7 +90,12 @@ impl Course {
     }
 
     /// Starts to time a stage.
-    pub fn stage(&self, stage: Stage, progress: &Progress, total_bytes: Option<u64>) -> RunningStage {
+    pub fn stage(
+        &self,
+        stage: Stage,
+        progress: &Progress,
+        total_bytes: Option<u64>,
+    ) -> RunningStage {
         progress.emit(ProgressEvent::StageStarted { stage, total_bytes });
         RunningStage { stage, since: Instant::now(), progress: progress.clone() }
     }
@@ -143,7 +148,8 @@ impl Course {
         let outcome = match &restored.end {
             _ if !findings.is_empty() => CheckOutcome::Failed(findings),
             RestoreEnd::Ready { .. } => CheckOutcome::Passed(
-                "every fetched byte was decoded, every WAL record's CRC holds, recovery ended".to_owned(),
+                "every fetched byte was decoded, every WAL record's CRC holds, recovery ended"
+                    .to_owned(),
             ),
             RestoreEnd::Damaged => CheckOutcome::Failed(Vec::new()),
             RestoreEnd::Refused(_) | RestoreEnd::Errored(_) => return,

@@ -109,11 +109,16 @@ fn objectives(rto: Option<&Rto>, rpo: &Rpo) -> Vec<CheckReport> {
 fn reason(verdict: Verdict, course: &Course, rto: Option<&Rto>, rpo: &Rpo) -> String {
     let finding = |wanted: fn(FailureClass) -> bool| {
         let mut findings = course.checks.iter().flat_map(|c| &c.findings);
-        findings.find(|f| wanted(f.class)).map(|f| format!("{}: {}: {}", f.class, f.subject, f.detail))
+        findings
+            .find(|f| wanted(f.class))
+            .map(|f| format!("{}: {}: {}", f.class, f.subject, f.detail))
     };
     match verdict {
         Verdict::Pass => match &course.reached {
-            Some(reached) => format!("restored to {} on timeline {}, and every check passed", reached.end, reached.timeline),
+            Some(reached) => format!(
+                "restored to {} on timeline {}, and every check passed",
+                reached.end, reached.timeline
+            ),
             None => "the catalog holds everything that a restore needs".to_owned(),
         },
         Verdict::Fail => finding(|c| !c.is_breach() && !c.is_environment()).unwrap_or_else(|| {
@@ -133,7 +138,8 @@ fn reason(verdict: Verdict, course: &Course, rto: Option<&Rto>, rpo: &Rpo) -> St
             .or_else(|| finding(FailureClass::is_environment))
             .or_else(|| {
                 let unknown = course.checks.iter().find(|c| c.status != CheckStatus::Passed);
-                unknown.map(|c| format!("the check `{}` did not run to its end: {}", c.name, c.detail))
+                unknown
+                    .map(|c| format!("the check `{}` did not run to its end: {}", c.name, c.detail))
             })
             .unwrap_or_else(|| "nothing was checked".to_owned()),
     }

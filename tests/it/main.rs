@@ -1,5 +1,7 @@
 //! Tests with the real programs: PostgreSQL, barman-cloud, S3 servers, Pushgateway, Prometheus.
+
 mod drills;
+mod losses;
 mod metrics;
 mod sample_report;
 mod store;

@@ -287,3 +287,50 @@ pub fn of_major(major: u32) -> Archive {
         shop.finish()
     })
 }
+
+/// Compressions of base backups and WAL by server name; `mixed` has each segment in another one.
+pub const CODECS: [(&str, &[&str], &[&str]); 8] = [
+    ("plain", &[], &[]),
+    ("gzip", &["--gzip"], &["--gzip"]),
+    ("bzip2", &["--bzip2"], &["--bzip2"]),
+    ("snappy", &["--snappy"], &["--snappy"]),
+    ("lz4", &["--lz4"], &["--lz4"]),
+    ("xz", &[], &["--xz"]),
+    ("zstd", &[], &["--zstd"]),
+    ("mixed", &["--gzip"], &[]),
+];
+
+/// One server for each entry of [`CODECS`], all of one cluster. Marks: the server's name.
+pub fn codecs() -> Archive {
+    archive("codecs", |root| {
+        let mut shop =
+            Workshop::new(root, "none", tools::packaged_major(), &["--wal-segsize=1"], &[], &[]);
+        // The cluster archives to a folder, from where every codec takes its own copy.
+        let spool = shop.source.make_dir("spool").unwrap();
+        shop.sql(
+            "postgres",
+            &format!("alter system set archive_command = 'cp %p {}/%f'", spool.display()),
+        );
+        shop.sql("postgres", "select pg_reload_conf()");
+        shop.switch_wal();
+        for (server, data, wal) in CODECS {
+            shop.barman.server = server.into();
+            for entry in fs::read_dir(&spool).unwrap() {
+                fs::remove_file(entry.unwrap().path()).unwrap();
+            }
+            shop.barman.backup(&shop.source, data).unwrap();
+            shop.add(server, 1500);
+            shop.mark(server);
+            shop.switch_wal();
+            let mut files: Vec<PathBuf> =
+                fs::read_dir(&spool).unwrap().map(|e| e.unwrap().path()).collect();
+            files.sort();
+            for (index, file) in files.iter().enumerate() {
+                let each = ["--gzip", "--bzip2", "--xz", "--snappy", "--zstd", "--lz4"];
+                let wal = if server == "mixed" { &each[index % 6..=index % 6] } else { wal };
+                shop.barman.archive_wal(wal, file).unwrap();
+            }
+        }
+        shop.finish()
+    })
+}

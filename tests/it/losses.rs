@@ -1,0 +1,157 @@
+//! Damage that PostgreSQL itself opens with, without one ERROR: each is a `fail` that names its place.
+
+use std::{fs, path::Path};
+
+use crate::support::{
+    drill::{Answer, Drill, damaged_copy},
+    fixture::{self, Archive},
+};
+
+/// A segment in the middle of the main fixture's timeline 1.
+const MIDDLE: &str = "000000010000000000000020";
+
+fn object(root: &Path, name: &str) -> std::path::PathBuf {
+    root.join("bucket/archive/rich").join(name)
+}
+
+fn middle(root: &Path) -> std::path::PathBuf {
+    object(root, &format!("wals/0000000100000000/{MIDDLE}.gz"))
+}
+
+fn drill_damaged(archive: &Archive, damage: impl FnOnce(&Path)) -> Answer {
+    let copy = damaged_copy(archive, damage);
+    Drill::new(copy.path(), "rich", "").run(&[])
+}
+
+/// Decompresses, changes and compresses again with the tools that anyone has.
+fn rewrite_gz(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    use std::io::{Read as _, Write as _};
+    let mut bytes = Vec::new();
+    flate2::read::MultiGzDecoder::new(fs::File::open(path).unwrap())
+        .read_to_end(&mut bytes)
+        .unwrap();
+    change(&mut bytes);
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gz.write_all(&bytes).unwrap();
+    fs::write(path, gz.finish().unwrap()).unwrap();
+}
+
+#[test]
+fn a_missing_segment() {
+    let answer = drill_damaged(&fixture::rich(), |root| fs::remove_file(middle(root)).unwrap());
+    answer
+        .expect("fail", 1)
+        .expect_finding("wal_gap", MIDDLE)
+        .expect_finding("wal_gap", "0/2000000");
+}
+
+#[test]
+fn a_truncated_segment() {
+    let answer = drill_damaged(&fixture::rich(), |root| {
+        let bytes = fs::read(middle(root)).unwrap();
+        fs::write(middle(root), &bytes[..bytes.len() / 2]).unwrap();
+    });
+    answer
+        .expect("fail", 1)
+        .expect_finding("wal_corrupt", MIDDLE)
+        .expect_finding("wal_corrupt", "0/2000000");
+}
+
+#[test]
+fn a_flipped_bit_in_a_valid_gzip_stream() {
+    let answer = drill_damaged(&fixture::rich(), |root| {
+        rewrite_gz(&middle(root), |bytes| bytes[500_000] ^= 0x10);
+    });
+    answer
+        .expect("fail", 1)
+        .expect_finding("wal_corrupt", MIDDLE)
+        .expect_finding("wal_corrupt", "\"lsn\":\"0/20");
+}
+
+#[test]
+fn a_segment_of_another_system() {
+    let answer = drill_damaged(&fixture::rich(), |root| {
+        // The long page header holds the system identifier at byte 24.
+        rewrite_gz(&middle(root), |bytes| bytes[24] ^= 0xFF);
+    });
+    answer.expect("fail", 1).expect_finding("system_id_mismatch", MIDDLE);
+}
+
+#[test]
+fn a_segment_that_is_a_copy_of_its_neighbour() {
+    let answer = drill_damaged(&fixture::rich(), |root| {
+        let neighbour = object(root, "wals/0000000100000000/00000001000000000000001F.gz");
+        fs::copy(neighbour, middle(root)).unwrap();
+    });
+    answer.expect("fail", 1).expect_finding("wal_corrupt", MIDDLE);
+}
+
+#[test]
+fn a_missing_history_file() {
+    let answer = drill_damaged(&fixture::rich(), |root| {
+        fs::remove_file(object(root, "wals/00000002.history.gz")).unwrap();
+    });
+    answer.expect("fail", 1).expect_finding("timeline_history_missing", "00000002.history");
+}
+
+#[test]
+fn the_first_segment_of_the_new_timeline_missing() {
+    let answer = drill_damaged(&fixture::rich(), |root| {
+        fs::remove_file(object(root, "wals/0000000200000000/00000002000000000000002C.gz")).unwrap();
+    });
+    answer.expect("fail", 1).expect_finding("wal_gap", "00000002000000000000002C");
+}
+
+#[test]
+fn the_backups_first_segment_missing() {
+    let answer = drill_damaged(&fixture::rich(), |root| {
+        fs::remove_file(object(root, "wals/0000000100000000/00000001000000000000000F.gz")).unwrap();
+    });
+    answer
+        .expect("fail", 1)
+        .expect_finding("wal_missing_for_consistency", "00000001000000000000000F");
+}
+
+fn backup_folder(root: &Path) -> std::path::PathBuf {
+    fs::read_dir(object(root, "base")).unwrap().next().unwrap().unwrap().path()
+}
+
+#[test]
+fn a_missing_middle_part() {
+    let answer = drill_damaged(&fixture::rich(), |root| {
+        fs::remove_file(backup_folder(root).join("data_0001.tar.gz")).unwrap();
+    });
+    answer.expect("fail", 1).expect_finding("backup_part_missing", "data_0001.tar.gz");
+}
+
+#[test]
+fn a_missing_last_part() {
+    let answer = drill_damaged(&fixture::rich(), |root| {
+        fs::remove_file(backup_folder(root).join("data_0002.tar.gz")).unwrap();
+    });
+    answer.expect("fail", 1).expect_finding("backup_part_missing", "pg_control");
+}
+
+#[test]
+fn a_missing_tablespace() {
+    let answer = drill_damaged(&fixture::rich(), |root| {
+        let mut entries = fs::read_dir(backup_folder(root)).unwrap().map(|e| e.unwrap().path());
+        let tar = entries.find(|p| {
+            !p.to_string_lossy().contains("data") && p.extension().is_some_and(|e| e == "gz")
+        });
+        fs::remove_file(tar.unwrap()).unwrap();
+    });
+    answer.expect("fail", 1).expect_finding("backup_part_missing", ".tar");
+}
+
+#[test]
+fn a_flipped_bit_in_the_base_backup() {
+    let answer = drill_damaged(&fixture::rich(), |root| {
+        let path = backup_folder(root).join("data_0001.tar.gz");
+        let mut bytes = fs::read(&path).unwrap();
+        let place = bytes.len() / 3;
+        bytes[place] ^= 1;
+        fs::write(path, bytes).unwrap();
+    });
+    answer.expect("fail", 1).expect_finding("archive_corrupt", "data_0001.tar.gz");
+}
