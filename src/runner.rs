@@ -22,7 +22,7 @@ use crate::{
     engine::{Engine, EngineContext, RestoreEnd, Restored, native::NativeEngine},
     report::kept,
     store::{self, SharedStore},
-    telemetry::{Progress, deliver},
+    telemetry::{self, Progress},
 };
 
 /// A drill to run.
@@ -50,19 +50,17 @@ pub enum PlanOutcome {
 pub async fn plan_only(request: &DrillRequest) -> Result<PlanOutcome, Error> {
     let store = store::open(&request.job.archive.store, request.job.limits.bandwidth).await?;
     let seed = request.seed.unwrap_or_else(rand::random);
-    plan_from(&store, &request.job, seed, &request.cancel).await
+    plan_from(&store, request, seed, &request.cancel).await
 }
 
 async fn plan_from(
     store: &SharedStore,
-    job: &Job,
+    request: &DrillRequest,
     seed: u64,
     cancel: &CancellationToken,
 ) -> Result<PlanOutcome, Error> {
-    let catalog = tokio::select! {
-        catalog = survey::survey(store, &job.archive) => catalog?,
-        () = cancel.cancelled() => return Err(interrupted()),
-    };
+    let job = &request.job;
+    let catalog = survey::survey(store, &job.archive, &request.progress, cancel).await?;
     Ok(match plan::plan(job, &catalog, Timestamp::now(), seed) {
         Ok(plan) => PlanOutcome::Planned(Box::new(plan)),
         Err(refusal) => PlanOutcome::Refused(refusal),
@@ -86,7 +84,7 @@ pub async fn drill(request: DrillRequest) -> Result<DrillReport, Error> {
     }
     let mut report = judge::conclude(&request.job, course, Timestamp::now());
     keep(&request, &mut report).await;
-    for error in deliver::deliver(&report, &request.job.metrics).await {
+    for error in telemetry::deliver(&report, &request.job.metrics).await {
         tracing::warn!(code = error.code.as_str(), "{error}");
     }
     Ok(report)
@@ -104,7 +102,7 @@ async fn run(
         let stage = course.stage(Stage::Plan, &request.progress, None);
         let planned = async {
             let store = store::open(&job.archive.store, job.limits.bandwidth).await?;
-            let outcome = plan_from(&store, &job, course.seed, cancel).await?;
+            let outcome = plan_from(&store, request, course.seed, cancel).await?;
             Ok::<_, Error>((store, outcome))
         };
         let planned = planned.await;

@@ -122,3 +122,18 @@ pub async fn read_all<S: ObjectStore + ?Sized>(
     }
     Ok(all.freeze())
 }
+
+/// Connects to an S3 store for reading, at most `bandwidth` bytes a second.
+///
+/// # Errors
+/// What [`S3Store::connect`] says of a bad configuration; nothing is requested yet.
+pub async fn open(
+    location: &crate::drill::job::StoreLocation,
+    bandwidth: Option<u64>,
+) -> Result<SharedStore, Error> {
+    let store = S3Store::connect(location).await?;
+    Ok(match bandwidth.and_then(std::num::NonZeroU64::new) {
+        Some(rate) => Arc::new(Limited::new(store, rate)),
+        None => Arc::new(store),
+    })
+}

@@ -145,3 +145,39 @@ impl StageLog {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(stages: &[(Stage, u64, StageEnd)]) -> StageLog {
+        let mut log = StageLog::default();
+        for (stage, seconds, end) in stages {
+            log.push(*stage, Duration::from_secs(*seconds), *end, Volume::default());
+        }
+        log
+    }
+
+    #[test]
+    fn rto_counts_what_a_real_restore_would_have_spent() {
+        let mut all = log(&[
+            (Stage::Plan, 1, StageEnd::Done),
+            (Stage::Fetch, 10, StageEnd::Done),
+            (Stage::Start, 100, StageEnd::Done),
+            (Stage::Replay, 1_000, StageEnd::Done),
+            (Stage::Promote, 10_000, StageEnd::Done),
+            (Stage::Mend, 100_000, StageEnd::Done),
+            (Stage::Verify, 1_000_000, StageEnd::Done),
+            (Stage::Teardown, 10_000_000, StageEnd::Done),
+        ]);
+        assert_eq!(all.rto(), Some(Duration::from_secs(11_111)));
+        all.extend_promote(Duration::from_secs(3));
+        assert_eq!(all.rto(), Some(Duration::from_secs(11_114)));
+    }
+
+    #[test]
+    fn no_rto_without_a_finished_promotion() {
+        assert_eq!(log(&[(Stage::Fetch, 10, StageEnd::Done)]).rto(), None);
+        assert_eq!(log(&[(Stage::Promote, 10, StageEnd::Aborted)]).rto(), None);
+    }
+}

@@ -94,3 +94,95 @@ pub fn fold(evidence: Evidence<'_>) -> Verdict {
         Verdict::Pass
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drill::Finding;
+
+    fn check(status: CheckStatus, classes: &[FailureClass]) -> CheckReport {
+        let finding = |class: &FailureClass| Finding::new(*class, "s", "d", "h");
+        let findings = classes.iter().map(finding).collect();
+        CheckReport { name: "c".into(), status, detail: String::new(), findings, seconds: 0.0 }
+    }
+
+    fn verdict(checks: &[CheckReport], errored: bool, rto: bool, rpo: bool) -> Verdict {
+        fold(Evidence { checks, errored, rto_exceeded: rto, rpo_exceeded: rpo })
+    }
+
+    #[test]
+    fn the_table() {
+        use CheckStatus::{Errored, Failed, Passed, Skipped};
+        use FailureClass::{ArchiveStale, CollationMismatch, InfraError, RtoExceeded, WalGap};
+        let passed = || check(Passed, &[]);
+        let rows: [(&str, Vec<CheckReport>, [bool; 3], Verdict); 16] = [
+            ("all passed", vec![passed()], [false; 3], Verdict::Pass),
+            ("nothing was checked", vec![], [false; 3], Verdict::Inconclusive),
+            ("one failed", vec![passed(), check(Failed, &[WalGap])], [false; 3], Verdict::Fail),
+            ("a failure without findings", vec![check(Failed, &[])], [false; 3], Verdict::Fail),
+            (
+                "one was skipped",
+                vec![passed(), check(Skipped, &[])],
+                [false; 3],
+                Verdict::Inconclusive,
+            ),
+            ("one broke", vec![passed(), check(Errored, &[])], [false; 3], Verdict::Inconclusive),
+            (
+                "failed beats broken",
+                vec![check(Errored, &[]), check(Failed, &[WalGap])],
+                [false; 3],
+                Verdict::Fail,
+            ),
+            (
+                "failed beats the machinery",
+                vec![check(Failed, &[WalGap])],
+                [true, false, false],
+                Verdict::Fail,
+            ),
+            ("the machinery failed", vec![passed()], [true, false, false], Verdict::Inconclusive),
+            ("over RTO", vec![passed()], [false, true, false], Verdict::Breach),
+            ("over RPO", vec![passed()], [false, false, true], Verdict::Breach),
+            (
+                "skipped beats a breach",
+                vec![check(Skipped, &[])],
+                [false, true, true],
+                Verdict::Inconclusive,
+            ),
+            ("a breach class", vec![check(Failed, &[ArchiveStale])], [false; 3], Verdict::Breach),
+            (
+                "an environment class",
+                vec![check(Failed, &[InfraError])],
+                [false; 3],
+                Verdict::Inconclusive,
+            ),
+            (
+                "environment beats breach",
+                vec![check(Failed, &[CollationMismatch, RtoExceeded])],
+                [false; 3],
+                Verdict::Inconclusive,
+            ),
+            (
+                "one real class is enough",
+                vec![check(Failed, &[CollationMismatch, WalGap])],
+                [false; 3],
+                Verdict::Fail,
+            ),
+        ];
+        for (name, checks, [errored, rto, rpo], expected) in rows {
+            assert_eq!(verdict(&checks, errored, rto, rpo), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn exit_statuses_are_the_contract() {
+        let codes: Vec<(Verdict, u8)> =
+            Verdict::ALL.into_iter().map(|v| (v, v.exit_code())).collect();
+        let expected = [
+            (Verdict::Pass, 0),
+            (Verdict::Breach, 3),
+            (Verdict::Fail, 1),
+            (Verdict::Inconclusive, 4),
+        ];
+        assert_eq!(codes, expected);
+    }
+}
