@@ -162,7 +162,10 @@ async fn examine(
     };
     course.reached = Some(reached.clone());
     let first = Instant::now();
-    check::connection::first_write(&cluster).await?;
+    if let Err(failure) = check::connection::first_write(&cluster, cancel).await {
+        course.check("firstQuery", failure.into(), first.elapsed());
+        return Ok(());
+    }
     course.stages.extend_promote(first.elapsed());
 
     let context = CheckContext {
@@ -188,7 +191,7 @@ async fn examine(
         }
     }
     course.checks.extend(reports);
-    course.heartbeat = context.observations.heartbeat();
+    course.heartbeat = context.observations.snapshot().heartbeat;
     let end = if cancel.is_cancelled() { StageEnd::Aborted } else { StageEnd::Done };
     stage.end(course, end, Volume::default());
     stopped?;

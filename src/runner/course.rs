@@ -103,7 +103,7 @@ impl Course {
     /// The archive cannot give what the job asks for.
     pub fn refused(&mut self, refusal: PlanRefusal) {
         self.window = Some(refusal.window);
-        self.add("plan", CheckOutcome::Failed(refusal.findings), Duration::ZERO);
+        self.check("plan", CheckOutcome::Failed(refusal.findings), Duration::ZERO);
     }
 
     /// There is a plan.
@@ -136,7 +136,7 @@ impl Course {
         } else {
             CheckOutcome::Failed(plan.findings.clone())
         };
-        self.add("plan", outcome, Duration::ZERO);
+        self.check("plan", outcome, Duration::ZERO);
     }
 
     /// The engine came back.
@@ -154,7 +154,7 @@ impl Course {
             RestoreEnd::Damaged => CheckOutcome::Failed(Vec::new()),
             RestoreEnd::Refused(_) | RestoreEnd::Errored(_) => return,
         };
-        self.add("restore", outcome, Duration::ZERO);
+        self.check("restore", outcome, Duration::ZERO);
     }
 
     /// Whether a required check has failed so far.
@@ -162,7 +162,8 @@ impl Course {
         !self.errors.is_empty() || self.checks.iter().any(|c| c.status != CheckStatus::Passed)
     }
 
-    fn add(&mut self, name: &str, outcome: CheckOutcome, took: Duration) {
+    /// Adds what was examined.
+    pub fn check(&mut self, name: &str, outcome: CheckOutcome, took: Duration) {
         self.checks.push(CheckReport::new(name, outcome, took.as_secs_f64()));
     }
 }

@@ -1,6 +1,7 @@
 //! Tests with the real programs: PostgreSQL, barman-cloud, S3 servers, Pushgateway, Prometheus.
 
 mod drills;
+mod habits;
 mod losses;
 mod metrics;
 mod sample_report;

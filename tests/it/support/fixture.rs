@@ -74,21 +74,33 @@ pub struct Workshop {
     pub source: Source,
     pub s3: S3Server,
     pub barman: Barman,
-    pub major: u32,
     marks: BTreeMap<String, Mark>,
 }
 
+/// How a fixture's cluster is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Recipe<'a> {
+    pub major: u32,
+    /// More arguments for `initdb`.
+    pub initdb: &'a [&'a str],
+    /// More lines for `postgresql.conf`.
+    pub settings: &'a [&'a str],
+    /// Of the cluster's `archive_command`.
+    pub compression: &'a [&'a str],
+    pub superuser: &'a str,
+}
+
+impl Default for Recipe<'_> {
+    fn default() -> Self {
+        let major = tools::packaged_major();
+        Self { major, initdb: &[], settings: &[], compression: &["--gzip"], superuser: "postgres" }
+    }
+}
+
 impl Workshop {
-    /// A running cluster of `major` with the tables `items` and `events` (the latter in a
-    /// tablespace) in the database `app`. `archive` is the compression of its `archive_command`.
-    pub fn new(
-        root: &Path,
-        server: &str,
-        major: u32,
-        initdb: &[&str],
-        settings: &[&str],
-        archive: &[&str],
-    ) -> Self {
+    /// A running cluster with the tables `items` and `events` (the latter in a
+    /// tablespace) in the database `app`.
+    pub fn new(root: &Path, server: &str, recipe: Recipe<'_>) -> Self {
         let work = WorkDir::new();
         fs::create_dir_all(root.join("bucket")).unwrap();
         let s3 = s3_server(root);
@@ -102,18 +114,18 @@ impl Workshop {
         };
         let mut lines = vec![
             "archive_mode = on".to_owned(),
-            format!("archive_command = '{}'", barman.archive_command(archive)),
+            format!("archive_command = '{}'", barman.archive_command(recipe.compression)),
             "wal_level = replica".to_owned(),
             "max_wal_size = 4GB".to_owned(),
             "autovacuum = off".to_owned(),
         ];
-        lines.extend(settings.iter().map(|&s| s.to_owned()));
+        lines.extend(recipe.settings.iter().map(|&s| s.to_owned()));
         let source = Source::create(SourceSpec {
-            bin_dir: tools::postgres_bin(major),
+            bin_dir: tools::postgres_bin(recipe.major),
             root: work.join("source"),
             owner: tools::postgres_owner(),
-            superuser: "postgres".into(),
-            initdb: [&["--data-checksums"], initdb]
+            superuser: recipe.superuser.into(),
+            initdb: [&["--data-checksums"], recipe.initdb]
                 .concat()
                 .iter()
                 .map(|&s| s.to_owned())
@@ -122,7 +134,7 @@ impl Workshop {
             environment: barman.environment(),
         })
         .unwrap();
-        let workshop = Self { work, source, s3, barman, major, marks: BTreeMap::new() };
+        let workshop = Self { work, source, s3, barman, marks: BTreeMap::new() };
         let space = workshop.source.make_dir("space").unwrap();
         workshop
             .sql("postgres", &format!("create tablespace space location '{}'", space.display()));
@@ -212,10 +224,15 @@ impl Workshop {
         self.sql("postgres", "select pg_promote(true, 60)");
     }
 
-    /// Loses the source and keeps the archive.
-    pub fn finish(mut self) -> BTreeMap<String, Mark> {
+    /// Loses the source and keeps the archive. PostgreSQL archives its last segment as it stops.
+    pub fn finish(self) -> BTreeMap<String, Mark> {
+        self.finish_keeping_folder().0
+    }
+
+    /// The same, but the folder that the source lay in is gone only when the caller drops it.
+    pub fn finish_keeping_folder(mut self) -> (BTreeMap<String, Mark>, WorkDir) {
         self.source.stop(true).unwrap();
-        self.marks
+        (self.marks, self.work)
     }
 }
 
@@ -247,10 +264,7 @@ pub fn rich() -> Archive {
         let mut shop = Workshop::new(
             root,
             "rich",
-            tools::packaged_major(),
-            &["--wal-segsize=1"],
-            &[],
-            &["--gzip"],
+            Recipe { initdb: &["--wal-segsize=1"], ..Recipe::default() },
         );
         shop.mark("base");
         shop.barman.backup(&shop.source, &["--gzip", "--max-archive-size", "2MB"]).unwrap();
@@ -278,7 +292,8 @@ pub fn rich() -> Archive {
 /// One small archive of a major, server `major<N>`. Marks: `base`, `end`.
 pub fn of_major(major: u32) -> Archive {
     archive(&format!("major{major}"), |root| {
-        let mut shop = Workshop::new(root, &format!("major{major}"), major, &[], &[], &["--gzip"]);
+        let mut shop =
+            Workshop::new(root, &format!("major{major}"), Recipe { major, ..Recipe::default() });
         shop.mark("base");
         shop.barman.backup(&shop.source, &["--gzip"]).unwrap();
         shop.add("later", 3000);
@@ -303,8 +318,11 @@ pub const CODECS: [(&str, &[&str], &[&str]); 8] = [
 /// One server for each entry of [`CODECS`], all of one cluster. Marks: the server's name.
 pub fn codecs() -> Archive {
     archive("codecs", |root| {
-        let mut shop =
-            Workshop::new(root, "none", tools::packaged_major(), &["--wal-segsize=1"], &[], &[]);
+        let mut shop = Workshop::new(
+            root,
+            "none",
+            Recipe { initdb: &["--wal-segsize=1"], compression: &[], ..Recipe::default() },
+        );
         // The cluster archives to a folder, from where every codec takes its own copy.
         let spool = shop.source.make_dir("spool").unwrap();
         shop.sql(
