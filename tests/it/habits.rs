@@ -42,7 +42,6 @@ fn settings_of_databases_and_roles() {
         shop.sql(
             "app",
             "create schema evil;
-             create function evil.count(\"any\") returns bigint language internal as 'int8inc_any';
              create function evil.hashtextextended(text, bigint) returns bigint language sql as 'select 1/0';
              alter database app set search_path = evil, pg_catalog, public;
              alter database app set statement_timeout = '1ms';

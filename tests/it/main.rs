@@ -1,5 +1,6 @@
 //! Tests with the real programs: PostgreSQL, barman-cloud, S3 servers, Pushgateway, Prometheus.
 
+mod bad_input;
 mod drills;
 mod habits;
 mod losses;

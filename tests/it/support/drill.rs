@@ -52,7 +52,7 @@ impl Drill {
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pgassay"));
         command.env_clear().envs(environment()).arg("drill").arg(&self.job);
-        command.args(["--output", "json", "--work-dir"]).arg(self.sandboxes());
+        command.args(["--output", "json"]).arg("--work-dir").arg(self.sandboxes());
         command
     }
 
