@@ -90,7 +90,7 @@ fn a_disk_that_is_full() {
         mount(&["-t", "tmpfs", "-o", "size=8m,mode=755", "tmpfs"]),
         "needs root to mount a small disk"
     );
-    let output = drill.command().args(["--work-dir"]).arg(&disk).output().unwrap();
+    let output = drill.command_in(&disk).output().unwrap();
     let left = tree(&disk);
     assert!(Command::new("umount").arg(&disk).status().unwrap().success());
     let answer = Answer::from(output);

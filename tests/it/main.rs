@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod drills;
+mod endings;
 mod habits;
 mod losses;
 mod metrics;

@@ -50,9 +50,14 @@ impl Drill {
 
     /// The command, ready to get more arguments.
     pub fn command(&self) -> Command {
+        self.command_in(&self.sandboxes())
+    }
+
+    /// The same with another work directory.
+    pub fn command_in(&self, work_dir: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pgassay"));
         command.env_clear().envs(environment()).arg("drill").arg(&self.job);
-        command.args(["--output", "json"]).arg("--work-dir").arg(self.sandboxes());
+        command.args(["--output", "json"]).arg("--work-dir").arg(work_dir);
         command
     }
 
