@@ -5,6 +5,7 @@ mod drills;
 mod endings;
 mod habits;
 mod losses;
+mod memory;
 mod metrics;
 mod sample_report;
 mod store;
