@@ -20,7 +20,6 @@ use crate::{
         stage::{Stage, StageEnd, Volume},
     },
     engine::{Engine, EngineContext, RestoreEnd, Restored, native::NativeEngine},
-    report::kept,
     store::{self, SharedStore},
     telemetry::{self, Progress},
 };
@@ -82,8 +81,7 @@ pub async fn drill(request: DrillRequest) -> Result<DrillReport, Error> {
         }
         course.errors.push(error);
     }
-    let mut report = judge::conclude(&request.job, course, Timestamp::now());
-    keep(&request, &mut report).await;
+    let report = judge::conclude(&request.job, course, Timestamp::now());
     for error in telemetry::deliver(&report, &request.job.metrics).await {
         tracing::warn!(code = error.code.as_str(), "{error}");
     }
@@ -196,16 +194,6 @@ async fn examine(
     stage.end(course, end, Volume::default());
     stopped?;
     if cancel.is_cancelled() { Err(interrupted()) } else { Ok(()) }
-}
-
-/// Keeps the report where the job says so. Failing to is said, and changes no verdict.
-async fn keep(request: &DrillRequest, report: &mut DrillReport) {
-    let Some(location) = &request.job.report_store else { return };
-    let kept = async { kept::open(location).await?.put(report).await };
-    if let Err(error) = kept.await {
-        tracing::warn!(code = error.code.as_str(), "the report is not kept: {error}");
-        report.notes.push(format!("the report is not kept: {error}"));
-    }
 }
 
 fn interrupted() -> Error {

@@ -53,11 +53,6 @@ pub struct Mark {
 }
 
 impl Archive {
-    /// The folder of one server.
-    pub fn server_dir(&self, server: &str) -> PathBuf {
-        self.root.join("bucket/archive").join(server)
-    }
-
     /// A drill's SQL check that the rows are those of a mark.
     pub fn rows_of(&self, mark: &str) -> String {
         let digest = &self.marks[mark].digest;
@@ -72,7 +67,7 @@ impl Archive {
 pub struct Workshop {
     pub work: WorkDir,
     pub source: Source,
-    pub s3: S3Server,
+    _s3: S3Server,
     pub barman: Barman,
     marks: BTreeMap<String, Mark>,
 }
@@ -134,7 +129,7 @@ impl Workshop {
             environment: barman.environment(),
         })
         .unwrap();
-        let workshop = Self { work, source, s3, barman, marks: BTreeMap::new() };
+        let workshop = Self { work, source, _s3: s3, barman, marks: BTreeMap::new() };
         let space = workshop.source.make_dir("space").unwrap();
         workshop
             .sql("postgres", &format!("create tablespace space location '{}'", space.display()));
