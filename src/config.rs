@@ -10,6 +10,7 @@ mod node;
 mod problem;
 mod recovery_point;
 mod sandbox;
+pub mod template;
 mod url;
 mod value;
 mod walker;

@@ -1,4 +1,5 @@
 //! Renderings of a report and the store that keeps them.
 
 pub mod json;
+pub mod plan;
 pub mod terminal;

@@ -44,6 +44,22 @@ impl Problems {
         }
         Self { source: source.to_owned(), problems }
     }
+
+    /// A job's problems and those of flags have different codes.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        let in_document = self.problems.iter().any(|problem| problem.line.is_some());
+        if in_document { Code::JobInvalid } else { Code::Usage }
+    }
+
+    /// How many there are, and where.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self.problems.len() {
+            1 => format!("1 problem in `{}`", self.source),
+            count => format!("{count} problems in `{}`", self.source),
+        }
+    }
 }
 
 impl fmt::Display for Problems {
@@ -68,16 +84,8 @@ impl std::error::Error for Problems {}
 
 impl From<Problems> for Error {
     fn from(problems: Problems) -> Self {
-        let from_file = problems.problems.iter().any(|p| p.line.is_some());
-        let (code, count) = (
-            if from_file { Code::JobInvalid } else { Code::Usage },
-            match problems.problems.len() {
-                1 => "1 problem".to_owned(),
-                n => format!("{n} problems"),
-            },
-        );
-        let message = format!("{count} in `{}`\n{problems}", problems.source);
-        Self::new(code, message).class(FailureClass::ConfigError)
+        let message = format!("{}\n{problems}", problems.summary());
+        Self::new(problems.code(), message).class(FailureClass::ConfigError)
     }
 }
 

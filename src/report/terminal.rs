@@ -1,6 +1,6 @@
 //! The report that a person reads in ten seconds: verdict and reason first, then what it rests on.
 
-mod layout;
+pub(super) mod layout;
 
 use jiff::{Timestamp, Unit};
 

@@ -1,6 +1,6 @@
 //! Logs: our own lines on stderr, by how much the caller wants to hear.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write};
 
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
@@ -12,7 +12,7 @@ pub const FILTER_VARIABLE: &str = "PGASSAY_LOG";
 /// Sets logging up for the whole process; a second call changes nothing. `verbosity` is the number of
 /// `-v` less that of `-q`: below 0 errors only, 0 warnings, 1 what is done, 2 details, 3 everything,
 /// libraries included. Logs carry no secrets: those are never formatted.
-pub fn init(verbosity: i8) {
+pub fn init(verbosity: i8, color: bool) {
     let filter = std::env::var(FILTER_VARIABLE)
         .ok()
         .filter(|text| !text.is_empty())
@@ -20,17 +20,11 @@ pub fn init(verbosity: i8) {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::builder().parse_lossy(filter))
         .with_writer(Stderr)
-        .with_ansi(color())
+        .with_ansi(color)
         .with_target(verbosity >= 2)
         .finish();
     // Fails only where a subscriber is set already.
     let _ = tracing::subscriber::set_global_default(subscriber);
-}
-
-/// Whether stderr should be coloured: a terminal and no `NO_COLOR` (<https://no-color.org>).
-#[must_use]
-pub fn color() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
 const fn directives(verbosity: i8) -> &'static str {

@@ -1,0 +1,66 @@
+//! SIGINT and SIGTERM: the first ends the drill and removes the sandbox, the second ends at once.
+
+use std::{io, sync::Arc, sync::OnceLock};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::Notify,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::console::Console;
+
+/// Which signals have come.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Signals(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    first: OnceLock<SignalKind>,
+    second: OnceLock<SignalKind>,
+    again: Notify,
+}
+
+/// Watches from now on; the first signal cancels `cancel`.
+pub(super) fn watch(cancel: CancellationToken, console: Console) -> io::Result<Signals> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let signals = Signals::default();
+    let state = signals.0.clone();
+    tokio::spawn(async move {
+        let first = next(&mut interrupt, &mut terminate).await;
+        let _ = state.first.set(first);
+        console.talk("stopping: the sandbox is removed first (a second signal stops at once)");
+        cancel.cancel();
+        let second = next(&mut interrupt, &mut terminate).await;
+        let _ = state.second.set(second);
+        console.talk("stopped at once; `pgassay doctor` shows what is left behind");
+        state.again.notify_one();
+    });
+    Ok(signals)
+}
+
+async fn next(interrupt: &mut Signal, terminate: &mut Signal) -> SignalKind {
+    tokio::select! {
+        _ = interrupt.recv() => SignalKind::interrupt(),
+        _ = terminate.recv() => SignalKind::terminate(),
+    }
+}
+
+impl Signals {
+    /// The first signal, if one has come.
+    pub(super) fn received(&self) -> Option<SignalKind> {
+        self.0.first.get().copied()
+    }
+
+    /// Waits for the second signal.
+    pub(super) async fn second(&self) -> SignalKind {
+        self.0.again.notified().await;
+        self.0.second.get().copied().unwrap_or(SignalKind::interrupt())
+    }
+}
+
+/// 128 and the signal's number, as shells say it.
+pub(super) fn exit_status(signal: SignalKind) -> u8 {
+    u8::try_from(128 + signal.as_raw_value()).unwrap_or(u8::MAX)
+}
