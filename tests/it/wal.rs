@@ -25,6 +25,8 @@ use pgassay::{
 
 use super::support::{tools, workdir::WorkDir};
 
+mod recovery;
+
 /// A server that archives its WAL into a folder.
 struct Server {
     work: WorkDir,
