@@ -146,6 +146,8 @@ impl WalIndex {
         number: SegmentNumber,
         size: SegmentSize,
     ) -> Option<&'a Entry> {
+        #[cfg(test)]
+        LOOKED_AT.with(|count| count.set(count.get() + 1));
         let place = place(timeline, number, size)?;
         let first = entries.partition_point(|entry| entry.place() < place);
         entries.get(first).filter(|entry| entry.place() == place)
@@ -205,6 +207,8 @@ impl WalIndex {
     /// Every unbroken run of complete segments. One pass over the index.
     #[must_use]
     pub fn runs(&self, size: SegmentSize) -> Runs {
+        #[cfg(test)]
+        LOOKED_AT.with(|count| count.set(count.get() + self.segments.len() as u64));
         let places = self.segments.iter().filter_map(|entry| {
             entry.number(size).map(|number| (TimelineId(entry.timeline), number))
         });
@@ -275,6 +279,12 @@ impl WalIndex {
 pub fn segment_text(timeline: TimelineId, number: SegmentNumber, size: SegmentSize) -> String {
     let start: Lsn = number.start(size);
     format!("`{}` (from {start})", number.file_name(timeline, size))
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Entries that this thread's questions have visited, so that tests can bound the work.
+    pub(crate) static LOOKED_AT: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 #[cfg(test)]

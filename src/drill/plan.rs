@@ -106,12 +106,15 @@ pub fn plan(
 
     let choice = choose::choose(&known, seed).map_err(refuse)?;
     let source = choice.source;
-    let path = path::follow(&known, &source).map_err(refuse)?;
+    // What contradicts itself in the description may be why the rest cannot be found.
+    let with_choice = |found| [choice.findings.clone(), found].concat();
+    let path = path::follow(&known, &source).map_err(|found| refuse(with_choice(found)))?;
     let runs = catalog.wal.runs(source.segment_size);
     let range = range::walk(&source, &path.history, &runs);
     let window = window::of_range(&known, &source, &range, &runs);
     let verdict = range::judge(&known, &source, &path.history, &range, &window);
-    let verdict = verdict.map_err(|findings| PlanRefusal { findings, window: window.clone() })?;
+    let verdict = verdict
+        .map_err(|found| PlanRefusal { findings: with_choice(found), window: window.clone() })?;
 
     let wal: Vec<PlannedSegment> = range.segments(&known, &source, verdict.stop);
     let wal_bytes = wal.iter().map(|segment| segment.object.size).sum();

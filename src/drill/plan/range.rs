@@ -162,7 +162,9 @@ pub(super) fn judge(
         Target::Latest => {
             let mut judged = unlimited;
             if range.behind.is_some() {
-                if source.backup.keep == Some(Keep::Standalone) {
+                // Retention leaves such a backup exactly the WAL up to its end.
+                let right_behind = missing <= size.segment_of(source.end).next();
+                if source.backup.keep == Some(Keep::Standalone) && right_behind {
                     judged.notes.push(format!(
                         "the backup is kept as `standalone`: WAL from `{}` on was removed with its \
                          neighbours",

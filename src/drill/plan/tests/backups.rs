@@ -1,0 +1,172 @@
+use super::*;
+
+/// Two sound backups: ids 20261122T120200 and 20261122T120500.
+fn two() -> World {
+    let mut world = plain();
+    world.backup("20261122T120500", 1, 5, 6);
+    world
+}
+
+const OLD: &str = "20261122T120200";
+const NEW: &str = "20261122T120500";
+
+#[test]
+fn the_newest_is_chosen() {
+    assert_eq!(two().planned().backup.id, NEW);
+    assert_eq!(wal_of(&two().planned()), "1:5-9");
+    assert_eq!(two().id(OLD).planned().backup.id, OLD);
+    assert!(two().id(OLD).planned().why.contains("the job names"));
+}
+
+#[test]
+fn one_that_never_said_done_is_passed_over() {
+    for lines in [
+        &["status=FAILED", "error=failure uploading data (KeyboardInterrupt)"][..],
+        &["status=STARTED", "end_time=None", "end_xlog=None"],
+        &["status=DONE", "snapshots_info={'provider': 'gcp'}"],
+    ] {
+        let mut world = two();
+        world.edit(NEW, lines);
+        assert_eq!(world.planned().backup.id, OLD, "{lines:?}");
+        assert_eq!(world.classes(), NONE);
+        assert!(world.planned().notes.iter().any(|note| note.contains(NEW)));
+    }
+    let mut world = two();
+    world.remove(&format!("base/{NEW}/backup.info"));
+    assert_eq!(world.planned().backup.id, OLD);
+}
+
+#[test]
+fn one_that_says_done_and_is_not_is_the_answer() {
+    let info = format!("base/{NEW}/backup.info");
+    let data = format!("base/{NEW}/data.tar.gz");
+    let mut world = two();
+    let finding = world.remove(&data).refused(FailureClass::BackupPartMissing);
+    assert_eq!(finding.subject, format!("base/{NEW}/data.tar"));
+
+    let mut world = two();
+    world.object(&format!("base/{NEW}/data_0002.tar.gz"), 7, 6);
+    let finding = world.refused(FailureClass::BackupPartMissing);
+    assert_eq!(finding.subject, format!("base/{NEW}/data_0001.tar.gz"));
+    world.object(&format!("base/{NEW}/data_0001.tar.gz"), 7, 6);
+    assert_eq!(world.planned().base_bytes, 5014);
+
+    let mut world = two();
+    world.edit(NEW, &["tablespaces=[('ts', 16385, '/srv/ts')]"]);
+    let finding = world.refused(FailureClass::BackupPartMissing);
+    assert_eq!(finding.subject, format!("base/{NEW}/16385.tar.gz"));
+    world.object(&format!("base/{NEW}/16385_0001.tar.gz"), 7, 6);
+    world.refused(FailureClass::BackupPartMissing);
+    world.object(&format!("base/{NEW}/16385.tar.gz"), 7, 6);
+    assert_eq!(world.planned().base_bytes, 5014);
+    // A tar that the description does not name is left out by every restore.
+    assert_eq!(world.edit(NEW, &["tablespaces=None"]).classes(), ["backup_info_mismatch"]);
+
+    let mut world = two();
+    world.remove(&data).object(&format!("base/{NEW}/data.tar.gpg"), 7, 6);
+    world.refused(FailureClass::CodecUnsupported);
+
+    for (line, class) in [
+        ("version=130011", FailureClass::BackupUnsupported),
+        ("parent_backup_id=20261121T120000", FailureClass::IncrementalChain),
+        ("systemid=None", FailureClass::BackupInfoMismatch),
+        ("xlog_segment_size=", FailureClass::BackupInfoMismatch),
+    ] {
+        let mut world = two();
+        world.edit(NEW, &[line]).refused(class);
+    }
+
+    // Nobody can say whether the damaged one is done: the older is drilled, and fails.
+    let mut world = two();
+    world.file(&info, "status=DO\nbegin_t", 6);
+    assert_eq!(world.planned().backup.id, OLD);
+    assert_eq!(world.classes(), ["backup_info_mismatch"]);
+    assert_eq!(world.id(OLD).classes(), NONE);
+    // One that changed under our eyes says nothing.
+    let mut world = two();
+    world.unread(&info, true);
+    assert_eq!((world.planned().backup.id.as_str(), world.classes().len()), (OLD, 0));
+    world.id(NEW).refused(FailureClass::ArchiveUnsettled);
+}
+
+#[test]
+fn descriptions_that_contradict_themselves() {
+    for line in [
+        "begin_xlog=0/400028",
+        "begin_wal=000000010000000000000004",
+        "end_wal=000000010000000000000008",
+        "timeline=2",
+    ] {
+        let mut world = two();
+        let classes = world.edit(NEW, &[line]).classes();
+        assert!(classes.contains(&"backup_info_mismatch".to_owned()), "{line}: {classes:?}");
+    }
+    two().edit(NEW, &["end_xlog=0/100000"]).plan().unwrap_err();
+}
+
+#[test]
+fn nothing_to_restore() {
+    let mut world = World::new();
+    world.wal(1, 1..=9);
+    world.refused(FailureClass::NoRestorableBackup);
+    world.backup(OLD, 1, 2, 3).edit(OLD, &["status=FAILED", "error=disk full"]);
+    world.backup(NEW, 1, 5, 6).edit(NEW, &["status=STARTED"]);
+    let finding = world.refused(FailureClass::NoRestorableBackup);
+    for part in [OLD, "disk full", NEW, "being taken"] {
+        assert!(finding.detail.contains(part), "{part}: {}", finding.detail);
+    }
+    world.now = at(60 * 48);
+    let finding = world.refused(FailureClass::NoRestorableBackup);
+    assert!(finding.detail.contains("never finished"), "{}", finding.detail);
+    world.id("x").refused(FailureClass::NoRestorableBackup);
+    // Snapshots may be good: we cannot tell.
+    let mut world = plain();
+    world.edit(OLD, &["snapshots_info={}"]).refused(FailureClass::BackupUnsupported);
+}
+
+#[test]
+fn within_looks_at_the_end() {
+    let mut world = two();
+    assert_eq!(world.within(54).planned().backup.id, NEW);
+    let finding = world.within(53).refused(FailureClass::NoRestorableBackup);
+    assert!(finding.detail.contains("12:06:00"), "{}", finding.detail);
+}
+
+#[test]
+fn random_is_by_seed() {
+    let mut world = two();
+    world.point.backup = BackupChoice::Random;
+    let mut drawn = std::collections::BTreeMap::<String, u32>::new();
+    for seed in 0..64 {
+        world.seed = seed;
+        let id = world.planned().backup.id;
+        assert_eq!(world.planned().backup.id, id);
+        *drawn.entry(id).or_default() += 1;
+    }
+    assert!(drawn.len() == 2 && drawn.values().all(|count| *count > 16), "{drawn:?}");
+    // What retention is removing is not drawn, the newest is, whatever it lacks.
+    world.remove(&format!("base/{OLD}/data.tar.gz"));
+    for seed in 0..16 {
+        world.seed = seed;
+        assert_eq!(world.planned().backup.id, NEW);
+    }
+}
+
+#[test]
+fn kept_alone() {
+    let mut world = plain();
+    world.without_wal(1, 4).without_wal(1, 5);
+    assert_eq!(world.classes(), ["wal_gap"]);
+    world.file(&format!("base/{OLD}/annotations/keep"), "standalone", 9);
+    assert_eq!(world.classes(), NONE);
+    world.file(&format!("base/{OLD}/annotations/keep"), "full", 9);
+    assert_eq!(world.classes(), ["wal_gap"]);
+}
+
+#[test]
+fn two_database_systems() {
+    let mut world = two();
+    world.edit(OLD, &["systemid=7"]);
+    assert_eq!(world.classes(), NONE);
+    assert!(world.planned().notes.iter().any(|note| note.contains("another database system")));
+}
