@@ -5,9 +5,10 @@ pub(super) mod layout;
 use jiff::{Timestamp, Unit};
 
 use crate::drill::{
-    DrillReport, Verdict,
+    DrillReport, FailureClass, Verdict,
     format::{bytes, count, counted, duration, rate},
     measure::RpoEvidence,
+    reached::compare,
     report::{CheckStatus, SandboxReport},
     stage::StageEnd,
 };
@@ -136,29 +137,27 @@ fn reached(page: &mut Page, report: &DrillReport) {
         || "no transaction replayed".to_owned(),
         |at| format!("last transaction {}", time(at)),
     );
-    let (promise, kept) = match &report.promise {
-        None => ("what the archive promises is not known".to_owned(), None),
-        Some(promise) if promise.timeline == reached.timeline && promise.end <= reached.end => {
-            ("as the archive promises".to_owned(), Some(true))
-        }
-        Some(promise) => {
-            let last = promise
-                .last_transaction
-                .map_or_else(String::new, |last| format!(", last transaction {}", time(last.at)));
-            let text = format!(
-                "SHORT: the archive promises timeline {} up to {}{last}",
-                promise.timeline, promise.end
-            );
-            (text, Some(false))
-        }
-    };
     page.field("Reached", &format!("timeline {} up to {}, {last}", reached.timeline, reached.end));
-    let tone = match kept {
-        Some(true) => Tone::Good,
-        Some(false) => Tone::Bad,
-        None => Tone::Doubt,
+    let Some(promise) = &report.promise else {
+        page.toned_field("", "what the archive promises is not known", Tone::Doubt);
+        return;
     };
-    page.toned_field("", &promise, tone);
+    let differences = compare(promise, reached);
+    if differences.is_empty() {
+        page.toned_field("", "as the archive promises", Tone::Good);
+        return;
+    }
+    let beyond = differences.iter().all(|f| f.class == FailureClass::RecoveredBeyond);
+    let last = promise
+        .last_transaction
+        .map_or_else(String::new, |last| format!(", last transaction {}", time(last.at)));
+    let text = format!(
+        "{}: the archive promises timeline {} up to {}{last}",
+        if beyond { "BEYOND" } else { "SHORT" },
+        promise.timeline,
+        promise.end
+    );
+    page.toned_field("", &text, Tone::Bad);
 }
 
 /// `kept`, `EXCEEDED` or that there is none, with the objective.

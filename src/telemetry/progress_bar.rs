@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     drill::{
-        format::{bytes, duration, printable, rate},
+        format::{bytes, count, duration, printable, rate},
         stage::Stage,
     },
     pg::Lsn,
@@ -63,6 +63,8 @@ struct Plain<W, C> {
 struct PlainState<W> {
     out: W,
     stage: Option<PlainStage>,
+    /// When a check's progress was last told, or its start.
+    check_line: Duration,
 }
 
 struct PlainStage {
@@ -75,7 +77,10 @@ struct PlainStage {
 
 impl<W: Write + Send, C: Fn() -> Duration + Send + Sync> Plain<W, C> {
     fn new(out: W, clock: C) -> Self {
-        Self { clock, state: Mutex::new(PlainState { out, stage: None }) }
+        Self {
+            clock,
+            state: Mutex::new(PlainState { out, stage: None, check_line: Duration::ZERO }),
+        }
     }
 }
 
@@ -121,7 +126,14 @@ impl<W> PlainState<W> {
                 Some(finished(stage, seconds, ours.map_or(0, |s| s.fetched)))
             }
             ProgressEvent::CheckStarted { name } => {
+                self.check_line = now;
                 Some(format!("check {}: started", printable(&name)))
+            }
+            ProgressEvent::CheckProgress { name, done, total, unit } => {
+                (now.saturating_sub(self.check_line) >= PLAIN_PAUSE).then(|| {
+                    self.check_line = now;
+                    format!("check {}: {}", printable(&name), checked(done, total, unit))
+                })
             }
             ProgressEvent::CheckProgress { .. } => None,
             ProgressEvent::CheckFinished { name, status, seconds } => {
@@ -168,6 +180,18 @@ fn finished(stage: Stage, seconds: f64, fetched: u64) -> String {
         }
     }
     line
+}
+
+/// How far a check is. The total may be an estimate, so it is left out where it was too low.
+fn checked(done: u64, total: u64, unit: &str) -> String {
+    let say = |amount: u64| if unit == "bytes" { bytes(amount) } else { count(amount) };
+    let unit = if unit == "bytes" { String::new() } else { format!(" {unit}") };
+    if total < done || total == 0 {
+        format!("{}{unit}", say(done))
+    } else {
+        let share = done as f64 / total as f64 * 100.0;
+        format!("{} of {}{unit} ({share:.0} %)", say(done), say(total))
+    }
 }
 
 /// A bar for the stage or check at work, a line above it for each that has ended.
@@ -273,6 +297,13 @@ impl ProgressSink for Bars {
                 }
                 None
             }
+            ProgressEvent::CheckProgress { name, done, total, unit } => {
+                if let Some(shown) = current.as_ref().filter(|shown| shown.stage.is_none()) {
+                    let far = checked(done, total, unit);
+                    shown.bar.set_message(format!("{}: {far}", printable(&name)));
+                }
+                None
+            }
             ProgressEvent::CheckFinished { name, status, seconds } => {
                 if let Some(shown) = current.take_if(|shown| shown.stage.is_none()) {
                     shown.bar.finish_and_clear();
@@ -338,6 +369,10 @@ mod tests {
     fn replay_tells_positions_and_checks_their_end() {
         let (start, end) = (Lsn(0x100_0000), Lsn(0x500_0000));
         let replayed = |at| ProgressEvent::Replayed { at: Lsn(at), start, end };
+        let relations = |done| {
+            let name = "amcheck".to_owned();
+            ProgressEvent::CheckProgress { name, done, total: 1_200, unit: "relations" }
+        };
         let stage = Stage::Replay;
         let text = told(vec![
             (0, ProgressEvent::StageStarted { stage, total_bytes: None }),
@@ -346,8 +381,11 @@ mod tests {
             (12, replayed(0x900_0000)),
             (13, ProgressEvent::StageFinished { stage, seconds: 13.2 }),
             (13, ProgressEvent::CheckStarted { name: "amcheck".to_owned() }),
+            (14, relations(90)),
+            (18, relations(300)),
+            (23, relations(1_300)),
             (
-                14,
+                24,
                 ProgressEvent::CheckFinished {
                     name: "amcheck".to_owned(),
                     status: "passed",
@@ -362,6 +400,8 @@ mod tests {
              replay: at 0/9000000 of 0/5000000 (100 %)\n\
              replay: ended after 13 s\n\
              check amcheck: started\n\
+             check amcheck: 300 of 1,200 relations (25 %)\n\
+             check amcheck: 1,300 relations\n\
              check amcheck: passed after 0.7 s\n"
         );
     }
