@@ -24,6 +24,8 @@ pub struct WalIndex {
     folder: Box<str>,
     /// Sorted by `Entry::place` and then as a listing sorts them.
     segments: Vec<Entry>,
+    /// So many of them are sorted already.
+    settled: usize,
     partials: Vec<Entry>,
     histories: Vec<(TimelineId, ObjectRef)>,
     labels: Vec<(WalFileName, ObjectRef)>,
@@ -34,6 +36,9 @@ pub struct WalIndex {
 
 /// Timeline and the two numbers of a name.
 type Place = (u32, u32, u32);
+
+/// No archiver is set to upload more segments at the same time.
+const UPLOADS_AT_ONCE: u64 = 64;
 
 /// 56 bytes an object.
 #[derive(Clone, Debug)]
@@ -120,6 +125,7 @@ impl WalIndex {
             entries.dedup_by(|a, b| a.place() == b.place() && a.codec == b.codec);
             entries.shrink_to_fit();
         }
+        self.settled = self.segments.len();
         self.histories.sort_by(|a, b| (a.0, &a.1.key).cmp(&(b.0, &b.1.key)));
         self.histories.dedup_by_key(|(timeline, _)| *timeline);
         self.labels.sort_by(|a, b| a.0.cmp(&b.0));
@@ -162,6 +168,13 @@ impl WalIndex {
         size: SegmentSize,
     ) -> Option<ObjectRef> {
         Self::find(&self.segments, timeline, number, size).map(|entry| self.object(entry, ""))
+    }
+
+    /// Whether a complete segment of that name was there when the index was last settled.
+    pub(super) fn has(&self, timeline: TimelineId, log: u32, seg: u32) -> bool {
+        let place = (timeline.0, log, seg);
+        let settled = &self.segments[..self.settled];
+        settled.binary_search_by(|entry| entry.place().cmp(&place)).is_ok()
     }
 
     /// The unfinished last segment that a promotion left behind.
@@ -213,6 +226,31 @@ impl WalIndex {
             entry.number(size).map(|number| (TimelineId(entry.timeline), number))
         });
         Runs::collect(places)
+    }
+
+    /// Folders (their full key prefixes) of segments that are missing near the newest of a timeline,
+    /// while the next one came in after `since`: archivers that upload several at once may have been
+    /// listed halfway.
+    #[must_use]
+    pub fn unsettled_folders(&self, size: SegmentSize, since: Timestamp) -> BTreeSet<String> {
+        let (runs, mut folders) = (self.runs(size), BTreeSet::new());
+        for timeline in self.timelines() {
+            let newest = runs.newest(timeline).map_or(0, |number| number.0);
+            for pair in runs.of(timeline).windows(2).rev() {
+                let (before, behind) = (pair[0].last, pair[1].first);
+                if newest - before.0 > UPLOADS_AT_ONCE {
+                    break;
+                }
+                let stored = self.stored_at(timeline, behind, size).flatten();
+                if stored.is_some_and(|at| at > since) {
+                    for number in (before.next().0..behind.0).map(SegmentNumber) {
+                        let name = number.file_name(timeline, size);
+                        folders.insert(format!("{}{}/", self.folder, &name[..16]));
+                    }
+                }
+            }
+        }
+        folders
     }
 
     /// The timelines that have complete segments, in order.

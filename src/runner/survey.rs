@@ -1,6 +1,9 @@
 //! Surveys an archive: one listing and the few small files that say what it means.
 
+use std::time::Duration;
+
 use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -27,6 +30,12 @@ const MAX_INFO_BYTES: u64 = 1 << 20;
 const MAX_HISTORY_BYTES: u64 = 1 << 20;
 const MAX_KEEP_BYTES: u64 = 64 << 10;
 
+/// A hole behind which a segment was stored this short a time ago is looked at again, so often and
+/// with such a pause: long enough for an upload of 16 MiB to end.
+const FRESH: SignedDuration = SignedDuration::from_mins(2);
+const SECOND_LOOKS: u32 = 2;
+const PAUSE: Duration = Duration::from_secs(2);
+
 /// The prefix of a server's keys, such as `postgres/orders/`.
 #[must_use]
 pub fn server_root(location: &ArchiveLocation) -> String {
@@ -48,7 +57,7 @@ pub async fn survey(
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<Catalog, Error> {
-    let work = run(store, location, progress);
+    let work = run(store, location, progress, PAUSE);
     match cancel.run_until_cancelled(work).await {
         Some(outcome) => outcome,
         None => Err(Error::new(Code::Interrupted, "stopped while the archive was surveyed")),
@@ -59,6 +68,7 @@ async fn run(
     store: &SharedStore,
     location: &ArchiveLocation,
     progress: &Progress,
+    pause: Duration,
 ) -> Result<Catalog, Error> {
     let root = server_root(location);
     let mut builder = CatalogBuilder::new(&root);
@@ -87,7 +97,36 @@ async fn run(
         }
         builder.content(wanted.what, content.as_deref().map_err(Clone::clone));
     }
+    drop(contents);
+    look_again(store, &mut builder, pause).await?;
     Ok(builder.finish())
+}
+
+/// A listing takes time, and archivers upload several segments at once, in no order: a hole near the
+/// end counts only when it stays.
+async fn look_again(
+    store: &SharedStore,
+    builder: &mut CatalogBuilder,
+    pause: Duration,
+) -> Result<(), Error> {
+    for _ in 0..SECOND_LOOKS {
+        let since = Timestamp::now().checked_sub(FRESH).unwrap_or(Timestamp::MIN);
+        let folders = builder.unsettled_folders(since);
+        if folders.is_empty() {
+            break;
+        }
+        tokio::time::sleep(pause).await;
+        for folder in folders {
+            let mut pages = store.list(&folder);
+            while let Some(page) = pages.try_next().await? {
+                for object in page {
+                    let etag = object.etag.as_deref();
+                    builder.add_late(&object.key, object.size, etag, object.modified);
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The inner error says why this file says nothing; the outer one ends the survey.

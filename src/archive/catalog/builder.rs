@@ -1,7 +1,7 @@
 //! Builds a catalog from a listing, page by page, and then from the small files that are worth
 //! reading.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -11,7 +11,7 @@ use crate::{
         BackupInfo, ObjectRef, WalIndex,
         key::{BaseFile, Key, TarName},
     },
-    pg::TimelineId,
+    pg::{TimelineId, WalFileName},
 };
 
 /// So many unknown keys are kept for the reader.
@@ -182,6 +182,30 @@ impl CatalogBuilder {
                 }
             }
         }
+    }
+
+    /// Takes in what a later look found: a segment that the listing did not have.
+    pub fn add_late(&mut self, key: &str, size: u64, etag: Option<&str>, at: Option<Timestamp>) {
+        let below = key.strip_prefix(&self.root).unwrap_or("");
+        let Key::Wal { name: WalFileName::Segment { timeline, log, seg }, .. } = Key::parse(below)
+        else {
+            return;
+        };
+        if !self.catalog.wal.has(timeline, log, seg) {
+            self.add(key, size, etag, at);
+        }
+    }
+
+    /// Where segments are missing that may have been on their way while the listing was made: key
+    /// prefixes to list again. `since` is what counts as just now.
+    #[must_use]
+    pub fn unsettled_folders(&mut self, since: Timestamp) -> BTreeSet<String> {
+        self.catalog.wal.settle();
+        let infos = self.backups.values().rev().filter_map(|backup| backup.info.as_ref().ok());
+        let Some(size) = infos.filter_map(|info| info.segment_size).next() else {
+            return BTreeSet::new();
+        };
+        self.catalog.wal.unsettled_folders(size, since)
     }
 
     /// Notes something that changes nothing.
