@@ -15,6 +15,7 @@ pub mod limit;
 pub mod memory;
 pub mod retry;
 pub mod s3;
+pub mod s3_write;
 pub mod secret;
 
 pub use faulty::Faulty;

@@ -1,5 +1,7 @@
 //! The S3 client against servers that work and against peers that do not.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use std::{path::PathBuf, time::Duration};
 
 use bytes::Bytes;
@@ -19,6 +21,7 @@ use tempfile::TempDir;
 
 mod answers;
 mod credentials;
+mod kept;
 mod moto;
 mod network;
 mod peer;

@@ -136,7 +136,11 @@ fn from_answer(answer: &Answer, doing: Doing<'_>, place: &Place) -> Failure {
     };
     let permanent = |error: Error| Failure::permanent(error);
     let refused = |what: &str, hint: String| {
-        Failure::permanent(error(Code::AccessDenied, FailureClass::AccessDenied, what).hint(hint))
+        let code = match doing {
+            Doing::Put { .. } => Code::WriteRefused,
+            _ => Code::AccessDenied,
+        };
+        Failure::permanent(error(code, FailureClass::AccessDenied, what).hint(hint))
     };
     match code {
         "NoSuchBucket" => {
@@ -258,11 +262,11 @@ fn from_answer(answer: &Answer, doing: Doing<'_>, place: &Place) -> Failure {
             );
         }
         412 => {
-            return permanent(error(
-                Code::ObjectChanged,
-                FailureClass::ObjectStoreError,
-                "it is not the object that was listed",
-            ));
+            let what = match doing {
+                Doing::Put { .. } => "there is one already",
+                _ => "it is not the object that was listed",
+            };
+            return permanent(error(Code::ObjectChanged, FailureClass::ObjectStoreError, what));
         }
         408 | 425 | 429 | 500.. => {}
         _ => {
@@ -438,6 +442,7 @@ mod tests {
     use super::*;
 
     const GET: Doing<'_> = Doing::Get { key: "a/b" };
+    const PUT: Doing<'_> = Doing::Put { key: "a/b" };
     const LIST: Doing<'_> = Doing::List { prefix: "a/" };
 
     fn place() -> Place {
@@ -462,6 +467,9 @@ mod tests {
             (404, "", LIST, Code::BucketMissing, Retry::Permanent),
             (404, "NoSuchBucket", GET, Code::BucketMissing, Retry::Permanent),
             (412, "PreconditionFailed", GET, Code::ObjectChanged, Retry::Permanent),
+            (412, "PreconditionFailed", PUT, Code::ObjectChanged, Retry::Permanent),
+            (403, "AccessDenied", PUT, Code::WriteRefused, Retry::Permanent),
+            (409, "ConditionalRequestConflict", PUT, Code::StoreUnavailable, transient),
             (403, "AccessDenied", GET, Code::AccessDenied, Retry::Permanent),
             (403, "", GET, Code::AccessDenied, Retry::Permanent),
             (401, "", LIST, Code::AccessDenied, Retry::Permanent),

@@ -144,7 +144,7 @@ async fn the_server_shows_its_clock() {
 }
 
 /// Puts objects into Moto by the simplest means, its own lack of authentication.
-async fn moto_put(bucket: &str, key: &str, bytes: &[u8]) {
+pub async fn moto_put(bucket: &str, key: &str, bytes: &[u8]) {
     let mut request = format!("PUT /{bucket}");
     if !key.is_empty() {
         write!(request, "/{key}").unwrap();
