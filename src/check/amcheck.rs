@@ -1,24 +1,316 @@
-//! The check `amcheck`.
+//! The check `amcheck`: every heap and every B-tree index by PostgreSQL's own extension
+//! (`contrib/amcheck`).
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 
-use super::{Check, CheckContext, Phase};
-use crate::drill::CheckOutcome;
+use super::{
+    Check, CheckContext, Phase,
+    connection::{Connection, Database, connect, databases, quote_ident},
+    failure::{Meaning, ServerError, SqlFailure, capped, damage_hint},
+    workers::{Work, over_connections},
+};
+use crate::{
+    drill::{CheckOutcome, Error, FailureClass, Finding},
+    pg::Major,
+    telemetry::progress::ProgressEvent,
+};
 
+mod catalog;
+
+use catalog::{Kind, Relation};
+
+const NAME: &str = "amcheck";
+/// Our own schema for the extension, in the sandbox only.
+const SCHEMA: &str = "pgassay_amcheck";
+
+/// Verifies heaps against themselves, and B-tree indexes against themselves and their heaps.
 #[derive(Clone, Copy, Debug)]
 pub struct Amcheck;
+
+/// What was looked at, over all databases.
+#[derive(Debug, Default)]
+struct Tally {
+    heaps: u64,
+    indexes: u64,
+    databases: u64,
+    /// Names of indexes that production left invalid: said, not failed.
+    invalid: Vec<String>,
+    /// Collations whose version here is not the recorded one.
+    other_collations: u64,
+    findings: Vec<Finding>,
+}
+
+/// How a check ends before all was looked at.
+enum Stop {
+    /// The extension is not installed on this machine.
+    NoExtension,
+    Broken(Error),
+}
 
 #[async_trait]
 impl Check for Amcheck {
     fn name(&self) -> String {
-        "amcheck".into()
+        NAME.into()
     }
 
     fn phase(&self) -> Phase {
         Phase::Running
     }
 
-    async fn run(&self, _: &CheckContext) -> CheckOutcome {
-        CheckOutcome::Skipped("not built yet".into())
+    async fn run(&self, context: &CheckContext) -> CheckOutcome {
+        let mut tally = Tally::default();
+        match check_all(context, &mut tally).await {
+            Ok(()) => {}
+            Err(Stop::NoExtension) => {
+                return CheckOutcome::Skipped(format!(
+                    "the extension `amcheck` is not installed for PostgreSQL {}: install the \
+                     package with PostgreSQL's contrib modules, such as `postgresql-contrib`",
+                    context.cluster.major
+                ));
+            }
+            Err(Stop::Broken(error)) if tally.findings.iter().all(|f| f.class.is_environment()) => {
+                return CheckOutcome::Errored(error);
+            }
+            Err(Stop::Broken(error)) => tally.findings.push(Finding::new(
+                FailureClass::InfraError,
+                "the rest of the cluster",
+                error.message,
+                "What was not looked at may be damaged too.",
+            )),
+        }
+        tally.outcome()
     }
+}
+
+impl Tally {
+    fn outcome(self) -> CheckOutcome {
+        if !self.findings.is_empty() {
+            return CheckOutcome::Failed(capped(self.findings));
+        }
+        let mut text = format!(
+            "{} tables and {} B-tree indexes in {} databases",
+            self.heaps, self.indexes, self.databases
+        );
+        if let [first, ..] = self.invalid.as_slice() {
+            let count = self.invalid.len();
+            text += &format!("; {count} invalid indexes left as they are, such as {first}");
+        }
+        if self.other_collations > 0 {
+            let count = self.other_collations;
+            text += &format!(
+                "; {count} collations have another version here, their indexes are in order"
+            );
+        }
+        CheckOutcome::Passed(text)
+    }
+}
+
+async fn check_all(context: &CheckContext, tally: &mut Tally) -> Result<(), Stop> {
+    let broken = |failure: SqlFailure| Stop::Broken(failure.into_error("preparing amcheck"));
+    let list: Vec<Database> = databases(&context.cluster, &context.cancel).await.map_err(broken)?;
+    let mut shared_done = false;
+    for database in list.iter().filter(|d| !d.invalid) {
+        if !database.connectable() {
+            tally.findings.push(not_looked_at(&database.name, "it allows no connections"));
+            continue;
+        }
+        let (relations, mismatches) = match prepare(context, &database.name, shared_done).await {
+            Ok(prepared) => prepared,
+            Err(Prepare::NoExtension) => return Err(Stop::NoExtension),
+            Err(Prepare::Failed(SqlFailure::Server(error))) => {
+                tally.findings.push(error.finding(format!("database `{}`", database.name)));
+                continue;
+            }
+            Err(Prepare::Failed(SqlFailure::Broken(error))) => return Err(Stop::Broken(error)),
+        };
+        shared_done = true;
+        tally.databases += 1;
+        tally.other_collations += mismatches;
+        let (valid, invalid): (Vec<_>, Vec<_>) = relations.into_iter().partition(|r| r.valid);
+        tally.invalid.extend(invalid.iter().map(|r| format!("{}.{}", database.name, r.name)));
+        for relation in &valid {
+            match relation.kind {
+                Kind::Heap => tally.heaps += 1,
+                Kind::Btree => tally.indexes += 1,
+            }
+        }
+        let verifier = Verifier {
+            context,
+            database: &database.name,
+            total: valid.iter().map(|r| r.size).sum(),
+            done: AtomicU64::new(0),
+        };
+        let done = over_connections(context, &database.name, valid, &verifier).await;
+        tally.findings.extend(done.results.into_iter().flatten());
+        if let Some(error) = done.broken {
+            return Err(Stop::Broken(error));
+        }
+    }
+    Ok(())
+}
+
+fn not_looked_at(database: &str, why: &str) -> Finding {
+    Finding::new(
+        FailureClass::InfraError,
+        format!("database `{database}`"),
+        format!("{why}, so nothing in it was looked at"),
+        "Report this: the sandbox should have allowed connections.",
+    )
+}
+
+enum Prepare {
+    NoExtension,
+    Failed(SqlFailure),
+}
+
+/// Makes the extension usable in one database and lists what there is to look at.
+async fn prepare(
+    context: &CheckContext,
+    database: &str,
+    without_shared: bool,
+) -> Result<(Vec<Relation>, u64), Prepare> {
+    let connection =
+        connect(&context.cluster, database, &context.cancel).await.map_err(Prepare::Failed)?;
+    if !catalog::has_extension(&connection).await.map_err(Prepare::Failed)? {
+        return Err(Prepare::NoExtension);
+    }
+    let setup = async {
+        catalog::silence_event_triggers(&connection, context.cluster.major).await?;
+        let schema = catalog::install(&connection, SCHEMA).await?;
+        let major = context.cluster.major;
+        let mismatches = catalog::collation_mismatches(&connection, major).await?;
+        let relations = catalog::relations(&connection, major, &schema, without_shared).await?;
+        Ok((relations, mismatches))
+    };
+    setup.await.map_err(Prepare::Failed)
+}
+
+/// Looks at the relations of one database.
+struct Verifier<'a> {
+    context: &'a CheckContext,
+    database: &'a str,
+    /// Bytes on disk, all and so far.
+    total: u64,
+    done: AtomicU64,
+}
+
+#[async_trait]
+impl Work for Verifier<'_> {
+    type Item = Relation;
+    type Output = Option<Finding>;
+
+    async fn one(
+        &self,
+        connection: &Connection,
+        relation: Relation,
+    ) -> Result<Option<Finding>, Error> {
+        let outcome = match relation.kind {
+            Kind::Heap => heap(connection, &relation).await,
+            Kind::Btree => btree(connection, &relation, self.context.cluster.major).await,
+        };
+        self.context.progress.emit(ProgressEvent::CheckProgress {
+            name: NAME.into(),
+            done: self.done.fetch_add(relation.size, Ordering::Relaxed) + relation.size,
+            total: self.total,
+            unit: "bytes",
+        });
+        let subject = format!("{}.{}", self.database, relation.name);
+        match outcome {
+            Ok(None) => Ok(None),
+            Ok(Some(detail)) => Ok(Some(Finding::new(
+                FailureClass::AmcheckIndex,
+                subject,
+                detail,
+                damage_hint(FailureClass::AmcheckIndex),
+            ))),
+            Err(SqlFailure::Server(error)) => {
+                Ok(Some(judge(self.context, connection, &relation, subject, &error).await?))
+            }
+            Err(SqlFailure::Broken(error)) => Err(error.context(format!("looking at {subject}"))),
+        }
+    }
+}
+
+/// The first complaints of `verify_heapam` in words, or nothing.
+async fn heap(connection: &Connection, relation: &Relation) -> Result<Option<String>, SqlFailure> {
+    let sql = format!(
+        "SELECT pg_catalog.count(*) OVER (), blkno, offnum, msg \
+         FROM {}.verify_heapam({}::pg_catalog.oid::pg_catalog.regclass, false, true, 'none') \
+         LIMIT 5",
+        quote_ident(&relation.schema),
+        relation.oid
+    );
+    let rows = connection.rows(&sql).await?;
+    let places = rows.iter().map(|row| {
+        let text = |i: usize| row.get(i).and_then(Option::as_deref).unwrap_or("?");
+        format!("block {}, row {}: {}", text(1), text(2), text(3))
+    });
+    let places: Vec<String> = places.collect();
+    let count = rows.first().and_then(|row| row.first().cloned().flatten());
+    Ok(count.map(|count| format!("{count} complaints: {}", places.join("; "))))
+}
+
+/// Every level of the tree against the others, every row of the heap against the index, and from 17
+/// on that what should be unique is.
+async fn btree(
+    connection: &Connection,
+    relation: &Relation,
+    major: Major,
+) -> Result<Option<String>, SqlFailure> {
+    let unique = if major >= Major::V17 && relation.check_unique { ", true" } else { "" };
+    let sql = format!(
+        "SELECT {}.bt_index_parent_check({}::pg_catalog.oid::pg_catalog.regclass, true, false{unique})",
+        quote_ident(&relation.schema),
+        relation.oid
+    );
+    let first = connection.execute(&sql).await;
+    match first {
+        // An expression of the index may need production's own search path.
+        Err(SqlFailure::Server(error))
+            if relation.expressions && error.meaning() == Meaning::Unknown =>
+        {
+            connection.execute("SET search_path = pg_catalog, public").await?;
+            let second = connection.execute(&sql).await;
+            connection.execute("SET search_path = pg_catalog").await?;
+            second.map(|()| None)
+        }
+        other => other.map(|()| None),
+    }
+}
+
+/// An error of amcheck as a finding. What another collation version explains is not damage.
+async fn judge(
+    context: &CheckContext,
+    connection: &Connection,
+    relation: &Relation,
+    subject: String,
+    error: &ServerError,
+) -> Result<Finding, Error> {
+    let order = ["invariant violated", "lacks matching index tuple", "could not find tuple"]
+        .into_iter()
+        .any(|words| error.message.contains(words));
+    if order && relation.kind == Kind::Btree {
+        let mismatched =
+            catalog::index_collation_mismatch(connection, relation.oid, context.cluster.major)
+                .await
+                .map_err(|failure| failure.into_error("looking up collations"))?;
+        if mismatched {
+            return Ok(Finding::new(
+                FailureClass::CollationMismatch,
+                subject,
+                format!("{}; its collation has another version on this machine", error.text()),
+                "Drill where the C library or ICU has the version of production, or `REINDEX` after \
+                 a restore to here.",
+            ));
+        }
+    }
+    let mut finding = error.finding(subject);
+    // What amcheck calls an internal error of an index is damage of the index, not a lost file.
+    if finding.class == FailureClass::RelationMissing && !error.message.contains("could not ") {
+        finding.class = FailureClass::AmcheckIndex;
+        damage_hint(FailureClass::AmcheckIndex).clone_into(&mut finding.hint);
+    }
+    Ok(finding)
 }

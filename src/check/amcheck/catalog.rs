@@ -1,0 +1,172 @@
+//! What the catalogs say about relations, the extension and collations.
+
+use crate::{
+    check::{
+        connection::{Connection, TextRow, quote_ident, quote_literal},
+        failure::SqlFailure,
+    },
+    pg::Major,
+};
+
+/// How a relation is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Heap,
+    Btree,
+}
+
+/// A relation to look at.
+#[derive(Clone, Debug)]
+pub(super) struct Relation {
+    pub oid: u32,
+    /// Schema and name.
+    pub name: String,
+    pub kind: Kind,
+    pub size: u64,
+    /// False for an index that a failed `CREATE INDEX CONCURRENTLY` left.
+    pub valid: bool,
+    /// The index has expressions or a predicate, which call functions.
+    pub expressions: bool,
+    /// A unique index whose uniqueness holds at every moment.
+    pub check_unique: bool,
+    /// The schema that holds the extension's functions.
+    pub schema: String,
+}
+
+fn text(row: &TextRow, i: usize) -> &str {
+    row.get(i).and_then(Option::as_deref).unwrap_or_default()
+}
+
+fn first(rows: &[TextRow]) -> Option<&str> {
+    rows.first().and_then(|row| row.first()).and_then(Option::as_deref)
+}
+
+/// Whether the server's installation has the extension.
+pub(super) async fn has_extension(connection: &Connection) -> Result<bool, SqlFailure> {
+    let sql = "SELECT 1 FROM pg_catalog.pg_available_extensions WHERE name = 'amcheck'";
+    Ok(!connection.rows(sql).await?.is_empty())
+}
+
+/// Production's event triggers would see our DDL. From 17 on a setting silences them.
+pub(super) async fn silence_event_triggers(
+    connection: &Connection,
+    major: Major,
+) -> Result<(), SqlFailure> {
+    if major >= Major::V17 {
+        return Ok(());
+    }
+    let sql = "SELECT evtname FROM pg_catalog.pg_event_trigger WHERE evtenabled <> 'D'";
+    for row in connection.rows(sql).await? {
+        let name = quote_ident(text(&row, 0));
+        connection.execute(&format!("ALTER EVENT TRIGGER {name} DISABLE")).await?;
+    }
+    Ok(())
+}
+
+/// Makes the extension usable and returns its schema: production's own, brought up to the installed
+/// version, or ours.
+pub(super) async fn install(
+    connection: &Connection,
+    own_schema: &str,
+) -> Result<String, SqlFailure> {
+    let sql = "SELECT n.nspname FROM pg_catalog.pg_extension e \
+               JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace \
+               WHERE e.extname = 'amcheck'";
+    if let Some(schema) = first(&connection.rows(sql).await?) {
+        connection.execute("ALTER EXTENSION amcheck UPDATE").await?;
+        return Ok(schema.to_owned());
+    }
+    let schema = quote_ident(own_schema);
+    connection
+        .execute(&format!(
+            "BEGIN; CREATE SCHEMA {schema}; CREATE EXTENSION amcheck SCHEMA {schema}; COMMIT"
+        ))
+        .await?;
+    Ok(own_schema.to_owned())
+}
+
+/// Everything to look at, largest first: permanent heaps of tables, materialized views and toast
+/// (from 17 on sequences too), and B-tree indexes. Unlogged relations are empty after a recovery.
+pub(super) async fn relations(
+    connection: &Connection,
+    major: Major,
+    schema: &str,
+    without_shared: bool,
+) -> Result<Vec<Relation>, SqlFailure> {
+    let sequences = if major >= Major::V17 { " OR c.relkind = 'S'" } else { "" };
+    let shared = if without_shared { "AND NOT c.relisshared" } else { "" };
+    let sql = format!(
+        "SELECT c.oid, n.nspname, c.relname, c.relkind = 'i', pg_catalog.pg_relation_size(c.oid), \
+                i.indexrelid IS NULL OR (i.indisvalid AND i.indisready AND i.indislive), \
+                i.indexprs IS NOT NULL OR i.indpred IS NOT NULL, \
+                i.indisunique AND i.indimmediate \
+         FROM pg_catalog.pg_class c \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid \
+         LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam \
+         WHERE c.relpersistence = 'p' {shared} AND n.nspname <> {} \
+           AND ((c.relkind IN ('r', 'm', 't') AND a.amname = 'heap') \
+                OR (c.relkind = 'i' AND a.amname = 'btree'){sequences}) \
+         ORDER BY 5 DESC, c.oid",
+        quote_literal(schema)
+    );
+    let rows = connection.rows(&sql).await?;
+    Ok(rows
+        .iter()
+        .map(|row| Relation {
+            oid: text(row, 0).parse().unwrap_or_default(),
+            name: format!("{}.{}", text(row, 1), text(row, 2)),
+            kind: if text(row, 3) == "t" { Kind::Btree } else { Kind::Heap },
+            size: text(row, 4).parse().unwrap_or_default(),
+            valid: text(row, 5) == "t",
+            expressions: text(row, 6) == "t",
+            check_unique: text(row, 7) == "t",
+            schema: schema.to_owned(),
+        })
+        .collect())
+}
+
+/// A query that yields the oids of collations whose recorded version is not this machine's. The
+/// database's default collation (oid 100) has its version in `pg_database` from 15 on; before, the
+/// collation of the same locale tells.
+fn mismatched(major: Major) -> String {
+    let default = if major >= Major::V15 {
+        "SELECT 100::pg_catalog.oid FROM pg_catalog.pg_database d \
+         WHERE d.datname = pg_catalog.current_database() AND d.datcollversion IS DISTINCT FROM \
+               pg_catalog.pg_database_collation_actual_version(d.oid)"
+    } else {
+        "SELECT 100::pg_catalog.oid FROM pg_catalog.pg_database d \
+         JOIN pg_catalog.pg_collation c ON c.collcollate = d.datcollate AND c.collprovider = 'c' \
+         WHERE d.datname = pg_catalog.current_database() AND c.collversion IS DISTINCT FROM \
+               pg_catalog.pg_collation_actual_version(c.oid)"
+    };
+    format!(
+        "SELECT c.oid FROM pg_catalog.pg_collation c WHERE c.collversion IS NOT NULL \
+         AND c.collversion IS DISTINCT FROM pg_catalog.pg_collation_actual_version(c.oid) \
+         UNION {default}"
+    )
+}
+
+/// How many collations have another version on this machine.
+pub(super) async fn collation_mismatches(
+    connection: &Connection,
+    major: Major,
+) -> Result<u64, SqlFailure> {
+    let sql = format!("SELECT pg_catalog.count(*) FROM ({}) m", mismatched(major));
+    let rows = connection.rows(&sql).await?;
+    Ok(first(&rows).and_then(|count| count.parse().ok()).unwrap_or_default())
+}
+
+/// Whether a column of this index is ordered by such a collation.
+pub(super) async fn index_collation_mismatch(
+    connection: &Connection,
+    index: u32,
+    major: Major,
+) -> Result<bool, SqlFailure> {
+    let sql = format!(
+        "SELECT 1 FROM pg_catalog.pg_index i WHERE i.indexrelid = {index} AND EXISTS \
+         (SELECT 1 FROM ({}) m (oid) WHERE m.oid = ANY (i.indcollation::pg_catalog.oid[]))",
+        mismatched(major)
+    );
+    Ok(!connection.rows(&sql).await?.is_empty())
+}

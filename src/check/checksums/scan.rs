@@ -1,0 +1,267 @@
+//! Reads the pages of one fork.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::FileExt,
+    path::Path,
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::files::ForkFiles;
+use crate::{
+    check::failure::interrupted,
+    drill::Error,
+    pg::{
+        page::{self, PAGE_HEADER_SIZE, PAGE_SIZE, PageState},
+        relation_file::{Fork, RelationFile},
+    },
+};
+
+/// Pages read at once.
+const BATCH: usize = 32;
+/// Heap blocks whose bits fit into one page of a visibility map, two bits each
+/// (`HEAPBLOCKS_PER_PAGE`, `visibilitymap.c`).
+const BLOCKS_PER_VM_PAGE: u32 = (PAGE_SIZE - PAGE_HEADER_SIZE) as u32 * 4;
+/// Most places that a finding names.
+const MOST_PLACES: usize = 5;
+
+/// What `pg_control` says of pages.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub checksums: bool,
+    /// Blocks of a full file.
+    pub segment_blocks: u32,
+}
+
+/// Bad pages: how many, and the first of them in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BadPages {
+    pub count: u64,
+    places: Vec<String>,
+}
+
+impl BadPages {
+    fn add(&mut self, place: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.places.len() < MOST_PLACES {
+            self.places.push(place());
+        }
+    }
+
+    /// Such as `the first are block 7 (…), block 9 (…)`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let places = self.places.join(", ");
+        if self.places.len() as u64 == self.count { places } else { format!("the first: {places}") }
+    }
+}
+
+/// What one fork's pages said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForkScan {
+    pub first: RelationFile,
+    pub files: u64,
+    pub pages: u64,
+    pub damaged: BadPages,
+    /// Zero pages that the visibility map says hold rows.
+    pub zeroed: BadPages,
+    /// Files that are missing, cut or not made of whole pages.
+    pub broken_files: Vec<(RelationFile, String)>,
+}
+
+/// Reads one fork from its first to its last block. `count` is told every batch's bytes.
+///
+/// # Errors
+/// Where a file cannot be read.
+pub fn fork(
+    data_dir: &Path,
+    files: &ForkFiles,
+    settings: Settings,
+    count: &impl Fn(u64),
+    cancel: &CancellationToken,
+) -> Result<ForkScan, Error> {
+    let mut scan = ForkScan {
+        first: files.first.clone(),
+        files: files.segments.len() as u64,
+        pages: 0,
+        damaged: BadPages::default(),
+        zeroed: BadPages::default(),
+        broken_files: broken_files(files, settings),
+    };
+    let mut map = VisibilityMap::of(data_dir, files, settings);
+    let mut buffer = vec![0; BATCH * PAGE_SIZE];
+    for &segment in files.segments.keys() {
+        let name = files.first.with_segment(segment);
+        let path = data_dir.join(name.to_string());
+        let failed = |error: io::Error| Error::io(format!("reading `{}`", path.display()), &error);
+        let Some(mut block) = name.first_block(settings.segment_blocks) else { continue };
+        let mut file = File::open(&path).map_err(failed)?;
+        loop {
+            if cancel.is_cancelled() {
+                return Err(interrupted());
+            }
+            let length = fill(&mut file, &mut buffer).map_err(failed)?;
+            let (pages, _partial) = buffer[..length].as_chunks::<PAGE_SIZE>();
+            for page in pages {
+                scan.page(page, block, settings.checksums, map.as_mut());
+                block = block.wrapping_add(1);
+            }
+            count(length as u64);
+            if length < buffer.len() {
+                break;
+            }
+        }
+    }
+    Ok(scan)
+}
+
+impl ForkScan {
+    fn page(
+        &mut self,
+        page: &[u8; PAGE_SIZE],
+        block: u32,
+        checksums: bool,
+        map: Option<&mut VisibilityMap>,
+    ) {
+        self.pages += 1;
+        let state = if checksums { page::verify(page, block) } else { page::verify_header(page) };
+        match state {
+            PageState::Valid => {}
+            PageState::New => {
+                if map.is_some_and(|map| map.is_visible(block)) {
+                    self.zeroed.add(|| format!("block {block}"));
+                }
+            }
+            PageState::BadChecksum { stored, computed } => self
+                .damaged
+                .add(|| format!("block {block} (checksum {stored:04X}, content {computed:04X})")),
+            PageState::BadHeader => {
+                self.damaged.add(|| format!("block {block} (impossible header)"));
+            }
+        }
+    }
+}
+
+/// Reads until the buffer is full or the file ends.
+fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match file.read(&mut buffer[length..]) {
+            Ok(0) => break,
+            Ok(n) => length += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}
+
+/// Files that cannot be right: every file before one that holds pages must exist and be full
+/// (`_mdnblocks`; empty ones behind the end are what truncation leaves), and all hold whole pages.
+fn broken_files(files: &ForkFiles, settings: Settings) -> Vec<(RelationFile, String)> {
+    let full = u64::from(settings.segment_blocks) * PAGE_SIZE as u64;
+    let mut broken = Vec::new();
+    let last = files.segments.iter().rev().find(|(_, length)| **length > 0).map_or(0, |(n, _)| *n);
+    for segment in 0..last {
+        let detail = match files.segments.get(&segment) {
+            None => "the file is missing, but a later one of the relation exists".to_owned(),
+            Some(&length) if length < full => {
+                format!("the file has {length} bytes, but a later one of the relation exists")
+            }
+            Some(_) => continue,
+        };
+        broken.push((files.first.with_segment(segment), detail));
+    }
+    let partial = files.segments.get(&last).map_or(0, |length| length % PAGE_SIZE as u64);
+    if partial != 0 {
+        let detail = format!("the file ends {partial} bytes into a page");
+        broken.push((files.first.with_segment(last), detail));
+    }
+    broken
+}
+
+/// The visibility map beside a heap, one page of it at a time.
+struct VisibilityMap {
+    files: Vec<(u32, File)>,
+    settings: Settings,
+    /// The page at hand and whether it can be believed.
+    current: Option<(u32, bool)>,
+    page: Box<[u8; PAGE_SIZE]>,
+}
+
+impl VisibilityMap {
+    /// `None` for forks other than main, for unlogged relations, and where there is no map.
+    fn of(data_dir: &Path, files: &ForkFiles, settings: Settings) -> Option<Self> {
+        if files.first.fork != Fork::Main || files.unlogged || !files.has_vm {
+            return None;
+        }
+        let first = RelationFile { fork: Fork::Vm, ..files.first.clone() };
+        let open = |segment: u32| {
+            let path = data_dir.join(first.with_segment(segment).to_string());
+            Some((segment, File::open(path).ok()?))
+        };
+        Some(Self {
+            files: (0..).map_while(open).collect(),
+            settings,
+            current: None,
+            page: Box::new([0; PAGE_SIZE]),
+        })
+    }
+
+    /// Whether a sound map says that every row on this heap block is visible: then it has rows.
+    fn is_visible(&mut self, block: u32) -> bool {
+        let map_block = block / BLOCKS_PER_VM_PAGE;
+        if self.current.is_none_or(|(at, _)| at != map_block) {
+            self.current = Some((map_block, self.load(map_block)));
+        }
+        let index = block % BLOCKS_PER_VM_PAGE;
+        let byte = self.page[PAGE_HEADER_SIZE + (index / 4) as usize];
+        self.current.is_some_and(|(_, sound)| sound) && byte >> (index % 4 * 2) & 1 == 1
+    }
+
+    fn load(&mut self, map_block: u32) -> bool {
+        let segment = map_block / self.settings.segment_blocks;
+        let offset = u64::from(map_block % self.settings.segment_blocks) * PAGE_SIZE as u64;
+        let file = self.files.iter().find(|(n, _)| *n == segment);
+        let read = file.is_some_and(|(_, f)| f.read_exact_at(&mut self.page[..], offset).is_ok());
+        let state = if self.settings.checksums {
+            page::verify(&self.page, map_block)
+        } else {
+            page::verify_header(&self.page)
+        };
+        read && state == PageState::Valid
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(segments: &[(u32, u64)]) -> ForkFiles {
+        ForkFiles {
+            first: RelationFile::parse("base/5/16384").unwrap(),
+            segments: segments.iter().copied().collect(),
+            unlogged: false,
+            has_vm: false,
+        }
+    }
+
+    #[test]
+    fn files_before_the_last_are_full() {
+        let settings = Settings { checksums: true, segment_blocks: 4 };
+        let broken = |segments: &[(u32, u64)]| {
+            let list = broken_files(&files(segments), settings);
+            list.iter().map(|(file, _)| file.segment).collect::<Vec<_>>()
+        };
+        assert_eq!(broken(&[]), [0; 0]);
+        assert_eq!(broken(&[(0, 0)]), [0; 0]);
+        assert_eq!(broken(&[(0, 32_768), (1, 8192)]), [0; 0]);
+        assert_eq!(broken(&[(0, 8192), (1, 0), (2, 0)]), [0; 0], "left by a truncation");
+        assert_eq!(broken(&[(0, 32_768), (2, 8192)]), [1]);
+        assert_eq!(broken(&[(1, 8192)]), [0]);
+        assert_eq!(broken(&[(0, 24_576), (1, 8192)]), [0]);
+        assert_eq!(broken(&[(0, 8193)]), [0]);
+    }
+}
