@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     drill::{
-        CheckOutcome, DrillPlan, Job,
+        CheckOutcome, Job,
         expectation::Promise,
         job::{CheckSpec, Depth},
         reached::Reached,
@@ -45,8 +45,6 @@ pub enum Phase {
 /// What checks look at.
 #[derive(Clone, Debug)]
 pub struct CheckContext {
-    pub job: Arc<Job>,
-    pub plan: Arc<DrillPlan>,
     pub promise: Option<Promise>,
     pub reached: Reached,
     pub cluster: ClusterAccess,

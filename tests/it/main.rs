@@ -1,6 +1,7 @@
 //! Tests with the real programs: PostgreSQL, barman-cloud, S3 servers, Pushgateway, Prometheus.
 
 mod bad_input;
+mod check;
 mod deploy;
 mod drills;
 mod endings;
