@@ -89,21 +89,21 @@ impl Tally {
         if !self.findings.is_empty() {
             return CheckOutcome::Failed(capped(self.findings));
         }
-        let mut text = format!(
+        let mut text = vec![format!(
             "{} tables and {} B-tree indexes in {} databases",
             self.heaps, self.indexes, self.databases
-        );
+        )];
         if let [first, ..] = self.invalid.as_slice() {
             let count = self.invalid.len();
-            text += &format!("; {count} invalid indexes left as they are, such as {first}");
+            text.push(format!("{count} invalid indexes left as they are, such as {first}"));
         }
         if self.other_collations > 0 {
             let count = self.other_collations;
-            text += &format!(
-                "; {count} collations have another version here, their indexes are in order"
-            );
+            text.push(format!(
+                "{count} collations have another version here, their indexes are in order"
+            ));
         }
-        CheckOutcome::Passed(text)
+        CheckOutcome::Passed(text.join("; "))
     }
 }
 
@@ -308,7 +308,8 @@ async fn judge(
     }
     let mut finding = error.finding(subject);
     // What amcheck calls an internal error of an index is damage of the index, not a lost file.
-    if finding.class == FailureClass::RelationMissing && !error.message.contains("could not ") {
+    let file = ["could not ", "relation fork"].into_iter().any(|w| error.message.contains(w));
+    if finding.class == FailureClass::RelationMissing && !file {
         finding.class = FailureClass::AmcheckIndex;
         damage_hint(FailureClass::AmcheckIndex).clone_into(&mut finding.hint);
     }

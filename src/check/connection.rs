@@ -137,14 +137,10 @@ pub async fn connect(
         .application_name("pgassay")
         .options(startup_options(cluster.major));
     let socket = Socket { folder: cluster.socket_dir.clone(), port: cluster.port };
-    let broken = |why: String| {
-        let message = format!("cannot connect to the recovered cluster: {why}");
-        SqlFailure::Broken(Error::new(Code::ConnectionFailed, message).hint(
-            "See the server's log in the sandbox; `keepOnFailure` in the job keeps it for you.",
-        ))
-    };
     let open = async {
-        let stream = socket.open().await.map_err(|error| broken(error.to_string()))?;
+        let stream = socket.open().await.map_err(|error| {
+            broken(&format!("cannot connect to the recovered cluster: {error}"))
+        })?;
         config.connect_raw(stream, NoTls).await.map_err(failure)
     };
     let (client, mut driver) = tokio::select! {
@@ -251,22 +247,26 @@ where
     stream.next().await.transpose()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is given to `map_err`")]
 fn failure(error: tokio_postgres::Error) -> SqlFailure {
-    match error.as_db_error() {
-        Some(server) => SqlFailure::Server(ServerError {
+    if let Some(server) = error.as_db_error() {
+        return SqlFailure::Server(ServerError {
             sqlstate: server.code().code().to_owned(),
             message: server.message().to_owned(),
             detail: server.detail().map(str::to_owned),
-        }),
-        None => {
-            let source = std::error::Error::source(&error);
-            let why = source.map_or_else(|| error.to_string(), |s| format!("{error}: {s}"));
-            let message = format!("the connection to the recovered cluster broke: {why}");
-            SqlFailure::Broken(Error::new(Code::ConnectionFailed, message).hint(
-                "See the server's log in the sandbox; `keepOnFailure` in the job keeps it for you.",
-            ))
-        }
+        });
     }
+    let source = std::error::Error::source(&error);
+    let why = source.map_or_else(|| error.to_string(), |s| format!("{error}: {s}"));
+    broken(&format!("the connection to the recovered cluster broke: {why}"))
+}
+
+fn broken(message: &str) -> SqlFailure {
+    SqlFailure::Broken(
+        Error::new(Code::ConnectionFailed, message).hint(
+            "See the server's log in the sandbox; `keepOnFailure` in the job keeps it for you.",
+        ),
+    )
 }
 
 /// A maintenance database that can be connected to: `postgres`, else `template1`.
@@ -287,18 +287,18 @@ pub(super) async fn connect_any(
 ///
 /// # Errors
 /// Whatever keeps the cluster from being written to.
-pub async fn first_write(
-    cluster: &ClusterAccess,
-    stop: &CancellationToken,
-) -> Result<(), SqlFailure> {
-    let connection = connect_any(cluster, stop).await?;
-    connection
-        .execute(
-            "BEGIN READ WRITE; \
-             SELECT pg_catalog.pg_logical_emit_message(true, 'pgassay', 'first write'); \
-             COMMIT",
-        )
-        .await
+pub async fn first_write(cluster: &ClusterAccess, stop: &CancellationToken) -> Result<(), Error> {
+    let write = async {
+        let connection = connect_any(cluster, stop).await?;
+        connection
+            .execute(
+                "BEGIN READ WRITE; \
+                 SELECT pg_catalog.pg_logical_emit_message(true, 'pgassay', 'first write'); \
+                 COMMIT",
+            )
+            .await
+    };
+    write.await.map_err(|failure: SqlFailure| failure.into_error("the first write failed"))
 }
 
 /// Every database of the cluster, by oid.

@@ -64,6 +64,8 @@ impl ServerError {
             "XX000" | "XX001" | "XX002" => {
                 Meaning::Damage(if says("invalid page in block") || says("page verification") {
                     FailureClass::PageChecksum
+                } else if says("lacks a main relation fork") {
+                    FailureClass::RelationMissing
                 } else if self.sqlstate == "XX002" {
                     FailureClass::AmcheckIndex
                 } else {

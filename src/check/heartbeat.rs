@@ -4,7 +4,10 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Check, CheckContext, Phase, sql::one_value};
+use super::{
+    Check, CheckContext, Phase,
+    sql::{Answer, one_value},
+};
 use crate::drill::{CheckOutcome, Code, Error, FailureClass, Finding, job::Heartbeat};
 
 /// Runs the heartbeat query of a job.
@@ -24,7 +27,7 @@ impl Check for HeartbeatCheck {
     async fn run(&self, context: &CheckContext) -> CheckOutcome {
         let Heartbeat { sql, database } = &self.0;
         let text = match one_value(context, database, "pg_catalog, public", sql).await {
-            Ok(Some(Some(text))) => text,
+            Ok(Answer::Value(text)) => text,
             Ok(_) => {
                 return CheckOutcome::Failed(vec![Finding::new(
                     FailureClass::AssertionFailed,

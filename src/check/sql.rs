@@ -48,8 +48,12 @@ impl Check for SqlAssertion {
                  should be.",
             )])
         };
-        let Some(value) = value else {
-            return wrong(format!("the query returned no row; expected is `{wanted}`"));
+        let value = match value {
+            Answer::NoRow => {
+                return wrong(format!("the query returned no row; expected is `{wanted}`"));
+            }
+            Answer::Null => None,
+            Answer::Value(text) => Some(text),
         };
         if compare::holds(&check.expect, value.as_deref()) {
             return CheckOutcome::Passed(format!("the value satisfies `{wanted}`"));
@@ -76,14 +80,21 @@ fn words(expect: &Expectation) -> String {
     format!("{operator} {}", expect.literal)
 }
 
-/// The one value of a job's query, run in a transaction that is rolled back; `None` for no row. The
-/// error is an outcome: damage is a finding, anything else could not tell.
+/// What a query for one value returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    NoRow,
+    Null,
+    Value(String),
+}
+
+/// The one value of a job's query, run in a transaction that is rolled back. The error is an outcome: damage is a finding, anything else could not tell.
 pub(super) async fn one_value(
     context: &CheckContext,
     database: &str,
     search_path: &str,
     query: &str,
-) -> Result<Option<Option<String>>, CheckOutcome> {
+) -> Result<Answer, CheckOutcome> {
     let judge = |failure: SqlFailure, doing: String| match failure {
         SqlFailure::Server(error) if error.meaning() != Meaning::Unknown => {
             CheckOutcome::Failed(vec![error.finding(format!("database `{database}`"))])
@@ -104,7 +115,7 @@ pub(super) async fn one_value(
     single(columns, rows).map_err(CheckOutcome::Errored)
 }
 
-fn single(columns: usize, mut rows: Vec<TextRow>) -> Result<Option<Option<String>>, Error> {
+fn single(columns: usize, mut rows: Vec<TextRow>) -> Result<Answer, Error> {
     let wrong = |what: &str| {
         Error::new(Code::JobInvalid, format!("the query returns {what}, not one value"))
             .hint("Make the query in the job return exactly one row with one column.")
@@ -115,7 +126,11 @@ fn single(columns: usize, mut rows: Vec<TextRow>) -> Result<Option<Option<String
     if rows.len() > 1 {
         return Err(wrong("more than one row"));
     }
-    Ok(rows.pop().map(|mut row| row.pop().flatten()))
+    Ok(match rows.pop().map(|mut row| row.pop().flatten()) {
+        None => Answer::NoRow,
+        Some(None) => Answer::Null,
+        Some(Some(text)) => Answer::Value(text),
+    })
 }
 
 #[cfg(test)]
@@ -124,10 +139,9 @@ mod tests {
 
     #[test]
     fn exactly_one_value() {
-        let value = |text: &str| Some(text.to_owned());
-        assert_eq!(single(1, vec![]).unwrap(), None);
-        assert_eq!(single(1, vec![vec![None]]).unwrap(), Some(None));
-        assert_eq!(single(1, vec![vec![value("7")]]).unwrap(), Some(value("7")));
+        assert_eq!(single(1, vec![]).unwrap(), Answer::NoRow);
+        assert_eq!(single(1, vec![vec![None]]).unwrap(), Answer::Null);
+        assert_eq!(single(1, vec![vec![Some("7".into())]]).unwrap(), Answer::Value("7".into()));
         assert!(single(1, vec![vec![None], vec![None]]).is_err());
         assert!(single(0, vec![vec![]]).is_err());
         assert!(single(2, vec![]).is_err());

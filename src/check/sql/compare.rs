@@ -89,7 +89,8 @@ impl Decimal {
         }
         let significant = digits.trim_start_matches('0');
         let leading = digits.len() - significant.len();
-        let exponent = whole.len() as i64 - leading as i64 + power;
+        let places = |n: usize| i64::try_from(n).unwrap_or(i64::MAX / 4);
+        let exponent = places(whole.len()) - places(leading) + power;
         let significant = significant.trim_end_matches('0');
         if significant.is_empty() {
             return Some(Self { negative: false, digits: String::new(), exponent: 0 });
