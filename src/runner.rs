@@ -120,8 +120,6 @@ async fn run(
     }
 
     let context = EngineContext {
-        job: job.clone(),
-        plan: plan.clone(),
         store,
         drill_id: course.drill_id.clone(),
         progress: request.progress.clone(),
@@ -167,8 +165,6 @@ async fn examine(
     course.stages.extend_promote(first.elapsed());
 
     let context = CheckContext {
-        job: job.clone(),
-        plan: plan.clone(),
         promise: restored.promise.clone(),
         reached,
         cluster,

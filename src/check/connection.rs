@@ -287,18 +287,18 @@ pub(super) async fn connect_any(
 ///
 /// # Errors
 /// Whatever keeps the cluster from being written to.
-pub async fn first_write(cluster: &ClusterAccess, stop: &CancellationToken) -> Result<(), Error> {
-    let write = async {
-        let connection = connect_any(cluster, stop).await?;
-        connection
-            .execute(
-                "BEGIN READ WRITE; \
-                 SELECT pg_catalog.pg_logical_emit_message(true, 'pgassay', 'first write'); \
-                 COMMIT",
-            )
-            .await
-    };
-    write.await.map_err(|failure: SqlFailure| failure.into_error("the first write failed"))
+pub async fn first_write(
+    cluster: &ClusterAccess,
+    stop: &CancellationToken,
+) -> Result<(), SqlFailure> {
+    let connection = connect_any(cluster, stop).await?;
+    connection
+        .execute(
+            "BEGIN READ WRITE; \
+             SELECT pg_catalog.pg_logical_emit_message(true, 'pgassay', 'first write'); \
+             COMMIT",
+        )
+        .await
 }
 
 /// Every database of the cluster, by oid.
