@@ -120,6 +120,8 @@ async fn run(
     }
 
     let context = EngineContext {
+        job: job.clone(),
+        plan: plan.clone(),
         store,
         drill_id: course.drill_id.clone(),
         progress: request.progress.clone(),
@@ -127,7 +129,7 @@ async fn run(
     };
     let mut restored = NativeEngine::default().restore(context).await;
     course.restored(&mut restored);
-    let examined = examine(request, &job, &plan, cancel, &mut restored, course).await;
+    let examined = examine(request, &job, cancel, &mut restored, course).await;
     if let Some(sandbox) = restored.sandbox.take() {
         let stage = course.stage(Stage::Teardown, &request.progress, None);
         let failed = course.has_failed() || examined.is_err();
@@ -141,7 +143,6 @@ async fn run(
 async fn examine(
     request: &DrillRequest,
     job: &Arc<Job>,
-    plan: &Arc<DrillPlan>,
     cancel: &CancellationToken,
     restored: &mut Restored,
     course: &mut Course,
