@@ -249,3 +249,6 @@ fn highest(a: ParameterFloor, b: ParameterFloor) -> ParameterFloor {
         max_locks_per_transaction: a.max_locks_per_transaction.max(b.max_locks_per_transaction),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -202,3 +202,12 @@ pub(super) fn scan(start: ScanStart, segments: &[Vec<u8>]) -> WalSummary {
     }
     scan.finish()
 }
+
+/// Three commits, then whatever the caller adds.
+pub(super) fn log() -> LogWriter {
+    let mut log = LogWriter::new(Major::V15);
+    for xid in 700..703 {
+        log.commit(xid, i64::from(xid) * 1_000_000);
+    }
+    log
+}
