@@ -257,7 +257,7 @@ impl Member<'_> {
             }
             Action::OwnContent => self.unpacker.state().left_out += 1,
             Action::Nothing => {}
-            Action::Refuse(class, what) => self.refuse(class, what),
+            Action::Refuse(class, what) => self.refuse(class, &what),
         }
         Ok(())
     }
@@ -268,13 +268,13 @@ impl Member<'_> {
             Ok(value) => Ok(Some(value)),
             Err(PlaceError::Local(error)) => Err(UnpackFailure::Local(error)),
             Err(PlaceError::Layout(what)) => {
-                self.refuse(FailureClass::ArchiveCorrupt, what);
+                self.refuse(FailureClass::ArchiveCorrupt, &what);
                 Ok(None)
             }
         }
     }
 
-    fn refuse(&self, class: FailureClass, what: String) {
+    fn refuse(&self, class: FailureClass, what: &str) {
         let name = String::from_utf8_lossy(&self.entry.path).into_owned();
         let name: String = name.chars().take(300).collect();
         self.unpacker.find(Finding::new(
@@ -328,17 +328,13 @@ impl State {
             None => {}
             Some(Keep::Control) => self.done.pg_control = bytes,
             Some(Keep::Version) => self.done.version_seen = true,
-            Some(Keep::Label) => {
-                // A stale one may lie in the source's folder; barman-cloud adds its own at the end.
-                if self.label.as_ref().is_none_or(|(earlier, _)| *earlier <= part) {
-                    self.label = Some((part, bytes));
-                }
-            }
+            // A stale one may lie in the source's folder; barman-cloud adds its own at the end.
+            Some(Keep::Label) if self.label.as_ref().is_some_and(|(other, _)| *other > part) => {}
+            Some(Keep::Label) => self.label = Some((part, bytes)),
+            Some(Keep::Config(_)) if self.done.config_texts.len() >= MAX_CONFIG_FILES => {}
             Some(Keep::Config(name)) => {
-                if self.done.config_texts.len() < MAX_CONFIG_FILES {
-                    let text = String::from_utf8_lossy(&bytes).into_owned();
-                    self.done.config_texts.insert(name, text);
-                }
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                self.done.config_texts.insert(name, text);
             }
         }
     }

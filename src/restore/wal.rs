@@ -120,7 +120,7 @@ mod tests {
     const SEGMENT: u64 = 1 << 20;
 
     fn segment() -> Vec<u8> {
-        (0..SEGMENT).map(|i| (i * i >> 7) as u8).collect()
+        (0..SEGMENT).map(|i| ((i * i) >> 7) as u8).collect()
     }
 
     type Fetched = Result<Vec<u8>, SegmentFailure>;

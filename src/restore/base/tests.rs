@@ -66,15 +66,12 @@ async fn backup(store: &MemoryStore, codec: Codec) -> Backup {
             continue;
         }
         let object = listed(store, &key(name, codec)).await;
-        match name.strip_prefix("data") {
-            Some(number) => {
-                let number = number.trim_start_matches('_').parse().unwrap_or(0);
-                backup.data.parts.insert(number, object);
-            }
-            None => {
-                let set: &mut TarSet = backup.tablespaces.entry(16384).or_default();
-                set.parts.insert(0, object);
-            }
+        if let Some(number) = name.strip_prefix("data") {
+            let number = number.trim_start_matches('_').parse().unwrap_or(0);
+            backup.data.parts.insert(number, object);
+        } else {
+            let set: &mut TarSet = backup.tablespaces.entry(16384).or_default();
+            set.parts.insert(0, object);
         }
     }
     backup

@@ -23,7 +23,7 @@ pub(super) struct Lz4Reader<R: BufRead> {
 
 enum State<R: BufRead> {
     Between(R),
-    Inside(FrameDecoder<Follow<R>>),
+    Inside(Box<FrameDecoder<Follow<R>>>),
     /// Only while a frame changes hands, or after an error.
     Gone,
 }
@@ -44,7 +44,10 @@ impl<R: BufRead> Read for Lz4Reader<R> {
                         return Ok(0);
                     }
                     // A decoder for each frame: block sizes may differ.
-                    Some(magic) => State::Inside(FrameDecoder::new(Follow::new(input, magic))),
+                    Some(magic) => {
+                        let frame = FrameDecoder::new(Follow::new(input, magic));
+                        State::Inside(Box::new(frame))
+                    }
                 },
                 State::Inside(mut frame) => match frame.read(buf)? {
                     0 if frame.get_ref().ended() => State::Between(frame.into_inner().inner),

@@ -169,8 +169,7 @@ fn file(path: Vec<u8>, at_top: bool) -> Action {
     if path == b"backup_label" {
         return Action::Omit { keep: Some(Keep::Label), note: None };
     }
-    let config =
-        at_top && name.ends_with(".conf") && !matches!(&*name, "pg_hba.conf" | "pg_ident.conf");
+    let config = at_top && name.strip_suffix(".conf").is_some_and(|stem| !is_access_rules(stem));
     let keep = match &path[..] {
         b"global/pg_control" => Some(Keep::Control),
         b"PG_VERSION" => Some(Keep::Version),
@@ -183,6 +182,11 @@ fn file(path: Vec<u8>, at_top: bool) -> Action {
         }
         None => Action::File { path, keep },
     }
+}
+
+/// `pg_hba.conf` and `pg_ident.conf` set no parameters.
+fn is_access_rules(stem: &str) -> bool {
+    matches!(stem, "pg_hba" | "pg_ident")
 }
 
 fn link_to_data() -> Action {
