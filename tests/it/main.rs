@@ -9,6 +9,7 @@ mod habits;
 mod losses;
 mod memory;
 mod metrics;
+mod restore;
 mod sample_report;
 mod store;
 mod support;
