@@ -27,7 +27,7 @@ use pgassay::{
 use tokio_util::sync::CancellationToken;
 
 use super::support::{
-    fixture::{Archive, Workshop, archive},
+    fixture::{Archive, Recipe, Workshop, archive},
     tools::{self, ACCESS_KEY, RUNTIME, SECRET_KEY, s3_server},
     workdir::WorkDir,
 };
@@ -44,7 +44,7 @@ const SERVERS: [(&str, &[&str]); 6] = [
 
 fn codecs() -> Archive {
     archive("codecs", |root| {
-        let shop = Workshop::new(root, "wal", tools::packaged_major(), &[], &[], &["--gzip"]);
+        let shop = Workshop::new(root, "wal", Recipe::default());
         for (server, arguments) in SERVERS {
             let barman = Barman { server: server.into(), ..shop.barman.clone() };
             barman.backup(&shop.source, arguments).unwrap();
