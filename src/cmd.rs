@@ -9,6 +9,7 @@ mod drill;
 mod init;
 mod job_args;
 mod signals;
+mod sweep;
 mod usage;
 
 use std::{panic, process::ExitCode, time::Duration};
@@ -119,5 +120,6 @@ async fn dispatch(command: Command, context: Context) -> Outcome {
         Command::Init(args) => init::run(args, &context).await,
         Command::Doctor(args) => doctor::run(args, &context).await,
         Command::Demo(args) => demo::run(args, &context).await,
+        Command::Sweep(args) => sweep::run(args, &context).await,
     }
 }

@@ -9,6 +9,7 @@ use super::{
     doctor::DoctorArgs,
     drill::DrillArgs,
     init::InitArgs,
+    sweep::SweepArgs,
 };
 
 /// Help of one command: what it does at length, then the usual. Short and long help are the same.
@@ -111,6 +112,7 @@ pub(super) enum Command {
     Init(InitArgs),
     Doctor(DoctorArgs),
     Demo(DemoArgs),
+    Sweep(SweepArgs),
 }
 
 impl Command {
@@ -121,6 +123,7 @@ impl Command {
             Self::Check(args) => args.output,
             Self::Doctor(args) => args.output,
             Self::Demo(args) => args.output,
+            Self::Sweep(args) => args.output,
             Self::Init(_) => Output::Human,
         }
     }

@@ -15,7 +15,10 @@ use super::{
     console::{EXIT_INCONCLUSIVE, EXIT_USAGE, Output},
     job_args::{self, ArchiveArgs, OverrideArgs},
 };
-use crate::drill::{Code, Error, error::ErrorKind, format::printable};
+use crate::{
+    config::flags::default_sandbox,
+    drill::{Code, Error, error::ErrorKind, format::printable},
+};
 
 const HELP: &str = help!(
     "Looks at what a drill needs: PostgreSQL, an unprivileged user, room on a disk, a network"
@@ -107,12 +110,13 @@ pub(super) async fn run(args: DoctorArgs, context: &Context) -> Outcome {
     } else {
         None
     };
-    let sandbox = job.as_ref().map(|job| job.sandbox.clone());
-    let work_dir = args.work_dir.clone();
-    let look_here = tokio::task::spawn_blocking(move || machine::probe(sandbox.as_ref(), work_dir));
-    let mut probes = look_here.await.map_err(|_| Error::new(Code::Bug, "a probe panicked"))?;
+    let mut sandbox = job.as_ref().map_or_else(default_sandbox, |job| job.sandbox.clone());
+    if args.work_dir.is_some() {
+        sandbox.work_dir.clone_from(&args.work_dir);
+    }
+    let mut probes = machine::probe(&sandbox).await;
     if let Some(job) = &job {
-        let look = archive::probe(&job.archive);
+        let look = archive::probe(job);
         let Some(found) = context.cancel.run_until_cancelled(look).await else {
             return Err(Error::new(Code::Interrupted, "stopped while looking around").into());
         };

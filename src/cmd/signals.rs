@@ -34,7 +34,7 @@ pub(super) fn watch(cancel: CancellationToken, console: Console) -> io::Result<S
         cancel.cancel();
         let second = next(&mut interrupt, &mut terminate).await;
         let _ = state.second.set(second);
-        console.talk("stopped at once; `pgassay doctor` shows what is left behind");
+        console.talk("stopped at once; `pgassay sweep` removes what is left behind");
         state.again.notify_one();
     });
     Ok(signals)

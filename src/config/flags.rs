@@ -6,7 +6,7 @@ use super::{
     Problems,
     archive::{location, region, server_name},
     recovery_point::check_exclusive,
-    sandbox::{default_limits, default_sandbox, textfile},
+    sandbox::{default_limits, textfile},
     url, value,
     walker::{Collector, Complaint},
 };
@@ -14,6 +14,8 @@ use crate::drill::job::{
     ArchiveLocation, Credentials, Depth, EngineKind, Job, MetricsSpec, Objectives, RecoveryPoint,
     S3Spec, Target,
 };
+
+pub use super::sandbox::default_sandbox;
 
 /// What problems of flags give as their source.
 const SOURCE: &str = "command line";

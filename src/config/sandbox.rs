@@ -13,7 +13,9 @@ use crate::drill::job::{Limits, MetricsSpec, SandboxSpec};
 /// Less than this and PostgreSQL cannot replay what a usual server wrote.
 const MIN_MEMORY: u64 = 64 << 20;
 
-pub(super) fn default_sandbox() -> SandboxSpec {
+/// What a job without `sandbox` gets.
+#[must_use]
+pub const fn default_sandbox() -> SandboxSpec {
     SandboxSpec {
         work_dir: None,
         disk_budget: None,

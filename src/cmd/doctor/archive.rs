@@ -4,12 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Probe, Status};
+use super::{Probe, Status, machine};
 use crate::{
-    drill::{Code, Error, format, job::ArchiveLocation},
+    archive::BackupInfo,
+    drill::{Code, Error, Job, format, job::ArchiveLocation},
+    pg::Major,
     runner::survey::{server_root, servers},
     store::{
-        S3Store, SharedStore,
+        self, GetRange, S3Store, SharedStore,
         retry::RetryPolicy,
         s3::{S3Options, Timeouts},
     },
@@ -19,6 +21,9 @@ use crate::{
 const MAX_SKEW_SECONDS: f64 = 900.0;
 /// A skew that would falsify an age of some minutes.
 const ODD_SKEW_SECONDS: f64 = 30.0;
+
+/// Real ones take some kilobytes.
+const MAX_INFO_BYTES: usize = 1 << 20;
 
 /// A person waits: one quick attempt says as much as ten.
 fn options() -> S3Options {
@@ -31,7 +36,8 @@ fn options() -> S3Options {
 }
 
 /// Endpoint, credentials, listing, clock. A probe that needs a failed one before it is left out.
-pub(super) async fn probe(location: &ArchiveLocation) -> Vec<Probe> {
+pub(super) async fn probe(job: &Job) -> Vec<Probe> {
+    let location = &job.archive;
     let store = match S3Store::connect_with(&location.store, options()).await {
         Ok(store) => store,
         Err(error) => return vec![Probe::failed("store", &error)],
@@ -53,6 +59,9 @@ pub(super) async fn probe(location: &ArchiveLocation) -> Vec<Probe> {
         Ok(folders) => {
             probes.push(Probe::ok("access", "the credentials may list the bucket"));
             probes.push(contents(&shared, location, &root, &folders).await);
+            if let Some(major) = newest_major(&shared, &root).await {
+                probes.push(machine::major(major, &job.sandbox));
+            }
         }
     }
     probes
@@ -115,6 +124,17 @@ async fn contents(
             Probe::failed("archive", &Error::new(Code::ArchiveEmpty, message).hint(hint))
         }
     }
+}
+
+/// The major of the newest backup, where its `backup.info` can be read.
+async fn newest_major(store: &SharedStore, root: &str) -> Option<Major> {
+    // Ids are times, so the greatest is the newest.
+    let newest = store.list_folders(&format!("{root}base/")).await.ok()?.into_iter().max()?;
+    let key = format!("{root}base/{newest}/backup.info");
+    let bytes =
+        store::read_all(store.as_ref(), GetRange::whole(&key), MAX_INFO_BYTES).await.ok()?;
+    let info = BackupInfo::parse(std::str::from_utf8(&bytes).ok()?).ok()?;
+    Major::from_version_num(info.version?)
 }
 
 #[cfg(test)]

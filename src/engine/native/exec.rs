@@ -23,6 +23,7 @@ use super::identity::Identity;
 const EXEC: &str = "__pgassay-exec";
 const WAL: &str = "__pgassay-wal";
 const PROBE: &str = "__pgassay-namespaces";
+const NETWORK_PROBE: &str = "__pgassay-network";
 
 /// Where the drill answers, from `PGDATA`.
 const WAL_SOCKET: &str = "../run/wal.sock";
@@ -47,9 +48,19 @@ pub fn dispatch(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
         Some(ExitCode::from(EXEC_FAILED))
     } else if word == PROBE {
         Some(if own_user_namespace().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    } else if word == NETWORK_PROBE {
+        let own = unshare(UnshareFlags::NEWNET | UnshareFlags::NEWIPC);
+        Some(if own.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     } else {
         None
     }
+}
+
+/// Whether a sandbox started by this program gets a network namespace of its own: as root directly,
+/// else through a user namespace.
+#[must_use]
+pub fn network_isolation() -> bool {
+    (rustix::process::geteuid().is_root() && answers(NETWORK_PROBE)) || namespaces_work()
 }
 
 /// The command that runs `program` as `identity` through the helper `shim`.
@@ -131,8 +142,13 @@ fn drop_to(uid: u32, gid: u32) -> rustix::io::Result<()> {
 
 /// Whether a process of this user may have namespaces: systems differ in where they refuse.
 fn namespaces_work() -> bool {
+    answers(PROBE)
+}
+
+/// Whether this program, started with a helper word, succeeds.
+fn answers(word: &str) -> bool {
     let mut probe = Command::new("/proc/self/exe");
-    probe.arg(PROBE).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    probe.arg(word).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     probe.status().is_ok_and(|status| status.success())
 }
 
