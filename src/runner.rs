@@ -20,6 +20,10 @@ use crate::{
         stage::{Stage, StageEnd, Volume},
     },
     engine::{Engine, EngineContext, RestoreEnd, Restored, native::NativeEngine},
+    report::{
+        json,
+        kept::{self, KeptId},
+    },
     store::{self, SharedStore},
     telemetry::{self, Progress},
 };
@@ -81,7 +85,8 @@ pub async fn drill(request: DrillRequest) -> Result<DrillReport, Error> {
         }
         course.errors.push(error);
     }
-    let report = judge::conclude(&request.job, course, Timestamp::now());
+    let mut report = judge::conclude(&request.job, course, Timestamp::now());
+    keep(&request.job, &mut report).await;
     for error in telemetry::deliver(&report, &request.job.metrics).await {
         tracing::warn!(code = error.code.as_str(), "{error}");
     }
@@ -191,6 +196,18 @@ async fn examine(
     stage.end(course, end, Volume::default());
     stopped?;
     if cancel.is_cancelled() { Err(interrupted()) } else { Ok(()) }
+}
+
+/// Keeps the report where the job says so. Failing to is said, and changes no verdict.
+async fn keep(job: &Job, report: &mut DrillReport) {
+    let Some(location) = &job.report_store else { return };
+    let id = KeptId::new(&report.job, report.started_at, &report.drill_id);
+    let bytes = json::render(report).into_bytes().into();
+    let kept = async { kept::open(location).await?.put(&id, bytes).await };
+    if let Err(error) = kept.await {
+        tracing::warn!(code = error.code.as_str(), "the report is not kept: {error}");
+        report.notes.push(format!("the report is not kept: {error}"));
+    }
 }
 
 fn interrupted() -> Error {

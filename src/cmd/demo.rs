@@ -3,17 +3,44 @@
 use clap::Args;
 
 use super::{Context, Outcome, console::Output};
-use crate::drill::{Code, Error};
+use crate::{
+    demo::story,
+    report,
+    runner::{self, DrillRequest},
+    telemetry::progress_bar,
+};
 
-/// Try a whole drill on this machine: nothing needed but PostgreSQL
+const LONG: &str = "\
+Makes a small cluster, lets the real barman-cloud archive it to an S3 server inside this process, loses
+the cluster, and drills the archive. Nothing is left behind.
+
+Needs a PostgreSQL server of major 14 to 18 and barman-cloud; `make demo` installs both.";
+
+/// Try a whole drill on this machine, with an archive made on the spot
 #[derive(Debug, Args)]
+#[command(long_about = LONG)]
 pub(super) struct DemoArgs {
     /// How to print the report
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub output: Output,
 }
 
-#[expect(clippy::unused_async, reason = "the drill behind it is asynchronous")]
-pub(super) async fn run(_args: DemoArgs, _context: &Context) -> Outcome {
-    Err(Error::new(Code::Unsupported, "the demo is not part of this build").into())
+pub(super) async fn run(args: DemoArgs, context: &Context) -> Outcome {
+    let console = &context.console;
+    let say = |line: String| console.talk(&line);
+    let stage = story::set_up(&say, &context.cancel).await?;
+    say("drilling what is left: the archive".into());
+    let report = runner::drill(DrillRequest {
+        job: stage.job.clone(),
+        seed: None,
+        progress: progress_bar::for_stderr(console.is_quiet(), console.stderr_color()),
+        cancel: context.cancel.clone(),
+    })
+    .await?;
+    drop(stage);
+    console.data(&match args.output {
+        Output::Human => report::terminal::render(&report, console.style()),
+        Output::Json => report::json::render(&report),
+    })?;
+    Ok(report.verdict.exit_code())
 }
