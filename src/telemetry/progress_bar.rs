@@ -135,7 +135,6 @@ impl<W> PlainState<W> {
                     format!("check {}: {}", printable(&name), checked(done, total, unit))
                 })
             }
-            ProgressEvent::CheckProgress { .. } => None,
             ProgressEvent::CheckFinished { name, status, seconds } => {
                 Some(format!("check {}: {status} after {}", printable(&name), duration(seconds)))
             }
@@ -288,12 +287,6 @@ impl ProgressSink for Bars {
                 self.show(&mut current, None, "check", None);
                 if let Some(shown) = current.as_ref() {
                     shown.bar.set_message(printable(&name));
-                }
-                None
-            }
-            ProgressEvent::CheckProgress { done, total, .. } => {
-                if let Some(shown) = current.as_ref().filter(|_| total > 0) {
-                    shown.bar.set_message(format!("{} %", done.min(total) * 100 / total));
                 }
                 None
             }
