@@ -1,6 +1,7 @@
 //! Progress for a person: bars where stderr is a terminal, plain lines where it is not.
 
 use std::{
+    fmt::Write as _,
     io::{self, IsTerminal as _, Write},
     sync::{Arc, LazyLock, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -157,14 +158,14 @@ impl PlainStage {
         let seconds = now.saturating_sub(self.started).as_secs_f64();
         if let Some(total) = self.total_bytes.filter(|total| *total > 0) {
             let share = (self.fetched as f64 / total as f64).min(1.0);
-            line.push_str(&format!(" of {} ({:.0} %)", bytes(total), share * 100.0));
+            let _ = write!(line, " of {} ({:.0} %)", bytes(total), share * 100.0);
         }
         if let Some(rate) = rate(self.fetched, seconds) {
-            line.push_str(&format!(", {rate}"));
+            let _ = write!(line, ", {rate}");
         }
         if let Some(total) = self.total_bytes.filter(|_| self.fetched > 0) {
             let left = total.saturating_sub(self.fetched) as f64 * seconds / self.fetched as f64;
-            line.push_str(&format!(", about {} left", duration(left)));
+            let _ = write!(line, ", about {} left", duration(left));
         }
         line
     }
@@ -173,9 +174,9 @@ impl PlainStage {
 fn finished(stage: Stage, seconds: f64, fetched: u64) -> String {
     let mut line = format!("{}: ended after {}", stage.name(), duration(seconds));
     if fetched > 0 {
-        line.push_str(&format!(", {}", bytes(fetched)));
+        let _ = write!(line, ", {}", bytes(fetched));
         if let Some(rate) = rate(fetched, seconds) {
-            line.push_str(&format!(", {rate}"));
+            let _ = write!(line, ", {rate}");
         }
     }
     line

@@ -50,7 +50,7 @@ fn each_alert_fires_and_stays_silent_as_it_should() {
     for alert in alerts {
         let (mut fires, mut silent) = (false, false);
         for (index, _) in tests.match_indices(alert) {
-            let rest = tests[index + alert.len()..].trim_start_matches(|c| c == ',' || c == ' ');
+            let rest = tests[index + alert.len()..].trim_start_matches([',', ' ']);
             let said = rest.trim_start().starts_with("exp_alerts:");
             fires |= said;
             silent |= !said;

@@ -1,4 +1,5 @@
 //! Tests with the real programs: PostgreSQL, barman-cloud, S3 servers, Pushgateway, Prometheus.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
 mod bad_input;
 mod check;

@@ -165,7 +165,7 @@ pub fn pass() -> DrillReport {
 pub fn breach() -> DrillReport {
     let mut report = pass();
     report.verdict = Verdict::Breach;
-    report.reason = "the restore took 3 min 32 s, the objective is 3 min".to_owned();
+    report.reason = "the restore took 3 min 32 s, the objective is 3 min".into();
     if let Some(rto) = &mut report.rto {
         rto.objective_seconds = Some(180.0);
         rto.exceeded = true;
@@ -181,7 +181,7 @@ pub fn breach() -> DrillReport {
 pub fn fail() -> DrillReport {
     let mut report = pass();
     report.verdict = Verdict::Fail;
-    report.reason = "2 checks failed: recovery ended before what the archive promises".to_owned();
+    report.reason = "2 checks failed: recovery ended before what the archive promises".into();
     report.reached = Some(Reached {
         timeline: TimelineId(3),
         new_timeline: TimelineId(4),
@@ -220,7 +220,7 @@ pub fn fail() -> DrillReport {
         ..report.checks[1].clone()
     };
     report.checks[3].status = CheckStatus::Skipped;
-    report.checks[3].detail = "database `shop` does not exist".to_owned();
+    report.checks[3].detail = "database `shop` does not exist".into();
     report.sandbox = report.sandbox.map(|sandbox| SandboxReport {
         network_isolated: false,
         removed: false,
@@ -234,7 +234,7 @@ pub fn fail() -> DrillReport {
 pub fn inconclusive() -> DrillReport {
     let mut report = pass();
     report.verdict = Verdict::Inconclusive;
-    report.reason = "the object store stopped answering, nothing is known of the backup".to_owned();
+    report.reason = "the object store stopped answering, nothing is known of the backup".into();
     report.promise = None;
     report.reached = None;
     report.rto = None;
