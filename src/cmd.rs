@@ -115,10 +115,10 @@ async fn supervised(command: Command, console: Console) -> u8 {
 
 async fn dispatch(command: Command, context: Context) -> Outcome {
     match command {
-        Command::Drill(args) => drill::run(args, &context).await,
+        Command::Drill(args) => Box::pin(drill::run(*args, &context)).await,
         Command::Check(args) => check::run(&args, &context),
-        Command::Init(args) => init::run(args, &context).await,
-        Command::Doctor(args) => doctor::run(args, &context).await,
+        Command::Init(args) => Box::pin(init::run(args, &context)).await,
+        Command::Doctor(args) => Box::pin(doctor::run(args, &context)).await,
         Command::Demo(args) => demo::run(args, &context).await,
         Command::Sweep(args) => sweep::run(args, &context).await,
     }

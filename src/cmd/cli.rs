@@ -107,7 +107,7 @@ impl From<When> for Color {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    Drill(DrillArgs),
+    Drill(Box<DrillArgs>),
     Check(CheckArgs),
     Init(InitArgs),
     Doctor(DoctorArgs),

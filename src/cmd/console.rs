@@ -146,6 +146,7 @@ impl Console {
     }
 
     /// Data on stdout. A reader that has gone away is no error: it has what it wanted.
+    #[expect(clippy::unused_self, reason = "who prints has a console")]
     pub(super) fn data(&self, text: &str) -> Result<(), Error> {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

@@ -117,7 +117,7 @@ pub(super) async fn run(args: DoctorArgs, context: &Context) -> Outcome {
     let mut probes = machine::probe(&sandbox).await;
     if let Some(job) = &job {
         let look = archive::probe(job);
-        let Some(found) = context.cancel.run_until_cancelled(look).await else {
+        let Some(found) = context.cancel.run_until_cancelled(Box::pin(look)).await else {
             return Err(Error::new(Code::Interrupted, "stopped while looking around").into());
         };
         probes.extend(found);

@@ -67,7 +67,7 @@ pub(super) async fn run(args: InitArgs, context: &Context) -> Outcome {
         let found = servers(&store, &location.prefix).await?;
         Ok::<_, Error>((found, store.describe()))
     };
-    let Some(looked) = context.cancel.run_until_cancelled(look).await else {
+    let Some(looked) = context.cancel.run_until_cancelled(Box::pin(look)).await else {
         return Err(Error::new(Code::Interrupted, "stopped while looking into the bucket").into());
     };
     let (found, place) = looked?;

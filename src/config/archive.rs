@@ -133,12 +133,11 @@ fn credentials(value: Value<'_>) -> Option<Credentials> {
             fields.given(&["default", "profile", "webIdentity", "instanceRole", "anonymous"]);
         let given_keys = fields.given(&keys);
         if kinds.len() + usize::from(!given_keys.is_empty()) != 1 {
-            let message = match kinds.len() + given_keys.len() {
-                0 => "names no source of credentials".to_owned(),
-                _ => {
-                    let all = [kinds.as_slice(), given_keys.as_slice()].concat().join("`, `");
-                    format!("`{all}` exclude each other")
-                }
+            let all = [kinds.as_slice(), given_keys.as_slice()].concat();
+            let message = if all.is_empty() {
+                "names no source of credentials".to_owned()
+            } else {
+                format!("`{}` exclude each other", all.join("`, `"))
             };
             fields.complain(Complaint::new(message, CREDENTIALS_HINT));
             return None;

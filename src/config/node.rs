@@ -104,8 +104,16 @@ struct Open {
     at: Position,
     anchor: usize,
     items: Vec<Node>,
-    /// `None` in a list; in a mapping, the entries so far and the key that waits for its value.
-    mapping: Option<(Vec<Entry>, Option<(String, Position)>)>,
+    /// `None` in a list.
+    mapping: Option<Fields>,
+}
+
+/// A mapping that is being read.
+#[derive(Default)]
+struct Fields {
+    entries: Vec<Entry>,
+    /// The key that waits for its value.
+    waiting: Option<(String, Position)>,
 }
 
 /// Loads the one document of `text`. `None` after a problem that leaves nothing to read.
@@ -181,21 +189,18 @@ impl Loader<'_> {
                 self.open(at, anchor, tag.is_some(), None).map(|()| None)
             }
             Event::MappingStart(anchor, tag) => {
-                self.open(at, anchor, tag.is_some(), Some((Vec::new(), None))).map(|()| None)
+                self.open(at, anchor, tag.is_some(), Some(Fields::default())).map(|()| None)
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some(open) = self.stack.pop() else { return Err(()) };
-                let (kind, size, height) = match open.mapping {
-                    Some((entries, _)) => {
-                        let size = entries.iter().map(|e| e.value.size).sum::<usize>();
-                        let height = entries.iter().map(|e| e.value.height).max().unwrap_or(0);
-                        (Kind::Mapping(entries), size, height)
-                    }
-                    None => {
-                        let size = open.items.iter().map(|n| n.size).sum::<usize>();
-                        let height = open.items.iter().map(|n| n.height).max().unwrap_or(0);
-                        (Kind::Sequence(open.items), size, height)
-                    }
+                let (kind, size, height) = if let Some(Fields { entries, .. }) = open.mapping {
+                    let size = entries.iter().map(|e| e.value.size).sum::<usize>();
+                    let height = entries.iter().map(|e| e.value.height).max().unwrap_or(0);
+                    (Kind::Mapping(entries), size, height)
+                } else {
+                    let size = open.items.iter().map(|n| n.size).sum::<usize>();
+                    let height = open.items.iter().map(|n| n.height).max().unwrap_or(0);
+                    (Kind::Sequence(open.items), size, height)
                 };
                 let node = Node { at: open.at, kind, size: size + 1, height: height + 1 };
                 self.complete(node, open.anchor)
@@ -225,7 +230,7 @@ impl Loader<'_> {
         at: Position,
         anchor: usize,
         tagged: bool,
-        mapping: Option<(Vec<Entry>, Option<(String, Position)>)>,
+        mapping: Option<Fields>,
     ) -> Result<(), ()> {
         self.refuse_tag(tagged, at);
         self.stack.push(Open { at, anchor, items: Vec::new(), mapping });
@@ -245,18 +250,17 @@ impl Loader<'_> {
         let Some(parent) = self.stack.last_mut() else { return Ok(Some(node)) };
         match &mut parent.mapping {
             None => parent.items.push(node),
-            Some((entries, waiting)) => match waiting.take() {
-                Some((key, at)) => entries.push(Entry { key, at, value: node }),
-                None => match node.kind {
-                    Kind::Scalar { text, .. } => *waiting = Some((text, node.at)),
-                    _ => {
-                        let hint =
-                            "A field's name is one word before a colon; quote braces in text.";
-                        self.problems.add("", node.at, "a field's name must be text", hint);
-                        return Err(());
-                    }
-                },
-            },
+            Some(Fields { entries, waiting }) => {
+                if let Some((key, at)) = waiting.take() {
+                    entries.push(Entry { key, at, value: node });
+                } else if let Kind::Scalar { text, .. } = node.kind {
+                    *waiting = Some((text, node.at));
+                } else {
+                    let hint = "A field's name is one word before a colon; quote braces in text.";
+                    self.problems.add("", node.at, "a field's name must be text", hint);
+                    return Err(());
+                }
+            }
         }
         Ok(None)
     }

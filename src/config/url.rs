@@ -132,16 +132,14 @@ pub(super) fn http(text: &str) -> Result<String, Complaint> {
     if rest.contains(['?', '#']) || rest.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(Complaint::new("has a `?`, a `#` or a space, which no endpoint has", hint));
     }
-    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, port)) => {
-            let plain = address.parse::<std::net::Ipv6Addr>().is_ok();
-            (plain && port_is_valid(port)).then_some(address)
-        }
-        None => {
-            let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
-            let letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-            (name.bytes().all(letter) && port_is_valid(port)).then_some(name)
-        }
+    let bracketed = host.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let name = if let Some((address, port)) = bracketed {
+        let plain = address.parse::<std::net::Ipv6Addr>().is_ok();
+        (plain && port_is_valid(port)).then_some(address)
+    } else {
+        let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+        let letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        (name.bytes().all(letter) && port_is_valid(port)).then_some(name)
     };
     match name {
         Some(name) if !name.is_empty() => Ok(text.trim_end_matches('/').to_owned()),

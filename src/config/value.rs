@@ -249,7 +249,7 @@ pub(super) fn expectation(text: &str) -> Parsed<Expectation> {
         .into_iter()
         .find_map(|(sign, operator)| Some((operator, trimmed.strip_prefix(sign)?.trim())));
     match found {
-        Some((_, literal)) if literal.is_empty() => {
+        Some((_, "")) => {
             Err(Complaint::new(format!("`{}` compares with nothing", short(trimmed)), hint))
         }
         Some((_, literal)) if literal.starts_with(['=', '<', '>', '!']) => {

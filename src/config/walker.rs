@@ -232,12 +232,7 @@ impl Fields<'_> {
         for entry in entries.iter().filter(|entry| !asked.contains(&entry.key.as_str())) {
             let hint = match did_you_mean(&entry.key, asked.iter().copied()) {
                 Some(word) => format!("Did you mean `{word}`?"),
-                None => {
-                    let mut known: Vec<String> =
-                        asked.iter().map(|word| format!("`{word}`")).collect();
-                    known.dedup();
-                    format!("Known here: {}.", known.join(", "))
-                }
+                None => format!("Known here: `{}`.", asked.join("`, `")),
             };
             let path = join(self.value.path, &entry.key);
             self.value.problems.add(&path, entry.at, "unknown field", &hint);

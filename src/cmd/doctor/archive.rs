@@ -9,7 +9,7 @@ use crate::{
     archive::BackupInfo,
     drill::{Code, Error, Job, format, job::ArchiveLocation},
     pg::Major,
-    runner::survey::{server_root, servers},
+    runner::survey::{ServerSummary, server_root, servers},
     store::{
         self, GetRange, S3Store, SharedStore,
         retry::RetryPolicy,
@@ -113,7 +113,7 @@ async fn contents(
         }
         (false, false) => {
             let found = servers(store, &location.store.prefix).await.unwrap_or_default();
-            let names: Vec<String> = found.iter().map(|server| server.describe()).collect();
+            let names: Vec<String> = found.iter().map(ServerSummary::describe).collect();
             let hint = if names.is_empty() {
                 "Check `archive.url` and `archive.server`; `pgassay init` looks for archives."
                     .to_owned()
