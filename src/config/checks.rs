@@ -4,7 +4,7 @@ use super::{
     value::{self, not_available},
     walker::{Complaint, Value},
 };
-use crate::drill::job::{CheckSpec, Heartbeat, Objectives, SqlCheck};
+use crate::drill::job::{CheckSpec, Depth, Heartbeat, Job, Objectives, SqlCheck};
 
 pub(super) fn objectives(value: Value<'_>) -> Option<Objectives> {
     value.fields(|fields| Objectives {
@@ -12,6 +12,27 @@ pub(super) fn objectives(value: Value<'_>) -> Option<Objectives> {
         rpo: fields.parsed("rpo", value::duration),
         heartbeat: fields.optional("heartbeat", heartbeat),
     })
+}
+
+/// What a job asks for and its depth would never look at: a drill that passes without it would
+/// promise too much.
+pub(super) fn too_shallow(job: &Job) -> Option<Complaint> {
+    let objectives = &job.objectives;
+    let (what, depth) = if job.depth < Depth::Deep && !job.checks.is_empty() {
+        ("checks", "deep")
+    } else if job.depth < Depth::Restore && objectives.rto.is_some() {
+        ("objectives.rto", "restore")
+    } else if job.depth < Depth::Restore && objectives.heartbeat.is_some() {
+        ("objectives.heartbeat", "restore")
+    } else {
+        return None;
+    };
+    Some(Complaint::new(
+        format!(
+            "`{what}` of the job needs at least the depth `{depth}`, so it would never be looked at"
+        ),
+        format!("Choose the depth `{depth}`, or a job without `{what}`."),
+    ))
 }
 
 fn heartbeat(value: Value<'_>) -> Option<Heartbeat> {

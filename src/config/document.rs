@@ -95,13 +95,7 @@ fn spec(value: Value<'_>) -> Option<Job> {
             Some(report)
         });
         let metrics = fields.optional("metrics", sandbox::metrics).unwrap_or_default();
-        if depth != Depth::Deep && !checks.is_empty() {
-            fields.complain(Complaint::new(
-                "`checks` need the depth `deep`, so these would never run",
-                "Write `depth: deep` or remove the checks.",
-            ));
-        }
-        Some(Job {
+        let job = Job {
             name: String::new(),
             labels: BTreeMap::new(),
             schedule,
@@ -116,7 +110,11 @@ fn spec(value: Value<'_>) -> Option<Job> {
             limits: limits.unwrap_or_else(default_limits),
             report_store,
             metrics,
-        })
+        };
+        if let Some(complaint) = checks::too_shallow(&job) {
+            fields.complain(complaint);
+        }
+        Some(job)
     })?
 }
 

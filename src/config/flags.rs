@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::{
     Problems,
     archive::{location, region, server_name},
+    checks::too_shallow,
     recovery_point::check_exclusive,
     sandbox::{default_limits, textfile},
     url, value,
@@ -176,14 +177,10 @@ impl Overrides {
                 Err(complaint) => reader.complain("--textfile", complaint),
             }
         }
-        if job.depth != Depth::Deep && !job.checks.is_empty() && self.depth.is_some() {
-            reader.complain(
-                "--depth",
-                Complaint::new(
-                    "the job's `checks` need the depth `deep`, so they would never run",
-                    "Leave `--depth` out, or drill a job without checks.",
-                ),
-            );
+        if self.depth.is_some()
+            && let Some(complaint) = too_shallow(job)
+        {
+            reader.complain("--depth", complaint);
         }
     }
 }

@@ -203,3 +203,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_flag_must_not_leave_out_what_the_job_asks_for() {
+    let text = format!(
+        "{HEAD}spec:\n  archive: {{url: s3://bucket/path, server: b}}\n  objectives: {{rto: 4h}}\n"
+    );
+    let with_depth = |depth: &str| {
+        let mut job = parse(&text, "a.yaml").unwrap();
+        let overrides =
+            flags::Overrides { depth: Some(depth.into()), ..flags::Overrides::default() };
+        overrides.apply(&mut job).map_err(|problems| problems.to_string())
+    };
+    assert_eq!(with_depth("restore"), Ok(()));
+    assert!(with_depth("catalog").unwrap_err().contains("objectives.rto"));
+}
