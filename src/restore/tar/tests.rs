@@ -300,7 +300,7 @@ fn tree(root: &Path) {
         ("ä/ö with space", 17),
         (deep.as_str(), 2000),
     ] {
-        let data: Vec<u8> = (0..size).map(|i| (i * 31 + size) as u8).collect();
+        let data: Vec<u8> = (0..size).map(|i: u32| (i * 31 + size) as u8).collect();
         fs::write(root.join(name), data).unwrap();
     }
     std::os::unix::fs::symlink("/elsewhere", root.join("pg_tblspc/16384")).unwrap();

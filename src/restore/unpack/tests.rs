@@ -43,7 +43,7 @@ fn healthy() -> Builder {
         .file("pg_hba.conf", b"local all all trust\n")
         .folder("base")
         .folder("base/1")
-        .file("base/1/1259", &[1; 700_000])
+        .file("base/1/1259", &vec![1; 700_000])
         .file("global/pg_control", &[9; 8192])
         .file("backup_label", b"START WAL LOCATION: 0/2000028\n")
 }
@@ -53,7 +53,7 @@ fn a_healthy_tar_is_written_with_closed_modes() {
     let case = unpack(DATA, &healthy().end());
     case.result.as_ref().unwrap();
     assert_eq!(case.classes(), []);
-    assert_eq!(fs::read(case.path("base/1/1259")).unwrap(), [1; 700_000]);
+    assert_eq!(fs::read(case.path("base/1/1259")).unwrap(), vec![1; 700_000]);
     assert_eq!(case.done.pg_control, [9; 8192]);
     assert_eq!(case.done.backup_label.as_deref(), Some("START WAL LOCATION: 0/2000028\n"));
     assert!(case.path("backup_label").is_file());
