@@ -1,6 +1,7 @@
 //! Tests with the real programs: PostgreSQL, barman-cloud, S3 servers, Pushgateway, Prometheus.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
+mod archive;
 mod bad_input;
 mod check;
 mod cli;
