@@ -37,10 +37,9 @@ impl Codec {
     /// Splits a file name into what is before a known extension, and the codec.
     #[must_use]
     pub fn split(name: &str) -> (&str, Self) {
-        let compressed = Self::ALL.into_iter().filter(|c| *c != Self::Plain);
+        let mut compressed = Self::ALL.into_iter().filter(|c| *c != Self::Plain);
         compressed
-            .filter_map(|codec| name.strip_suffix(codec.extension()).map(|stem| (stem, codec)))
-            .next()
+            .find_map(|codec| name.strip_suffix(codec.extension()).map(|stem| (stem, codec)))
             .unwrap_or((name, Self::Plain))
     }
 }

@@ -408,7 +408,7 @@ mod tests {
             ("1.5e-3", Literal::Float(0.0015)),
             ("-.5", Literal::Float(-0.5)),
             ("-inf", Literal::Float(f64::NEG_INFINITY)),
-            (r#"'it\'s'"#, text("it's")),
+            (r"'it\'s'", text("it's")),
             (r#""a'b\n\x41\u00e9\U0001F600\101""#, text("a'b\nAé😀A")),
             (r"r'a\n'", text(r"a\n")),
             (r"u'a\qb'", text(r"a\qb")),

@@ -146,12 +146,12 @@ impl WalIndex {
         }
     }
 
-    fn find<'a>(
-        entries: &'a [Entry],
+    fn find(
+        entries: &[Entry],
         timeline: TimelineId,
         number: SegmentNumber,
         size: SegmentSize,
-    ) -> Option<&'a Entry> {
+    ) -> Option<&Entry> {
         #[cfg(test)]
         LOOKED_AT.with(|count| count.set(count.get() + 1));
         let place = place(timeline, number, size)?;

@@ -182,11 +182,8 @@ async fn content(store: &SharedStore, wanted: &Wanted) -> Result<Result<Vec<u8>,
 async fn empty(store: &SharedStore, location: &ArchiveLocation, root: &str) -> Error {
     let message = format!("there is nothing below `{root}` in {}", store.describe());
     let error = Error::new(Code::ArchiveEmpty, message);
-    let found = match servers(store, &location.store.prefix).await {
-        Ok(found) => found,
-        // The listing worked a moment ago: the first answer is the one to tell.
-        Err(_) => Vec::new(),
-    };
+    // The listing worked a moment ago: its answer is the one to tell, whatever this one says.
+    let found = servers(store, &location.store.prefix).await.unwrap_or_default();
     if found.is_empty() {
         error.hint(
             "No server's archive was found there: compare `archive.url` and `archive.server` with \

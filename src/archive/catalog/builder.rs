@@ -201,8 +201,8 @@ impl CatalogBuilder {
     #[must_use]
     pub fn unsettled_folders(&mut self, since: Timestamp) -> BTreeSet<String> {
         self.catalog.wal.settle();
-        let infos = self.backups.values().rev().filter_map(|backup| backup.info.as_ref().ok());
-        let Some(size) = infos.filter_map(|info| info.segment_size).next() else {
+        let mut infos = self.backups.values().rev().filter_map(|backup| backup.info.as_ref().ok());
+        let Some(size) = infos.find_map(|info| info.segment_size) else {
             return BTreeSet::new();
         };
         self.catalog.wal.unsettled_folders(size, since)

@@ -130,7 +130,7 @@ impl Backup {
         for (key, missing) in [
             ("begin_xlog", info.begin_xlog.is_none()),
             ("end_xlog", info.end_xlog.is_none()),
-            ("timeline", !info.timeline.is_some_and(|tli| tli > TimelineId(0))),
+            ("timeline", info.timeline.is_none_or(|tli| tli == TimelineId(0))),
             ("systemid", info.system_id.is_none()),
             ("version", info.version.is_none()),
             ("xlog_segment_size", info.segment_size.is_none()),

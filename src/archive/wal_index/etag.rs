@@ -24,7 +24,7 @@ impl Etag {
             Self::None => None,
             Self::Other(text) => Some(text.to_string()),
             Self::Md5 { quoted, sum } => {
-                let hex: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
+                let hex = format!("{:032x}", u128::from_be_bytes(*sum));
                 Some(if *quoted { format!("\"{hex}\"") } else { hex })
             }
         }

@@ -79,24 +79,21 @@ pub(super) fn choose<'a>(known: &Known<'a>, seed: u64) -> Result<Choice<'a>, Vec
     }
     on_timeline(known, &mut candidates)?;
 
-    let (chosen, why) = match known.point.backup {
-        BackupChoice::Random => {
-            // What retention has begun to remove is no choice.
-            if candidates.len() > 1 {
-                let newest = candidates.pop();
-                candidates.retain(|c| c.backup.objects().next().is_some());
-                candidates.extend(newest);
-            }
-            let count = candidates.len() as u64;
-            let index = usize::try_from(mix(seed) % count).unwrap_or(0);
-            (candidates.swap_remove(index), format!("drawn from {count} backups by seed {seed}"))
+    let (chosen, why) = if known.point.backup == BackupChoice::Random {
+        // What retention has begun to remove is no choice.
+        if candidates.len() > 1 {
+            let newest = candidates.pop();
+            candidates.retain(|c| c.backup.objects().next().is_some());
+            candidates.extend(newest);
         }
-        _ => {
-            let Some(newest) = candidates.pop() else { return Err(vec![none_restorable(known)]) };
-            let before = target_words(known)
-                .map_or_else(String::new, |target| format!(" that ended before {target}"));
-            (newest, format!("the newest of {total} backups{before}"))
-        }
+        let count = candidates.len() as u64;
+        let index = usize::try_from(mix(seed) % count).unwrap_or(0);
+        (candidates.swap_remove(index), format!("drawn from {count} backups by seed {seed}"))
+    } else {
+        let Some(newest) = candidates.pop() else { return Err(vec![none_restorable(known)]) };
+        let before = target_words(known)
+            .map_or_else(String::new, |target| format!(" that ended before {target}"));
+        (newest, format!("the newest of {total} backups{before}"))
     };
     let id = &chosen.backup.id;
     let source = chosen.source.map_err(|obstacles| source::findings(id, &obstacles))?;

@@ -148,7 +148,7 @@ impl World {
     }
 
     pub(super) fn within(&mut self, minutes: u64) -> &mut Self {
-        self.point.within = Some(Duration::from_secs(minutes * 60));
+        self.point.within = Some(Duration::from_mins(minutes));
         self
     }
 
@@ -260,7 +260,7 @@ pub(super) fn job(recovery_point: RecoveryPoint) -> Job {
         },
         objectives: Objectives::default(),
         checks: Vec::new(),
-        limits: Limits { total: None, no_progress: Duration::from_secs(600), bandwidth: None },
+        limits: Limits { total: None, no_progress: Duration::from_mins(10), bandwidth: None },
         report_store: None,
         metrics: MetricsSpec::default(),
     }
