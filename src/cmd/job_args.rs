@@ -36,7 +36,7 @@ pub(super) struct S3Args {
     /// Region of the bucket
     #[arg(long, value_name = "REGION")]
     pub s3_region: Option<String>,
-    /// Name the bucket in the path, not in the host: most stores that are not AWS need it
+    /// Name the bucket in the path, not in the host: so it is anyway with `--s3-endpoint`
     #[arg(long)]
     pub s3_path_style: bool,
     /// PEM file with the certificates to trust instead of the system's

@@ -80,12 +80,17 @@ pub(super) fn report(value: Value<'_>, archive: Option<&S3Spec>) -> Option<Store
 }
 
 pub(super) fn s3(value: Value<'_>) -> Option<S3Spec> {
-    value.fields(|fields| S3Spec {
-        endpoint: fields.parsed("endpoint", url::http),
-        region: fields.parsed("region", region),
-        path_style: fields.boolean("pathStyle").unwrap_or_default(),
-        ca_bundle: fields.optional("caBundle", absolute_path),
-        credentials: fields.optional("credentials", credentials).unwrap_or_default(),
+    value.fields(|fields| {
+        let endpoint = fields.parsed("endpoint", url::http);
+        // As barman-cloud does: a store of one's own seldom has a name for each bucket.
+        let path_style = fields.boolean("pathStyle").unwrap_or(endpoint.is_some());
+        S3Spec {
+            endpoint,
+            region: fields.parsed("region", region),
+            path_style,
+            ca_bundle: fields.optional("caBundle", absolute_path),
+            credentials: fields.optional("credentials", credentials).unwrap_or_default(),
+        }
     })
 }
 

@@ -231,7 +231,7 @@ fn place(archive: &ArchiveFlags, reader: &Reader) -> Option<crate::drill::job::S
     let s3 = S3Spec {
         endpoint: reader.optional("--s3-endpoint", archive.endpoint.as_deref(), url::http),
         region: reader.optional("--s3-region", archive.region.as_deref(), region),
-        path_style: archive.path_style,
+        path_style: archive.path_style || archive.endpoint.is_some(),
         ca_bundle: archive.ca_bundle.clone(),
         credentials,
     };

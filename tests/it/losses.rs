@@ -87,6 +87,23 @@ fn a_segment_that_is_a_copy_of_its_neighbour() {
 }
 
 #[test]
+fn a_last_segment_whose_end_was_never_written() {
+    let answer = drill_damaged(&fixture::rich(), |root| {
+        let mut segments: Vec<_> = fs::read_dir(object(root, "wals/0000000200000000"))
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .collect();
+        segments.sort();
+        // The archive ends in a full segment, which has lost its second half.
+        while segments.len() > 1 {
+            fs::remove_file(segments.pop().unwrap()).unwrap();
+        }
+        rewrite_gz(&segments[0], |bytes| bytes[512 << 10..].fill(0));
+    });
+    answer.expect("fail", 1).expect_finding("wal_corrupt", "nothing was written");
+}
+
+#[test]
 fn a_missing_history_file() {
     let answer = drill_damaged(&fixture::rich(), |root| {
         fs::remove_file(object(root, "wals/00000002.history.gz")).unwrap();

@@ -9,7 +9,10 @@ use crate::{
         job::Target,
         plan::PlanRefusal,
     },
-    pg::{BackupLabel, ControlFile, Lsn, wal::scan::ScanTarget},
+    pg::{
+        BackupLabel, ControlFile, Lsn,
+        wal::scan::{ScanTarget, WalDamage},
+    },
     restore::base::BaseRestored,
 };
 
@@ -121,6 +124,9 @@ pub fn wal(plan: &DrillPlan, spooled: &Spooled, findings: &mut Vec<Finding>) -> 
             return Outlook::Replay { target: None };
         }
     }
+    if let Some(open) = &summary.open_end {
+        findings.push(never_closed(plan, open));
+    }
     let target = match &plan.target {
         Target::Latest => return Outlook::Replay { target: None },
         other => other.clone(),
@@ -141,6 +147,24 @@ pub fn wal(plan: &DrillPlan, spooled: &Spooled, findings: &mut Vec<Finding>) -> 
         });
     }
     Outlook::Replay { target: Some(target) }
+}
+
+/// The last segment looks as if it had never been written to its end. PostgreSQL takes that for the
+/// end of the log, but an `archive_command` is only given segments that are full or closed.
+fn never_closed(plan: &DrillPlan, open: &WalDamage) -> Finding {
+    let name = open.segment.file_name(open.timeline, plan.segment_size);
+    Finding::new(
+        FailureClass::WalCorrupt,
+        name,
+        format!(
+            "it is neither full nor closed by a segment switch: nothing was written from byte {} on, \
+             although PostgreSQL archives finished segments only",
+            open.offset
+        ),
+        "Compare the object with the source's `pg_wal`; if somebody copied it from there unfinished, \
+         archive the finished segment.",
+    )
+    .at(open.lsn)
 }
 
 fn unreachable_consistency(plan: &DrillPlan, damage: &Damage) -> Finding {

@@ -44,9 +44,10 @@ pub struct Place {
 /// `WorkDirectory` where the named folder is no good, `Sandbox` where none of the defaults is.
 pub fn base(work_dir: Option<&Path>, identity: &Identity) -> Result<PathBuf, Error> {
     if let Some(named) = work_dir {
-        return usable(named, identity).map_err(|why| {
+        let checked = only_ours(named).and_then(|()| usable(named, identity));
+        return checked.map_err(|why| {
             Error::new(Code::WorkDirectory, format!("cannot work in `{}`: {why}", named.display()))
-                .hint("Name another folder with `--work-dir` or `sandbox.workDir`.")
+                .hint("Name an empty folder with `--work-dir` or `sandbox.workDir`.")
         });
     }
     let mut refused = Vec::new();
@@ -81,6 +82,18 @@ pub fn defaults() -> Vec<PathBuf> {
 pub fn base_below(parent: &Path) -> PathBuf {
     let uid = rustix::process::geteuid().as_raw();
     parent.join(if uid == 0 { NAME.to_owned() } else { format!("{NAME}-{uid}") })
+}
+
+/// A folder that somebody names on purpose holds nothing but sandboxes: a data directory or a home named
+/// by mistake is refused before anything is written into it.
+fn only_ours(named: &Path) -> Result<(), String> {
+    let entries = fs::read_dir(named).map_err(|error| error.to_string())?;
+    let ours = [base_below(named).file_name().map(ToOwned::to_owned), Some("lost+found".into())];
+    let mut names = entries.filter_map(|entry| entry.ok().map(|e| Some(e.file_name())));
+    match names.find(|name| !ours.contains(name)).flatten() {
+        Some(other) => Err(format!("it is not empty, it holds `{}`", other.to_string_lossy())),
+        None => Ok(()),
+    }
 }
 
 fn usable(parent: &Path, identity: &Identity) -> Result<PathBuf, String> {
