@@ -56,7 +56,9 @@ impl ServerError {
         {
             return Meaning::Environment(FailureClass::LibraryMissing);
         }
-        if says("could not create locale") || says("could not open collator") {
+        // `CheckMyDatabase` (postinit.c) gives it no SQLSTATE of its own.
+        let locale = "database locale is incompatible with operating system";
+        if says("could not create locale") || says("could not open collator") || says(locale) {
             return Meaning::Environment(FailureClass::LocaleMissing);
         }
         let relation_file = ["base/", "global/", "pg_tblspc/"].into_iter().any(says);

@@ -25,7 +25,7 @@ fn wrong_credentials_are_inconclusive() {
     let drill = Drill::new(&archive.root, "rich", "");
     let output = drill.command().env("AWS_SECRET_ACCESS_KEY", "wrong").output().unwrap();
     let answer = Answer::from(output);
-    expect_error(&answer, 4, "S003", "AWS_SECRET_ACCESS_KEY");
+    expect_error(&answer, 4, "S003", "Check the secret access key");
     answer.expect("inconclusive", 4);
     drill.assert_nothing_left(&answer);
 }

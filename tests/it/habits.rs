@@ -85,7 +85,7 @@ fn parameters_raised_after_the_backup() {
     answer.expect("pass", 0);
     let settings = answer.report["sandbox"]["settings"].to_string();
     for setting in
-        ["max_connections=321", "max_prepared_transactions=12", "max_locks_per_transaction=99"]
+        ["max_connections=321", "max_prepared_transactions=12", "max_worker_processes=23"]
     {
         assert!(settings.contains(setting), "{setting} is not in {settings}");
     }
