@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Instant};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use self::course::Course;
+use self::course::{Course, RunningStage};
 use crate::{
     check::{self, CheckContext, Observations, Phase},
     drill::{
@@ -102,7 +102,7 @@ async fn run(
 ) -> Result<(), Error> {
     let job = Arc::new(request.job.clone());
     let (store, plan) = {
-        let stage = course.stage(Stage::Plan, &request.progress, None);
+        let stage = RunningStage::start(Stage::Plan, &request.progress);
         let planned = async {
             let store = store::open(&job.archive.store, job.limits.bandwidth).await?;
             let outcome = plan_from(&store, request, course.seed, cancel).await?;
@@ -136,7 +136,7 @@ async fn run(
     course.restored(&mut restored);
     let examined = examine(request, &job, cancel, &mut restored, course).await;
     if let Some(sandbox) = restored.sandbox.take() {
-        let stage = course.stage(Stage::Teardown, &request.progress, None);
+        let stage = RunningStage::start(Stage::Teardown, &request.progress);
         let failed = course.has_failed() || examined.is_err();
         course.sandbox = Some(sandbox.teardown(failed).await);
         stage.end(course, StageEnd::Done, Volume::default());
@@ -178,7 +178,7 @@ async fn examine(
         progress: request.progress.clone(),
         cancel: cancel.clone(),
     };
-    let stage = course.stage(Stage::Verify, &request.progress, None);
+    let stage = RunningStage::start(Stage::Verify, &request.progress);
     let checks = check::registry(job);
     let mut reports = check::run_all(&checks, &context, Phase::Running).await;
     let mut stopped = Ok(());

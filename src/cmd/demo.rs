@@ -30,13 +30,13 @@ pub(super) async fn run(args: DemoArgs, context: &Context) -> Outcome {
     let say = |line: String| console.talk(&line);
     let stage = story::set_up(&say, &context.cancel).await?;
     say("drilling what is left: the archive".into());
-    let report = runner::drill(DrillRequest {
+    let request = DrillRequest {
         job: stage.job.clone(),
         seed: None,
         progress: progress_bar::for_stderr(console.is_quiet(), console.stderr_color()),
         cancel: context.cancel.clone(),
-    })
-    .await?;
+    };
+    let report = Box::pin(runner::drill(request)).await?;
     drop(stage);
     console.data(&match args.output {
         Output::Human => report::terminal::render(&report, console.style()),

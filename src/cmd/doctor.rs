@@ -164,15 +164,9 @@ mod tests {
         let error = Error::new(Code::AccessDenied, "the store refuses").hint("Give it the right.");
         let probes = [
             Probe::ok("postgresql", "PostgreSQL 15.18"),
-            Probe::new(Status::Warn.name(), Status::Warn, "x"),
+            Probe::new("network", Status::Warn, "x"),
             Probe::failed("bucket", &error),
         ];
         insta::assert_snapshot!(render(&probes, false));
-    }
-
-    impl Status {
-        const fn name(self) -> &'static str {
-            "network"
-        }
     }
 }

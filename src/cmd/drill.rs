@@ -72,7 +72,7 @@ pub(super) async fn run(args: DrillArgs, context: &Context) -> Outcome {
     if args.plan {
         return plan(&request, args.output, context).await;
     }
-    let report = runner::drill(request).await?;
+    let report = Box::pin(runner::drill(request)).await?;
     console.data(&match args.output {
         Output::Human => report::terminal::render(&report, console.style()),
         Output::Json => report::json::render(&report),

@@ -38,7 +38,7 @@ pub struct Source {
 }
 
 /// How long a server may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 impl Source {
     /// Makes the cluster and starts it.
@@ -68,9 +68,9 @@ impl Source {
         let mut conf = String::from(
             "listen_addresses = ''\nunix_socket_permissions = 0700\nfsync = off\nlogging_collector = off\n",
         );
-        conf += &format!("unix_socket_directories = '{}'\n", source.socket_dir().display());
-        for line in &source.spec.settings {
-            conf += line;
+        let socket = format!("unix_socket_directories = '{}'", source.socket_dir().display());
+        for line in std::iter::once(&socket).chain(&source.spec.settings) {
+            conf.push_str(line);
             conf.push('\n');
         }
         source.append_config(&conf)?;

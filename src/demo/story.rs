@@ -145,7 +145,7 @@ async fn live(
     let archived =
         format!("select coalesce(max(last_archived_wal), '') >= '{last}' from pg_stat_archiver");
     while value(&sql, &archived).await? != "t" {
-        if since.elapsed() > Duration::from_secs(120) {
+        if since.elapsed() > Duration::from_mins(2) {
             let log = fs::read_to_string(source.log_path()).unwrap_or_default();
             let tail = log.lines().rev().take(3).collect::<Vec<_>>().join(" | ");
             return Err(Error::new(

@@ -54,6 +54,12 @@ pub struct RunningStage {
 }
 
 impl RunningStage {
+    /// Starts to time a stage.
+    pub fn start(stage: Stage, progress: &Progress) -> Self {
+        progress.emit(ProgressEvent::StageStarted { stage, total_bytes: None });
+        Self { stage, since: Instant::now(), progress: progress.clone() }
+    }
+
     /// Writes the stage into the log.
     pub fn end(self, course: &mut Course, end: StageEnd, volume: Volume) {
         let duration = self.since.elapsed();
@@ -87,17 +93,6 @@ impl Course {
             sandbox: None,
             notes: Vec::new(),
         }
-    }
-
-    /// Starts to time a stage.
-    pub fn stage(
-        &self,
-        stage: Stage,
-        progress: &Progress,
-        total_bytes: Option<u64>,
-    ) -> RunningStage {
-        progress.emit(ProgressEvent::StageStarted { stage, total_bytes });
-        RunningStage { stage, since: Instant::now(), progress: progress.clone() }
     }
 
     /// The archive cannot give what the job asks for.

@@ -237,6 +237,10 @@ fn every_fixture_is_refused_by_the_program_too() {
     }
 }
 
+fn text_of(mut command: Command) -> String {
+    String::from_utf8(command.output().unwrap().stderr).unwrap()
+}
+
 #[test]
 fn colours_only_where_they_are_wanted() {
     let colored = program(&["drill", "--color", "always"], &[("NO_COLOR", "1")]);
@@ -247,10 +251,6 @@ fn colours_only_where_they_are_wanted() {
         (&["drill"], &[("NO_COLOR", "1")]),
     ] {
         assert!(!text_of(program(arguments, variables)).contains('\u{1b}'));
-    }
-
-    fn text_of(mut command: Command) -> String {
-        String::from_utf8(command.output().unwrap().stderr).unwrap()
     }
 }
 

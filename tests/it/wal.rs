@@ -99,7 +99,7 @@ impl Server {
         let file = self.archive().join(number.file_name(self.history.timeline, self.size));
         let since = Instant::now();
         while fs::metadata(&file).map_or(0, |data| data.len()) < self.size.bytes() {
-            assert!(since.elapsed() < Duration::from_secs(60), "{} never came", file.display());
+            assert!(since.elapsed() < Duration::from_mins(1), "{} never came", file.display());
             std::thread::sleep(Duration::from_millis(20));
         }
         number.end(self.size)
@@ -154,7 +154,7 @@ impl Server {
         let timeline = TimelineId(self.history.timeline.0 + 1);
         let file = self.archive().join(timeline.history_file_name());
         while self.sql(&["select pg_is_in_recovery()"]) == "t" || !file.exists() {
-            assert!(since.elapsed() < Duration::from_secs(60), "no promotion");
+            assert!(since.elapsed() < Duration::from_mins(1), "no promotion");
             std::thread::sleep(Duration::from_millis(20));
         }
         let text = fs::read_to_string(file).unwrap();

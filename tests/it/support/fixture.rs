@@ -206,7 +206,7 @@ impl Workshop {
         let since = Instant::now();
         while self.sql("postgres", &format!("select coalesce(last_archived_wal, '') >= '{last}' and last_archived_wal !~ 'history' from pg_stat_archiver")) != "t" {
             let log = fs::read_to_string(self.source.log_path()).unwrap_or_default();
-            assert!(since.elapsed() < Duration::from_secs(120), "`{last}` was not archived: {log}");
+            assert!(since.elapsed() < Duration::from_mins(2), "`{last}` was not archived: {log}");
             std::thread::sleep(Duration::from_millis(50));
         }
     }
