@@ -8,6 +8,7 @@ mod cli;
 mod deploy;
 mod drills;
 mod endings;
+mod engine;
 mod habits;
 mod losses;
 mod memory;

@@ -105,7 +105,7 @@ pub fn settings(inputs: &Inputs<'_>) -> Vec<Setting> {
         ),
         (
             "max_locks_per_transaction",
-            most(control.max_locks_per_transaction, floor.max_locks_per_transaction, 256),
+            most(control.max_locks_per_transaction, floor.max_locks_per_transaction, 64),
         ),
         // Neither pg_control nor the WAL names how many origins there were.
         ("max_replication_slots", "1000".to_owned()),

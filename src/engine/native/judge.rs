@@ -210,12 +210,11 @@ fn describe(target: &Target) -> String {
     }
 }
 
-/// What replay must reach. The new timeline's history file names the timeline that recovery was told
-/// to follow as the parent (`writeTimeLineHistory`), also where its last record lies on an ancestor.
+/// What replay must reach.
 #[must_use]
 pub fn promise(plan: &DrillPlan, spooled: &Spooled) -> Promise {
     Promise {
-        timeline: plan.history.timeline,
+        timeline: spooled.summary.end_timeline.unwrap_or(plan.history.timeline),
         end: spooled.summary.end,
         last_transaction: spooled.summary.last_transaction.map(|end| LastTransaction {
             at: end.at,

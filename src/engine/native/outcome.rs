@@ -36,8 +36,16 @@ pub fn read(data: &Path, followed: TimelineId, facts: &LogFacts) -> Result<Reach
         .ancestors
         .last()
         .ok_or_else(|| failed(format!("`{}` names no parent timeline", path.display())))?;
+    // The parent is the timeline that recovery was told to follow (`writeTimeLineHistory`), also where
+    // the last record lies on one of its ancestors. A record on a timeline ends beyond its beginning.
+    let holder = history.ancestors.iter().find(|ancestor| parent.switch <= ancestor.switch);
+    let timeline = if parent.timeline == followed {
+        holder.map_or(followed, |ancestor| ancestor.timeline)
+    } else {
+        parent.timeline
+    };
     Ok(Reached {
-        timeline: parent.timeline,
+        timeline,
         new_timeline,
         end: parent.switch,
         last_transaction_at: facts.last_transaction_at,
@@ -70,6 +78,9 @@ mod tests {
         let reached = read(data.path(), TimelineId(2), &facts).unwrap();
         assert_eq!((reached.timeline, reached.new_timeline), (TimelineId(2), TimelineId(3)));
         assert_eq!(reached.end, Lsn(0x700_01A8));
+        fs::write(pg_wal.join("00000003.history"), "1\t0/5000000\tx\n2\t0/40001A8\tx\n").unwrap();
+        let reached = read(data.path(), TimelineId(2), &facts).unwrap();
+        assert_eq!((reached.timeline, reached.end), (TimelineId(1), Lsn(0x400_01A8)));
         facts.new_timeline = Some(TimelineId(2));
         assert_eq!(read(data.path(), TimelineId(1), &facts).unwrap().end, Lsn(0x500_0000));
     }
