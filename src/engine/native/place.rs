@@ -313,9 +313,22 @@ mod tests {
     }
 
     #[test]
+    fn a_named_folder_with_something_else_in_it_is_refused() {
+        let top = tempfile::tempdir().unwrap();
+        fs::create_dir(top.path().join("lost+found")).unwrap();
+        assert!(super::base(Some(top.path()), &me()).is_ok());
+        assert!(super::base(Some(top.path()), &me()).is_ok(), "what we made is no reason");
+        fs::write(top.path().join("PG_VERSION"), "15").unwrap();
+        let error = super::base(Some(top.path()), &me()).unwrap_err();
+        assert_eq!(error.code, Code::WorkDirectory);
+        assert!(error.message.contains("`PG_VERSION`"), "{error}");
+    }
+
+    #[test]
     fn a_sandbox_is_new_and_has_its_own_helper() {
         let top = tempfile::tempdir().unwrap();
-        let program = top.path().join("program");
+        let elsewhere = tempfile::tempdir().unwrap();
+        let program = elsewhere.path().join("program");
         fs::write(&program, "#!/bin/sh\n").unwrap();
         let base = base(Some(top.path()), &me()).unwrap();
         let place = Place::create(&base, "job-1", &me(), &program).unwrap();
