@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::{PermissionsExt, chown},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::Path,
     process::Command,
     sync::Arc,
@@ -14,6 +17,7 @@ use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use pgassay::{
     archive::{Backup, BackupInfo, Codec, ObjectRef, catalog::TarSet},
+    demo::source::{Source, SourceSpec, run},
     drill::{
         Code, DrillPlan, Error, FailureClass,
         expectation::Expectation,
@@ -29,7 +33,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     drill::{Answer, Drill, environment},
-    fixture, tools,
+    fixture::{self, Recipe, Workshop},
+    tools,
     workdir::{WorkDir, tree},
 };
 
@@ -112,6 +117,65 @@ fn a_server_of_another_major_is_no_help() {
     assert!(errors.contains("E001") && errors.contains("postgresql-17"), "{errors}");
     assert!(errors.contains(&format!("only {}", tools::packaged_major())), "{errors}");
     drill.assert_nothing_left(&answer);
+}
+
+/// A standby of the workshop's cluster, as CloudNativePG prefers to take backups from.
+fn standby(shop: &Workshop) -> Source {
+    let (uid, gid) = tools::postgres_owner().expect("this test needs root to become `postgres`");
+    let mut standby = Source::create(SourceSpec {
+        bin_dir: tools::postgres_bin(tools::packaged_major()),
+        root: shop.work.join("standby"),
+        owner: Some((uid, gid)),
+        superuser: "postgres".to_owned(),
+        initdb: Vec::new(),
+        settings: Vec::new(),
+        environment: Vec::new(),
+    })
+    .unwrap();
+    standby.stop(true).unwrap();
+    fs::remove_dir_all(standby.data_dir()).unwrap();
+    let space = shop.work.join("standby-space");
+    fs::create_dir(&space).unwrap();
+    chown(&space, Some(uid), Some(gid)).unwrap();
+    let mut mapping = shop.source.make_dir("space").unwrap().into_os_string();
+    mapping.push("=");
+    mapping.push(space);
+    let mut copy = Command::new(tools::postgres_bin(tools::packaged_major()).join("pg_basebackup"));
+    copy.uid(uid).gid(gid).current_dir("/").args(["-R", "-c", "fast", "-U", "postgres", "-D"]);
+    copy.arg(standby.data_dir()).arg("-T").arg(mapping).arg("-h").arg(shop.source.socket_dir());
+    run(&mut copy).unwrap();
+    let socket = standby.socket_dir();
+    let own = format!("archive_mode = off\nunix_socket_directories = '{}'\n", socket.display());
+    standby.append_config(&own).unwrap();
+    standby.start().unwrap();
+    standby
+}
+
+#[test]
+fn a_backup_taken_from_a_standby() {
+    let archive = fixture::archive("standby", |root| {
+        let recipe = Recipe { initdb: &["--wal-segsize=1"], ..Recipe::default() };
+        let mut shop = Workshop::new(root, "standby", recipe);
+        let mut standby = standby(&shop);
+        for i in 0..3 {
+            shop.add(&format!("before{i}"), 500);
+        }
+        shop.barman.backup(&standby, &["--gzip"]).unwrap();
+        for i in 0..3 {
+            shop.add(&format!("after{i}"), 500);
+        }
+        shop.mark("end");
+        shop.switch_wal();
+        standby.stop(true).unwrap();
+        shop.finish()
+    });
+    let drill = Drill::new(&archive.root, "standby", &archive.rows_of("end"));
+    drill.run(&[]).expect("pass", 0);
+    drill.run(&["--target-time", &archive.marks["end"].time]).expect("pass", 0);
+    // There is no record that ends such a backup: `pg_control` of the tar says when it is consistent.
+    let immediate = Drill::new(&archive.root, "standby", "").run(&["--target-immediate"]);
+    immediate.expect("pass", 0);
+    assert_eq!(immediate.report["reached"]["end"], immediate.report["promise"]["end"]);
 }
 
 /// A store that never answers.

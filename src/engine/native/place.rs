@@ -13,7 +13,7 @@ use std::{
 use rustix::fs::StatVfsMountFlags;
 
 use super::identity::Identity;
-use crate::drill::{Code, Error, FailureClass};
+use crate::drill::{Code, Error, FailureClass, format::bytes};
 
 /// Name of the folder that holds every sandbox of one user.
 const NAME: &str = "pgassay";
@@ -51,7 +51,10 @@ pub fn base(work_dir: Option<&Path>, identity: &Identity) -> Result<PathBuf, Err
         });
     }
     let mut refused = Vec::new();
-    for parent in defaults() {
+    let mut parents = defaults();
+    // The helper program can be run from these; `sort_by_key` keeps the order otherwise.
+    parents.sort_by_key(|parent| is_noexec(parent));
+    for parent in parents {
         match usable(&parent, identity) {
             Ok(base) => return Ok(base),
             Err(why) => refused.push(format!("`{}`: {why}", parent.display())),
@@ -194,8 +197,7 @@ impl Place {
     /// Our own program may lie where the unprivileged user cannot go, so a copy lies in the sandbox.
     /// Where programs cannot be run from there (`noexec`), the original must do.
     fn install_helper(&self, identity: &Identity, program: &Path) -> Result<String, Error> {
-        let flags = rustix::fs::statvfs(&self.root).map(|v| v.f_flag);
-        if flags.is_ok_and(|flags| flags.contains(StatVfsMountFlags::NOEXEC)) {
+        if is_noexec(&self.root) {
             let original = fs::canonicalize(program)
                 .map_err(|error| Error::io(format!("find `{}`", program.display()), &error))?;
             return match (identity.may_execute(&original), original.to_str()) {
@@ -235,7 +237,11 @@ pub fn check_room(base: &Path, needed: u64, budget: Option<u64>) -> Result<(), E
     if let Some(budget) = budget.filter(|budget| *budget < needed) {
         return Err(Error::new(
             Code::DiskFull,
-            format!("the sandbox needs about {} and the job allows {}", size(needed), size(budget)),
+            format!(
+                "the sandbox needs about {} and the job allows {}",
+                bytes(needed),
+                bytes(budget)
+            ),
         )
         .class(FailureClass::InfraError)
         .hint("Raise `sandbox.diskBudget`."));
@@ -248,9 +254,9 @@ pub fn check_room(base: &Path, needed: u64, budget: Option<u64>) -> Result<(), E
             Code::DiskFull,
             format!(
                 "the sandbox needs about {} and `{}` has {} free",
-                size(needed),
+                bytes(needed),
                 base.display(),
-                size(free)
+                bytes(free)
             ),
         )
         .class(FailureClass::InfraError)
@@ -259,16 +265,9 @@ pub fn check_room(base: &Path, needed: u64, budget: Option<u64>) -> Result<(), E
     Ok(())
 }
 
-/// Bytes for a message.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+fn is_noexec(path: &Path) -> bool {
+    let flags = rustix::fs::statvfs(path).map(|stat| stat.f_flag);
+    flags.is_ok_and(|flags| flags.contains(StatVfsMountFlags::NOEXEC))
 }
 
 /// A word for `sh`, with the percent signs doubled that PostgreSQL would expand.

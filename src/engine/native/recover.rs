@@ -100,7 +100,6 @@ impl Run {
             let asked = wal.first_asked();
             let (redo_done, lines) = server.log.with(|facts| (facts.redo_done, facts.lines));
             let (ended, status) = (server.exit_status(), server.status());
-            let served = wal.served();
             if let Some(failure) = failure {
                 return Err(failure);
             }
@@ -118,7 +117,7 @@ impl Run {
                 self.stages.begin(Stage::Replay, at, None);
             }
             if let (Some(Stage::Replay), Some(at)) = (self.stages.current(), redo_done) {
-                self.stages.done(at, Volume { wal_segments: served, ..Volume::default() });
+                self.stages.done(at, Volume::default());
                 self.stages.begin(Stage::Promote, at, None);
             }
             if let Some(status) = ended {
@@ -150,8 +149,15 @@ impl Run {
         let role = Role::random()?;
         let activity = Arc::clone(&self.activity);
         let sandbox = self.sandbox()?;
-        if let Some(server) = &mut sandbox.server {
-            server.stop().await?;
+        if let Some(server) = &mut sandbox.server
+            && let Err(error) = server.stop().await
+        {
+            // What it said of its last checkpoint tells whose fault it is.
+            let judged = server.log.with(|facts| {
+                let said = !facts.fatal.is_empty();
+                said.then(|| classify::judge(facts, "its shutdown", &error.message))
+            });
+            return judged.map_or(Err(error), |cause| Ok(Err(cause)));
         }
         sandbox.wal = None;
         activity.touch();

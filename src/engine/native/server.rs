@@ -19,8 +19,8 @@ use tokio::sync::watch;
 use super::{exec, identity::Identity, log::ServerLog, place::Place, processes};
 use crate::drill::{Code, Error, FailureClass};
 
-/// How long a clean stop may take: it writes what the shared buffers hold.
-const STOP_FAST: Duration = Duration::from_mins(5);
+/// How long a clean stop may do nothing: it writes what the shared buffers hold, which may take long.
+const STOP_FAST: Duration = Duration::from_mins(2);
 /// How long an immediate stop may take.
 const STOP_IMMEDIATE: Duration = Duration::from_secs(10);
 
@@ -89,7 +89,10 @@ impl Server {
                     return;
                 }
             };
-            let _ = started.send(Ok(child.id()));
+            if started.send(Ok(child.id())).is_err() {
+                // Nobody waits for it any more, so nobody would end it.
+                let _ = child.kill();
+            }
             if let (Some(mut stdin), Some(text)) = (child.stdin.take(), input) {
                 let _ = stdin.write_all(text.as_bytes());
             }
@@ -172,20 +175,29 @@ impl Server {
         if self.exit_status().is_none() {
             self.signal(Signal::INT);
         }
-        match tokio::time::timeout(STOP_FAST, self.exited()).await {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(Error::new(
-                Code::PostgresFailed,
-                format!("PostgreSQL did not stop cleanly: {status}"),
-            )
-            .class(FailureClass::InfraError)),
-            Err(_) => {
-                self.kill().await;
-                Err(Error::new(
-                    Code::DeadlineExceeded,
-                    format!("PostgreSQL did not stop within {} seconds", STOP_FAST.as_secs()),
-                )
-                .class(FailureClass::InfraError))
+        let mut moved = 0;
+        loop {
+            match tokio::time::timeout(STOP_FAST, self.exited()).await {
+                Ok(status) if status.success() => return Ok(()),
+                Ok(status) => {
+                    return Err(Error::new(
+                        Code::PostgresFailed,
+                        format!("PostgreSQL did not stop cleanly: {status}"),
+                    )
+                    .class(FailureClass::InfraError));
+                }
+                Err(_) => {
+                    let now = processes::bytes_moved(&self.data);
+                    if std::mem::replace(&mut moved, now) != now {
+                        continue;
+                    }
+                    self.kill().await;
+                    return Err(Error::new(
+                        Code::DeadlineExceeded,
+                        "PostgreSQL was told to stop and did nothing any more",
+                    )
+                    .class(FailureClass::InfraError));
+                }
             }
         }
     }
@@ -209,5 +221,12 @@ impl Server {
         {
             let _ = rustix::process::kill_process(pid, signal);
         }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Broken off while it ran: its children end with it.
+        self.signal(Signal::KILL);
     }
 }

@@ -91,8 +91,6 @@ impl Menu {
 #[derive(Debug, Default)]
 struct State {
     first_asked: Option<Instant>,
-    newest: Option<SegmentNumber>,
-    served: u64,
     failure: Option<Error>,
     spooled_behind: Vec<SegmentNumber>,
 }
@@ -160,12 +158,6 @@ impl WalServer {
     /// What kept a question from being answered. Taken once.
     pub fn take_failure(&self) -> Option<Error> {
         self.shared.state().failure.take()
-    }
-
-    /// Segments served, those asked for twice counted twice.
-    #[must_use]
-    pub fn served(&self) -> u64 {
-        self.shared.state().served
     }
 
     /// Waits for the next question.
@@ -268,14 +260,17 @@ impl Shared {
     fn note(&self, number: SegmentNumber) {
         let size = self.menu.size;
         let mut state = self.state();
+        let first = state.first_asked.is_none();
         state.first_asked.get_or_insert_with(Instant::now);
-        state.newest = Some(number);
-        state.served += 1;
         drop(state);
+        self.asked.notify_one();
+        if first {
+            // The stage of replay begins with it.
+            return;
+        }
         let end = self.menu.last.unwrap_or(self.menu.first).end(size);
         let (at, start): (Lsn, Lsn) = (number.start(size), self.menu.first.start(size));
         self.progress.emit(ProgressEvent::Replayed { at, start, end });
-        self.asked.notify_one();
     }
 
     /// The open `pg_wal` and the name in it. The folder belongs to the unprivileged user, so nothing
