@@ -88,7 +88,7 @@ pub async fn drill(request: DrillRequest) -> Result<DrillReport, Error> {
     let mut report = judge::conclude(&request.job, course, Timestamp::now());
     keep(&request.job, &mut report).await;
     for error in telemetry::deliver(&report, &request.job.metrics).await {
-        tracing::warn!(code = error.code.as_str(), "{error}");
+        warn(&error, &error.message);
     }
     Ok(report)
 }
@@ -205,9 +205,15 @@ async fn keep(job: &Job, report: &mut DrillReport) {
     let bytes = json::render(report).into_bytes().into();
     let kept = async { kept::open(location).await?.put(&id, bytes).await };
     if let Err(error) = kept.await {
-        tracing::warn!(code = error.code.as_str(), "the report is not kept: {error}");
+        warn(&error, &format!("the report is not kept: {error}"));
         report.notes.push(format!("the report is not kept: {error}"));
     }
+}
+
+/// What failed beside the drill: the verdict stands.
+fn warn(error: &Error, message: &str) {
+    let hint = error.hint.as_deref().unwrap_or_default();
+    tracing::warn!(code = error.code.as_str(), hint, "{message}");
 }
 
 fn interrupted() -> Error {

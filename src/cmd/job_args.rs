@@ -1,6 +1,10 @@
 //! A job from a file or from flags.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 
@@ -203,14 +207,21 @@ pub(super) fn read(file: &Path) -> Result<Job, Failure> {
                 .hint("Check the path, or write a job with `pgassay init s3://bucket/path`."),
         )
     };
-    let size = std::fs::metadata(file).map_err(|error| unreadable(error.to_string()))?;
-    if size.is_dir() {
+    let opened = File::open(file).map_err(|error| unreadable(error.to_string()))?;
+    if opened.metadata().is_ok_and(|meta| meta.is_dir()) {
         return Err(unreadable("it is a folder".to_owned()));
     }
-    if size.len() > config::MAX_DOCUMENT as u64 {
+    // A device or a pipe has no length to ask for.
+    let mut bytes = Vec::new();
+    opened
+        .take(config::MAX_DOCUMENT as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(error.to_string()))?;
+    if bytes.len() > config::MAX_DOCUMENT {
         return Err(unreadable("it is longer than 1 MiB".to_owned()));
     }
-    let text = std::fs::read_to_string(file).map_err(|error| unreadable(error.to_string()))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8 text".to_owned()))?;
     Ok(config::parse(&text, &name)?)
 }
 

@@ -12,7 +12,10 @@ use super::{
     console::{EXIT_INCONCLUSIVE, Output},
     doctor::machine,
 };
-use crate::engine::native::sweep::{Fate, sweep};
+use crate::{
+    drill::{Code, Error},
+    engine::native::sweep::{Fate, sweep},
+};
 
 const HELP: &str = help!(
     "Removes restored clusters that a killed drill left behind, and kept ones whose time is over."
@@ -35,6 +38,16 @@ pub(super) struct SweepArgs {
 }
 
 pub(super) async fn run(args: SweepArgs, context: &Context) -> Outcome {
+    if let Some(named) = &args.work_dir
+        && !named.is_dir()
+    {
+        return Err(Error::new(
+            Code::WorkDirectory,
+            format!("there is no folder `{}`", named.display()),
+        )
+        .hint("Name the folder that drills work in with `--work-dir`, or leave it out.")
+        .into());
+    }
     let (mut entries, mut text, mut failed) = (Vec::new(), String::new(), false);
     for parent in machine::parents(args.work_dir.as_deref()) {
         for swept in sweep(&parent, Timestamp::now(), args.dry_run).await {

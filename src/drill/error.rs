@@ -9,10 +9,10 @@ use std::fmt;
 use super::FailureClass;
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident => $code:literal, $kind:ident;)+) => {
+    ($(#[doc = $doc:literal] $variant:ident => $code:literal, $kind:ident;)+) => {
         /// Stable error codes. Append only; a code never changes its meaning.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Code { $($(#[$doc])* $variant,)+ }
+        pub enum Code { $(#[doc = $doc] $variant,)+ }
 
         impl Code {
             /// Every code, for the generated list.
@@ -21,6 +21,12 @@ macro_rules! codes {
             /// Such as `P001`.
             #[must_use]
             pub const fn as_str(self) -> &'static str { match self { $(Self::$variant => $code,)+ } }
+
+            /// What it means, in a sentence.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $doc.trim_ascii(),)+ }
+            }
 
             /// What an error of this code means for the exit status.
             #[must_use]
@@ -103,7 +109,7 @@ codes! {
     Io => "E011", Environment;
     /// Stopped by a signal.
     Interrupted => "I001", Interrupted;
-    /// Something that cannot be happened.
+    /// Something that cannot be, happened.
     Bug => "B001", Bug;
     /// The backup asks for something that this version cannot do.
     Unsupported => "E012", Environment;
@@ -173,3 +179,30 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, fmt::Write as _};
+
+    use super::*;
+
+    #[test]
+    fn the_page_lists_every_code() {
+        let mut codes = BTreeMap::new();
+        for code in Code::ALL {
+            assert!(codes.insert(code.as_str(), code).is_none(), "{} twice", code.as_str());
+        }
+        let mut table = String::from("| code | exit | meaning |\n|---|---|---|\n");
+        for (name, code) in codes {
+            let exit = match code.kind() {
+                ErrorKind::Usage => "2",
+                ErrorKind::Environment => "4",
+                ErrorKind::Interrupted => "130, 143",
+                ErrorKind::Bug => "5",
+            };
+            let _ = writeln!(table, "| `{name}` | {exit} | {} |", code.meaning());
+        }
+        let page = include_str!("../../docs/error-codes.md");
+        assert!(page.ends_with(&table), "docs/error-codes.md must end with:\n{table}");
+    }
+}

@@ -225,6 +225,8 @@ fn check_names_every_problem_of_every_job() {
 
     run(&["check", "/nowhere/x.yaml"]).refused(2, "P002", "/nowhere/x.yaml");
     run(&["check", "/tmp"]).refused(2, "P002", "it is a folder");
+    run(&["check", "/dev/zero"]).refused(2, "P002", "longer than 1 MiB");
+    run(&["check", "/dev/null"]).refused(2, "P003", "the document is empty");
 }
 
 #[test]
@@ -440,6 +442,7 @@ fn a_signal_stops_with_its_own_status() {
 
 #[test]
 fn sweep_finds_nothing_in_an_empty_folder() {
+    run(&["sweep", "--work-dir", "/nowhere"]).refused(2, "E004", "there is no folder `/nowhere`");
     let place = Place::new();
     let work = place.work.path().display().to_string();
     let said = place.run(&["sweep", "--work-dir", &work, "--output", "json"]);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use crate::{
-    drill::Error,
+    drill::{Code, Error},
     pg::relation_file::{Fork, RelationFile, is_skipped_by_pg_checksums},
 };
 
@@ -59,8 +59,13 @@ fn walk(folder: &Path, name: &str, add: &mut impl FnMut(RelationFile, u64)) -> R
             continue;
         }
         let path = format!("{name}/{entry_name}");
-        // Follows links: tablespaces may be links.
-        let metadata = match fs::metadata(entry.path()) {
+        // Only tablespaces may be links: what ran in the cluster may have made others.
+        let looked = if name == "pg_tblspc" {
+            fs::metadata(entry.path())
+        } else {
+            fs::symlink_metadata(entry.path())
+        };
+        let metadata = match looked {
             Ok(metadata) => metadata,
             // A link of a tablespace that is gone: what lay in it is missed by the catalogs.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -70,8 +75,38 @@ fn walk(folder: &Path, name: &str, add: &mut impl FnMut(RelationFile, u64)) -> R
         if metadata.is_dir() && path.split('/').count() <= 4 {
             walk(&entry.path(), &path, add)?;
         } else if let Some(file) = RelationFile::parse(&path) {
+            if !metadata.is_file() {
+                return Err(Error::new(
+                    Code::Unsupported,
+                    format!("`{}` is not an ordinary file", entry.path().display()),
+                ));
+            }
             add(file, metadata.len());
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_or_a_pipe_is_never_read() {
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("secret"), [0; 8192]).unwrap();
+        let data = tempfile::tempdir().unwrap();
+        for folder in ["global", "base/5", "pg_tblspc"] {
+            fs::create_dir_all(data.path().join(folder)).unwrap();
+        }
+        fs::write(data.path().join("base/5/16384"), [0; 8192]).unwrap();
+        assert_eq!(list(data.path()).unwrap().len(), 1);
+        let planted = data.path().join("base/5/16385");
+        std::os::unix::fs::symlink(outside.path().join("secret"), &planted).unwrap();
+        assert!(list(data.path()).unwrap_err().message.contains("is not an ordinary file"));
+        fs::remove_file(&planted).unwrap();
+        // A folder's link is not gone into.
+        std::os::unix::fs::symlink(data.path().join("base/5"), data.path().join("base/6")).unwrap();
+        assert_eq!(list(data.path()).unwrap().len(), 1);
+    }
 }

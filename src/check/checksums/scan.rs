@@ -1,9 +1,9 @@
 //! Reads the pages of one fork.
 
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io::{self, Read},
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::Path,
 };
 
@@ -97,7 +97,7 @@ pub fn fork(
         let path = data_dir.join(name.to_string());
         let failed = |error: io::Error| Error::io(format!("reading `{}`", path.display()), &error);
         let Some(mut block) = name.first_block(settings.segment_blocks) else { continue };
-        let mut file = File::open(&path).map_err(failed)?;
+        let mut file = open(&path).map_err(failed)?;
         loop {
             if cancel.is_cancelled() {
                 return Err(interrupted());
@@ -142,6 +142,11 @@ impl ForkScan {
             }
         }
     }
+}
+
+/// Never through a link, never waiting for the other end of a pipe.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
 }
 
 /// Reads until the buffer is full or the file ends.
@@ -198,12 +203,12 @@ impl VisibilityMap {
             return None;
         }
         let first = RelationFile { fork: Fork::Vm, ..files.first.clone() };
-        let open = |segment: u32| {
+        let opened = |segment: u32| {
             let path = data_dir.join(first.with_segment(segment).to_string());
-            Some((segment, File::open(path).ok()?))
+            Some((segment, open(&path).ok()?))
         };
         Some(Self {
-            files: (0..).map_while(open).collect(),
+            files: (0..).map_while(opened).collect(),
             settings,
             current: None,
             page: Box::new([0; PAGE_SIZE]),

@@ -119,6 +119,10 @@ fn become_program(words: &[OsString]) -> String {
             return format!("pgassay: cannot make a namespace: {error}");
         }
     }
+    // Nothing that a restored cluster starts gains rights, `sudo` and its like included.
+    if let Err(error) = rustix::thread::set_no_new_privs(true) {
+        return format!("pgassay: cannot give up new privileges: {error}");
+    }
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     // Last, since a change of credentials clears it. SIGQUIT is PostgreSQL's immediate shutdown.
     if let Err(error) = rustix::process::set_parent_process_death_signal(Some(Signal::QUIT)) {

@@ -26,7 +26,7 @@ pub fn read(data: &Path, followed: TimelineId, facts: &LogFacts) -> Result<Reach
     let mut options = fs::OpenOptions::new();
     options
         .read(true)
-        .custom_flags(libc::O_NOFOLLOW)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(&path)
         .and_then(|file| file.take(1 << 20).read_to_string(&mut text))
         .map_err(|error| failed(format!("read `{}`: {error}", path.display())))?;

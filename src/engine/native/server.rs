@@ -150,7 +150,8 @@ impl Server {
         let mut options = OpenOptions::new();
         let opened = options
             .read(true)
-            .custom_flags(libc::O_NOFOLLOW)
+            // The cluster owns the folder: a pipe of that name must not hold us up.
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(self.data.join("postmaster.pid"));
         let mut text = String::new();
         opened.ok()?.take(4096).read_to_string(&mut text).ok()?;

@@ -1,7 +1,11 @@
 //! Removes a sandbox's files: whatever their modes, never through a link, never on another file
 //! system.
 
-use std::{io, os::fd::OwnedFd, path::Path};
+use std::{
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+    path::Path,
+};
 
 use rustix::{
     fs::{AtFlags, Dir, Mode, OFlags},
@@ -32,8 +36,10 @@ fn remove_folder(parent: &OwnedFd, name: &[u8], device: u64, depth: usize) -> Re
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
         Err(Errno::ACCESS) => {
-            // Ours, but closed even to us.
-            rustix::fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty())?;
+            // Ours, but closed even to us. Through a handle: the name may be a link by now.
+            let closed = rustix::fs::openat(parent, name, flags | OFlags::PATH, Mode::empty())?;
+            let handle = format!("/proc/self/fd/{}", closed.as_raw_fd());
+            rustix::fs::chmod(handle.as_str(), Mode::RWXU)?;
             rustix::fs::openat(parent, name, flags, Mode::empty())?
         }
         opened => opened?,

@@ -30,6 +30,7 @@ pub(in crate::store) enum Doing<'a> {
 impl Doing<'_> {
     fn phrase(self) -> String {
         match self {
+            Self::List { prefix: "" } => "cannot list the bucket".to_owned(),
             Self::List { prefix } => format!("cannot list `{prefix}`"),
             Self::Get { key } => format!("cannot read the object `{key}`"),
             Self::Put { key } => format!("cannot write the object `{key}`"),
@@ -353,6 +354,13 @@ fn from_transport(
         return from_credentials(credentials, &phrase);
     }
     if let Some(tls) = find::<rustls::Error>(error) {
+        // What answers a handshake with anything else is a port without TLS.
+        if matches!(tls, rustls::Error::InvalidMessage(_)) {
+            return Failure::permanent(
+                store(Code::TlsFailed, format!("{endpoint} does not speak TLS"))
+                    .hint("Write `s3.endpoint` with `http://`, or name the port that speaks TLS."),
+            );
+        }
         return Failure::permanent(
             store(Code::TlsFailed, format!("no TLS connection to {endpoint}: {}", quote(&tls.to_string())))
                 .hint("Name the certificate of the endpoint's authority with `s3.caBundle`, and check the endpoint's name."),
@@ -403,17 +411,25 @@ fn from_transport(
 }
 
 fn from_credentials(error: &CredentialsError, phrase: &str) -> Failure {
+    const HINT: &str = "Name a source under `s3.credentials`, set `AWS_ACCESS_KEY_ID` and \
+        `AWS_SECRET_ACCESS_KEY`, check the profile's name, or use `anonymous`.";
     let cause: Vec<String> = chain(error).map(ToString::to_string).collect();
     let cause = quote(&cause.join(": "));
     let missing = |what: &str| {
         Error::new(Code::CredentialsMissing, format!("{phrase}: {what}: {cause}"))
             .class(FailureClass::ConfigError)
-            .hint("Name a source under `s3.credentials`, set `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or use `anonymous`.")
+            .hint(HINT)
     };
     match error {
-        CredentialsError::CredentialsNotLoaded(_) => {
-            Failure::permanent(missing("there are no credentials"))
-        }
+        // The SDK lists every place that it looked into; the hint names those that matter.
+        CredentialsError::CredentialsNotLoaded(_) => Failure::permanent(
+            Error::new(
+                Code::CredentialsMissing,
+                format!("{phrase}: no credentials were found where the job says to look"),
+            )
+            .class(FailureClass::ConfigError)
+            .hint(HINT),
+        ),
         CredentialsError::InvalidConfiguration(_) => {
             Failure::permanent(missing("the configuration of credentials is not valid"))
         }
@@ -531,6 +547,26 @@ mod tests {
              (301 PermanentRedirect, request id `ID1`)"
         );
         assert_eq!(error.hint.unwrap(), "Set `s3.region: eu-west-1`.");
+    }
+
+    #[test]
+    fn a_port_without_tls_is_not_blamed_on_certificates() {
+        let tls = rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType);
+        let failure = from_transport(&tls, false, false, LIST, &place());
+        assert_eq!(failure.error.code, Code::TlsFailed);
+        assert!(failure.error.message.ends_with("does not speak TLS"), "{}", failure.error);
+        assert!(failure.error.hint.unwrap().contains("http://"));
+    }
+
+    #[test]
+    fn missing_credentials_are_one_short_sentence() {
+        let none = CredentialsError::not_loaded("no credentials found in chain. Attempted: …");
+        let error = from_transport(&none, false, false, Doing::List { prefix: "" }, &place()).error;
+        assert_eq!(error.code, Code::CredentialsMissing);
+        assert_eq!(
+            error.message,
+            "cannot list the bucket: no credentials were found where the job says to look"
+        );
     }
 
     #[test]
