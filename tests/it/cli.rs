@@ -32,10 +32,17 @@ impl Place {
     fn new() -> Self {
         let work = WorkDir::new();
         fs::create_dir_all(work.join("s3/bucket")).unwrap();
-        fs::create_dir(work.join("here")).unwrap();
+        for dir in ["here", "sandboxes"] {
+            fs::create_dir(work.join(dir)).unwrap();
+        }
         let server = s3_server(&work.join("s3"));
         server.refuse_writes(true);
         Self { server, work }
+    }
+
+    /// An empty work directory.
+    fn sandboxes(&self) -> String {
+        self.work.join("sandboxes").display().to_string()
     }
 
     /// Puts a server's archive below `prefix`, with files that only have a name.
@@ -333,14 +340,14 @@ fn init_says_why_there_is_nothing() {
 #[test]
 fn doctor_sees_this_machine() {
     let place = Place::new();
-    let work = place.work.path().display().to_string();
+    let work = place.sandboxes();
     let said = place.run(&["doctor", "--output", "json", "--work-dir", &work]);
     assert_eq!(said.exit, 0, "{}", said.stdout);
     assert_eq!(said.probe("postgresql").0, "ok");
     assert_eq!(said.probe("user").0, "ok");
     assert_eq!(said.probe("disk").0, "ok");
     assert!(["ok", "warn"].contains(&said.probe("network").0.as_str()));
-    assert!(!tree(place.work.path()).iter().any(|path| path.starts_with("pgassay")));
+    assert_eq!(tree(&place.work.join("sandboxes")), Vec::<String>::new());
 
     let human = place.run(&["doctor", "--work-dir", &work]);
     assert!(human.stdout.lines().any(|line| line.starts_with("ok       postgresql")));
@@ -352,7 +359,7 @@ fn doctor_sees_this_machine() {
 #[test]
 fn doctor_reaches_the_archive_or_says_why_not() {
     let place = Place::new().with_archive("pg/orders");
-    let work = place.work.path().display().to_string();
+    let work = place.sandboxes();
     let doctor = |job: &str, variables: &[(&str, &str)]| {
         place.run_with(&["doctor", job, "--output", "json", "--work-dir", &work], variables)
     };
@@ -387,7 +394,7 @@ fn doctor_says_when_nobody_listens() {
     let place = Place::new();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let endpoint = format!("http://127.0.0.1:{port}");
-    let work = place.work.path().display().to_string();
+    let work = place.sandboxes();
     let said = place.run(&[
         "doctor",
         "--s3-url",
@@ -444,7 +451,7 @@ fn a_signal_stops_with_its_own_status() {
 fn sweep_finds_nothing_in_an_empty_folder() {
     run(&["sweep", "--work-dir", "/nowhere"]).refused(2, "E004", "there is no folder `/nowhere`");
     let place = Place::new();
-    let work = place.work.path().display().to_string();
+    let work = place.sandboxes();
     let said = place.run(&["sweep", "--work-dir", &work, "--output", "json"]);
     assert_eq!((said.exit, &said.json()["sandboxes"]), (0, &serde_json::json!([])));
 }

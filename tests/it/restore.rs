@@ -43,7 +43,7 @@ const SERVERS: [(&str, &[&str]); 6] = [
 ];
 
 fn codecs() -> Archive {
-    archive("codecs", |root| {
+    archive("restored", |root| {
         let shop = Workshop::new(root, "wal", Recipe::default());
         for (server, arguments) in SERVERS {
             let barman = Barman { server: server.into(), ..shop.barman.clone() };
