@@ -15,7 +15,7 @@ use crate::{
     drill::{
         Code, DrillPlan, DrillReport, Error, Job,
         error::ErrorKind,
-        job::Depth,
+        job::{BasicAuth, Depth},
         plan::{self, PlanRefusal},
         stage::{Stage, StageEnd, Volume},
     },
@@ -24,8 +24,8 @@ use crate::{
         json,
         kept::{self, KeptId},
     },
-    store::{self, SharedStore},
-    telemetry::{self, Progress},
+    store::{self, SharedStore, secret},
+    telemetry::{self, Progress, push::Login},
 };
 
 /// A drill to run.
@@ -87,10 +87,32 @@ pub async fn drill(request: DrillRequest) -> Result<DrillReport, Error> {
     }
     let mut report = judge::conclude(&request.job, course, Timestamp::now());
     keep(&request.job, &mut report).await;
-    for error in telemetry::deliver(&report, &request.job.metrics).await {
+    deliver(&request.job, &report).await;
+    Ok(report)
+}
+
+/// Delivers the metrics. Failing to is said, and changes no verdict.
+async fn deliver(job: &Job, report: &DrillReport) {
+    let mut spec = job.metrics.clone();
+    let login = match &spec.basic_auth {
+        Some(auth) if spec.pushgateway.is_some() => login(auth).await,
+        _ => Ok(None),
+    };
+    let login = login.unwrap_or_else(|error| {
+        let error = error.hint("Set the variable or file that `metrics.basicAuth` names.");
+        warn(&error, &format!("metrics are not pushed: {error}"));
+        spec.pushgateway = None;
+        None
+    });
+    for error in telemetry::deliver(report, &spec, login.as_ref()).await {
         warn(&error, &error.message);
     }
-    Ok(report)
+}
+
+async fn login(auth: &BasicAuth) -> Result<Option<Login>, Error> {
+    let username = secret::read(&auth.username).await?.expose().to_owned();
+    let password = secret::read(&auth.password).await?.expose().to_owned();
+    Ok(Some(Login { username, password }))
 }
 
 /// Everything between the first listing and the end of the teardown. What is learned goes into

@@ -176,7 +176,7 @@ fn credentials(value: Value<'_>) -> Option<Credentials> {
 }
 
 /// `{env: NAME}` or `{file: /path}`. A secret itself is refused and never repeated.
-fn secret(value: Value<'_>) -> Option<SecretSource> {
+pub(super) fn secret(value: Value<'_>) -> Option<SecretSource> {
     if !value.is_mapping() {
         let field = value.path.rsplit('.').next().unwrap_or_default();
         value.complain(Complaint::new(

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use super::{
     DEFAULT_MEMORY, DEFAULT_NO_PROGRESS,
-    archive::absolute_path,
+    archive::{absolute_path, secret},
     url, value,
     walker::{Complaint, Value},
 };
-use crate::drill::job::{Limits, MetricsSpec, SandboxSpec};
+use crate::drill::job::{BasicAuth, Limits, MetricsSpec, SandboxSpec};
 
 /// Less than this and PostgreSQL cannot replay what a usual server wrote.
 const MIN_MEMORY: u64 = 64 << 20;
@@ -84,6 +84,7 @@ pub(super) fn limits(value: Value<'_>) -> Option<Limits> {
 pub(super) fn metrics(value: Value<'_>) -> Option<MetricsSpec> {
     value.fields(|fields| MetricsSpec {
         pushgateway: fields.parsed("pushgateway", url::http),
+        basic_auth: fields.optional("basicAuth", basic_auth),
         textfile: fields.optional("textfile", |value| {
             let path = absolute_path(value)?;
             value.accepted(textfile(path))
@@ -91,6 +92,15 @@ pub(super) fn metrics(value: Value<'_>) -> Option<MetricsSpec> {
         cluster: fields.optional("cluster", label),
         namespace: fields.optional("namespace", label),
     })
+}
+
+fn basic_auth(value: Value<'_>) -> Option<BasicAuth> {
+    let hint = "Write `{username: {env: NAME}, password: {file: /path}}`.";
+    value.fields(|fields| {
+        let username = fields.required("username", hint, secret);
+        let password = fields.required("password", hint, secret);
+        Some(BasicAuth { username: username?, password: password? })
+    })?
 }
 
 /// node_exporter's textfile collector reads `*.prom` only.

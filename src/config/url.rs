@@ -127,7 +127,10 @@ pub(super) fn http(text: &str) -> Result<String, Complaint> {
         .ok_or_else(|| Complaint::new("must begin with `http://` or `https://`", hint))?;
     let host = authority(rest);
     if host.contains('@') {
-        return Err(Complaint::new("a URL must not hold a user or a password", hint));
+        return Err(Complaint::new(
+            "a URL must not hold a user or a password",
+            format!("{hint} A Pushgateway's go to `metrics.basicAuth`."),
+        ));
     }
     if rest.contains(['?', '#']) || rest.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(Complaint::new("has a `?`, a `#` or a space, which no endpoint has", hint));

@@ -262,9 +262,18 @@ pub struct Limits {
     pub bandwidth: Option<u64>,
 }
 
+/// HTTP basic authentication (RFC 7617).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BasicAuth {
+    pub username: SecretSource,
+    pub password: SecretSource,
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MetricsSpec {
     pub pushgateway: Option<String>,
+    /// Who we are to the gateway, or to the proxy before it.
+    pub basic_auth: Option<BasicAuth>,
     pub textfile: Option<PathBuf>,
     /// Values of the grouping labels.
     pub cluster: Option<String>,

@@ -6,7 +6,7 @@ use crate::drill::{Code, DrillReport, Error, job::MetricsSpec};
 
 use super::{
     metrics,
-    push::{self, Patience},
+    push::{self, Login, Patience},
     textfile,
 };
 
@@ -40,8 +40,12 @@ impl Grouping {
 }
 
 /// Delivers to every place that the job names and tells what went wrong. Nothing here changes the
-/// verdict: the caller warns.
-pub async fn deliver(report: &DrillReport, spec: &MetricsSpec) -> Vec<Error> {
+/// verdict: the caller warns. `login` is what `spec.basic_auth` names, read.
+pub async fn deliver(
+    report: &DrillReport,
+    spec: &MetricsSpec,
+    login: Option<&Login>,
+) -> Vec<Error> {
     let grouping = Grouping::new(report, spec);
     let families = Arc::new(metrics::families(report));
     let mut errors = Vec::new();
@@ -55,7 +59,7 @@ pub async fn deliver(report: &DrillReport, spec: &MetricsSpec) -> Vec<Error> {
         }
     }
     if let Some(url) = &spec.pushgateway
-        && let Err(error) = push::push(url, &families, &grouping, Patience::default()).await
+        && let Err(error) = push::push(url, &families, &grouping, login, Patience::default()).await
     {
         errors.push(error);
     }

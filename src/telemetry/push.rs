@@ -36,7 +36,21 @@ impl Default for Patience {
 /// Most bytes of a refusal's text that are looked at.
 const REFUSAL_LIMIT: usize = 4 << 10;
 
-/// Pushes. User name and password of the URL become basic authentication and are never printed.
+/// Name and password for HTTP basic authentication; never printed.
+#[derive(Clone)]
+pub struct Login {
+    pub username: String,
+    pub password: String,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Pushes. User name and password of the URL become basic authentication, unless `login` is given,
+/// and are never printed.
 ///
 /// # Errors
 /// `MetricsPush` when the URL is none, the gateway cannot be reached or refuses; `UrlInvalid` never.
@@ -45,6 +59,7 @@ pub async fn push(
     gateway: &str,
     families: &[Family],
     grouping: &Grouping,
+    login: Option<&Login>,
     patience: Patience,
 ) -> Result<(), Error> {
     let url = group_url(gateway, grouping)?;
@@ -62,12 +77,14 @@ pub async fn push(
     let mut pause = patience.first_pause;
     let mut attempt = 1;
     loop {
-        let sent = client
+        let mut request = client
             .post(url.clone())
             .header(CONTENT_TYPE, "text/plain; version=0.0.4")
-            .body(body.clone())
-            .send()
-            .await;
+            .body(body.clone());
+        if let Some(Login { username, password }) = login {
+            request = request.basic_auth(username, Some(password));
+        }
+        let sent = request.send().await;
         let (why, again) = match sent {
             Ok(answer) if matches!(answer.status(), StatusCode::OK | StatusCode::ACCEPTED) => {
                 return Ok(());
@@ -255,7 +272,7 @@ mod tests {
     #[tokio::test]
     async fn retries_what_may_pass_and_authenticates() {
         let (url, server) = scripted(&[BUSY, TAKEN]).await;
-        push(&url, &marker(), &grouping("c", "n"), QUICK).await.unwrap();
+        push(&url, &marker(), &grouping("c", "n"), None, QUICK).await.unwrap();
         let heads = server.await.unwrap();
         assert_eq!(heads.len(), 2);
         for head in heads {
@@ -267,6 +284,18 @@ mod tests {
             // bob:hun/ter2
             assert!(head.contains("Basic Ym9iOmh1bi90ZXIy"), "{head}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_login_is_sent_and_never_printed() {
+        let (url, server) = scripted(&[TAKEN]).await;
+        let url = url.replace("bob:hun%2Fter2@", "");
+        let login = Login { username: "ann".to_owned(), password: "p:w".to_owned() };
+        push(&url, &marker(), &grouping("c", "n"), Some(&login), QUICK).await.unwrap();
+        let heads = server.await.unwrap();
+        // ann:p:w
+        assert!(heads[0].contains("Basic YW5uOnA6dw=="), "{}", heads[0]);
+        assert_eq!(format!("{login:?}"), "***");
     }
 
     #[tokio::test]
@@ -287,7 +316,7 @@ mod tests {
             ),
         ] {
             let (url, server) = scripted(replies).await;
-            let error = push(&url, &marker(), &grouping("c", "n"), QUICK).await.unwrap_err();
+            let error = push(&url, &marker(), &grouping("c", "n"), None, QUICK).await.unwrap_err();
             assert_eq!(error.code, Code::MetricsPush);
             assert!(error.message.ends_with(expected), "{}", error.message);
             assert!(!error.message.contains("ter2"), "{}", error.message);
@@ -302,7 +331,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         drop(listener);
         let url = format!("http://bob:hunter2@{address}");
-        let error = push(&url, &marker(), &grouping("c", "n"), QUICK).await.unwrap_err();
+        let error = push(&url, &marker(), &grouping("c", "n"), None, QUICK).await.unwrap_err();
         assert_eq!(error.code, Code::MetricsPush);
         assert!(error.message.contains(&address.to_string()), "{}", error.message);
         assert!(error.message.contains("refused"), "{}", error.message);

@@ -216,7 +216,7 @@ impl Drop for Gateway {
 }
 
 fn deliver(report: &DrillReport, spec: &MetricsSpec) {
-    let errors = RUNTIME.block_on(telemetry::deliver(report, spec));
+    let errors = RUNTIME.block_on(telemetry::deliver(report, spec, None));
     assert!(errors.is_empty(), "{errors:?}");
 }
 
@@ -301,7 +301,7 @@ fn a_refusal_is_told_with_the_gateways_words() {
         reqwest::Client::new().post(url).body(body).send().await.unwrap().status()
     });
     assert!(status.is_success());
-    let errors = RUNTIME.block_on(telemetry::deliver(&report, &spec));
+    let errors = RUNTIME.block_on(telemetry::deliver(&report, &spec, None));
     let [error] = &errors[..] else { panic!("{errors:?}") };
     assert_eq!(error.code, Code::MetricsPush);
     assert!(error.message.contains("it answered 400 Bad Request: "), "{}", error.message);
@@ -321,7 +321,7 @@ fn an_unreachable_gateway_is_a_warning_and_the_textfile_is_written_all_the_same(
         textfile: Some(path.clone()),
         ..MetricsSpec::default()
     };
-    let errors = RUNTIME.block_on(telemetry::deliver(&report, &spec));
+    let errors = RUNTIME.block_on(telemetry::deliver(&report, &spec, None));
     let [error] = &errors[..] else { panic!("{errors:?}") };
     assert_eq!(error.code, Code::MetricsPush);
     assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
@@ -338,6 +338,6 @@ fn https_to_something_else_fails_without_a_panic() {
     let spec = MetricsSpec::default();
     let grouping = telemetry::Grouping::new(&sample::pass(), &spec);
     let once = Patience { attempts: 1, ..Patience::default() };
-    let error = RUNTIME.block_on(push::push(&url, &[], &grouping, once)).unwrap_err();
+    let error = RUNTIME.block_on(push::push(&url, &[], &grouping, None, once)).unwrap_err();
     assert_eq!(error.code, Code::MetricsPush);
 }

@@ -246,7 +246,7 @@ pub fn inconclusive() -> DrillReport {
         message: "read `postgres/orders/base/20261122T020000/data.tar.gz` at byte 8,388,608: the \
                   store answered 503 five times"
             .to_owned(),
-        hint: Some("Try again later; `pgassay catalog JOB` shows whether it answers.".to_owned()),
+        hint: Some("Try again later; `pgassay doctor JOB` shows whether it answers.".to_owned()),
         class: Some(FailureClass::ObjectStoreError),
     }];
     report.sandbox = report.sandbox.map(|sandbox| SandboxReport { removed: false, ..sandbox });
