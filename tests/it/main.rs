@@ -5,6 +5,7 @@ mod archive;
 mod bad_input;
 mod check;
 mod cli;
+mod deliveries;
 mod deploy;
 mod drills;
 mod endings;

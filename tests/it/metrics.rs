@@ -3,8 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write as _,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    process::{Command, Stdio},
 };
 
 use pgassay::{
@@ -19,7 +18,10 @@ use pgassay::{
 
 use crate::{
     sample_report as sample,
-    support::tools::{RUNTIME, tool},
+    support::{
+        gateway::Gateway,
+        tools::{RUNTIME, tool},
+    },
 };
 
 /// One sample as a strict reader sees it.
@@ -110,6 +112,17 @@ fn find<'a>(samples: &'a [Read], name: &str, labels: &[(&str, &str)]) -> Option<
     first
 }
 
+/// Our own series in a gateway, as Prometheus would scrape them.
+fn ours(gateway: &Gateway) -> Vec<Read> {
+    let text = gateway.get("/metrics").expect("the gateway's metrics");
+    let ours: String = text
+        .lines()
+        .filter(|line| line.contains("pgassay_drill_"))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    read(&ours)
+}
+
 #[test]
 fn a_strict_reader_takes_every_report() {
     for mut report in sample::all() {
@@ -143,78 +156,6 @@ fn promtool_finds_nothing_to_say() {
     }
 }
 
-/// A Pushgateway of one test. Without a persistence file: some builds come with a path of their own.
-struct Gateway {
-    child: Child,
-    url: String,
-}
-
-impl Gateway {
-    fn start() -> Self {
-        // Another process could take the port between finding and using it: try again then.
-        for _ in 0..5 {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            let address = listener.local_addr().unwrap();
-            drop(listener);
-            let child = Command::new(tool("bin/pushgateway"))
-                .args(["--persistence.file=", &format!("--web.listen-address={address}")])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            let mut gateway = Self { child, url: format!("http://{address}") };
-            if gateway.ready() {
-                return gateway;
-            }
-        }
-        panic!("no Pushgateway would start");
-    }
-
-    fn ready(&mut self) -> bool {
-        let deadline = Instant::now() + Duration::from_mins(1);
-        while Instant::now() < deadline {
-            if self.child.try_wait().unwrap().is_some() {
-                return false;
-            }
-            if self.get("/-/ready").is_some() {
-                return true;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        false
-    }
-
-    fn get(&self, path: &str) -> Option<String> {
-        let url = format!("{}{path}", self.url);
-        RUNTIME.block_on(async {
-            let answer = reqwest::get(url).await.ok()?.error_for_status().ok()?;
-            answer.text().await.ok()
-        })
-    }
-
-    fn spec(&self) -> MetricsSpec {
-        MetricsSpec { pushgateway: Some(self.url.clone()), ..MetricsSpec::default() }
-    }
-
-    /// Our own series, as Prometheus would scrape them.
-    fn ours(&self) -> Vec<Read> {
-        let text = self.get("/metrics").expect("the gateway's metrics");
-        let ours: String = text
-            .lines()
-            .filter(|line| line.contains("pgassay_drill_"))
-            .flat_map(|line| [line, "\n"])
-            .collect();
-        read(&ours)
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn deliver(report: &DrillReport, spec: &MetricsSpec) {
     let errors = RUNTIME.block_on(telemetry::deliver(report, spec, None));
     assert!(errors.is_empty(), "{errors:?}");
@@ -235,7 +176,7 @@ fn the_last_pass_stands_after_a_failed_run() {
     fail.finished_at += jiff::SignedDuration::from_hours(24);
 
     deliver(&pass, &gateway.spec());
-    let samples = gateway.ours();
+    let samples = ours(&gateway);
     assert_eq!(value(&samples, "pgassay_drill_last_pass_timestamp_seconds", &[]), passed_at);
     let verdict = |samples: &[Read], which| value(samples, "pgassay_drill_verdict", &[which]);
     assert_eq!(verdict(&samples, ("verdict", "pass")), 1.0);
@@ -246,7 +187,7 @@ fn the_last_pass_stands_after_a_failed_run() {
     }
 
     deliver(&fail, &gateway.spec());
-    let samples = gateway.ours();
+    let samples = ours(&gateway);
     assert_eq!(value(&samples, "pgassay_drill_last_pass_timestamp_seconds", &[]), passed_at);
     let last_run = value(&samples, "pgassay_drill_last_run_timestamp_seconds", &[]);
     assert_eq!(last_run, passed_at + 86_400.0);
@@ -256,7 +197,7 @@ fn the_last_pass_stands_after_a_failed_run() {
 
     // A run that did not get far clears what it does not know.
     deliver(&sample::inconclusive(), &gateway.spec());
-    let samples = gateway.ours();
+    let samples = ours(&gateway);
     assert!(value(&samples, "pgassay_drill_rto_seconds", &[]).is_nan());
     assert_eq!(value(&samples, "pgassay_drill_findings", &[("class", "wal_gap")]), 0.0);
     assert!(find(&samples, "pgassay_drill_check_passed", &[("check", "amcheck")]).is_none());
@@ -277,7 +218,7 @@ fn drills_do_not_overwrite_each_other() {
     deliver(&sample::pass(), &gateway.spec());
     deliver(&other, &gateway.spec());
     deliver(&sample::breach(), &elsewhere);
-    let samples = gateway.ours();
+    let samples = ours(&gateway);
     let of = |drill, cluster, verdict| {
         let labels = [("drill", drill), ("cluster", cluster), ("verdict", verdict)];
         value(&samples, "pgassay_drill_verdict", &labels)

@@ -2,5 +2,6 @@
 
 pub mod drill;
 pub mod fixture;
+pub mod gateway;
 pub mod tools;
 pub mod workdir;

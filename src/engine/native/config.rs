@@ -117,6 +117,8 @@ pub fn settings(inputs: &Inputs<'_>) -> Vec<Setting> {
         ("huge_pages", "off".to_owned()),
         ("dynamic_shared_memory_type", "mmap".to_owned()),
         ("fsync", on(*fsync)),
+        // The restored files are durable already; file by file takes as long as the restore.
+        ("recovery_init_sync_method", "syncfs".to_owned()),
         ("checkpoint_timeout", "15min".to_owned()),
         ("max_wal_size", megabytes((segment * 64).max(4 << 30))),
         ("min_wal_size", megabytes((segment * 2).max(80 << 20))),
