@@ -41,11 +41,44 @@ pub(super) fn follow(known: &Known<'_>, source: &Source<'_>) -> Result<Path, Vec
         path.findings.push(finding);
         return Err(path.findings);
     }
+    let runs = known.catalog.wal.runs(source.segment_size);
+    before_fork(known, source, &runs, &mut path);
     if known.point.timeline == TargetTimeline::Latest {
-        let runs = known.catalog.wal.runs(source.segment_size);
         strays(known, source, &runs, &mut path);
     }
     Ok(path)
+}
+
+/// Segments of a timeline of the path from before it began, as its history file has it. PostgreSQL
+/// writes none: the file's switch point is wrong, or another cluster wrote here. Replay never asks
+/// for them, and ends where the parent ends without a word.
+fn before_fork(known: &Known<'_>, source: &Source<'_>, runs: &Runs, path: &mut Path) {
+    let (size, history) = (source.segment_size, &path.history);
+    let children = history.ancestors.iter().skip(1).map(|a| a.timeline).chain([history.timeline]);
+    let mut findings = Vec::new();
+    for (fork, child) in history.ancestors.iter().zip(children) {
+        // What lies before the backup is another one's matter.
+        let Some(first) = runs.first_from(child, source.first_segment()) else { continue };
+        if first >= size.segment_of(fork.switch) || !target_reaches(known, first.start(size)) {
+            continue;
+        }
+        let detail = format!(
+            "it says that timeline {child} forked off timeline {} at {}, but the archive has `{}`, \
+             which lies before: recovery does not read it",
+            fork.timeline,
+            fork.switch,
+            first.file_name(child, size)
+        );
+        let finding = Finding::new(
+            FailureClass::TimelineDivergence,
+            child.history_file_name(),
+            detail,
+            "Archive the history file again from the primary's `pg_wal`, or find out who wrote the \
+             segments of that timeline.",
+        );
+        findings.push(finding.at(first.start(size)));
+    }
+    path.findings.extend(findings);
 }
 
 /// Probes ids one by one from the backup's, and notices what a missing one hides.

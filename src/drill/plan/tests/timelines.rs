@@ -35,6 +35,20 @@ fn the_forks_segment_is_read_from_the_new_timeline() {
 }
 
 #[test]
+fn segments_from_before_their_timeline_began() {
+    // The history file's switch point lies beyond all that the new timeline has archived.
+    let mut world = failover();
+    world.history(2, &[(1, "0/C00000")]);
+    assert_eq!(world.classes(), ["timeline_divergence"]);
+    assert_eq!(world.planned().findings[0].subject, "00000002.history");
+    assert_eq!(world.planned().findings[0].lsn, Some(Lsn(0x60_0000)));
+    // From before the backup: what another one left.
+    let mut world = failover();
+    world.wal(2, 1..=1);
+    assert_eq!(world.classes(), NONE);
+}
+
+#[test]
 fn a_fork_on_a_boundary() {
     let mut world = World::new();
     world.backup("20261122T120200", 1, 2, 3).wal(1, 1..=5).wal(2, 6..=7);
