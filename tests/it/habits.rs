@@ -214,3 +214,18 @@ fn the_program_below_a_folder_that_only_root_can_enter() {
     answer.expect("pass", 0);
     drill.assert_nothing_left(&answer);
 }
+
+#[test]
+fn a_later_timeline_whose_history_file_retention_removed() {
+    let work = WorkDir::new();
+    let root = work.join("s3");
+    let mut shop = Workshop::new(&root, "second", small());
+    shop.promote();
+    shop.barman.backup(&shop.source, &["--gzip"]).unwrap();
+    shop.add("later", 100);
+    shop.mark("end");
+    let archive = Archive { root, marks: shop.finish() };
+    let history = archive.root.join("bucket/archive/second/wals/00000002.history.gz");
+    fs::remove_file(history).unwrap();
+    drill(&archive, "second").expect("pass", 0);
+}

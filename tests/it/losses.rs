@@ -172,3 +172,13 @@ fn a_flipped_bit_in_the_base_backup() {
     });
     answer.expect("fail", 1).expect_finding("archive_corrupt", "data_0001.tar.gz");
 }
+
+#[test]
+fn a_history_file_that_names_a_later_fork() {
+    let answer = drill_damaged(&fixture::rich(), |root| {
+        rewrite_gz(&object(root, "wals/00000002.history.gz"), |bytes| {
+            *bytes = b"1\t0/7000000\tno recovery target specified\n".to_vec();
+        });
+    });
+    answer.expect("fail", 1).expect_finding("timeline_divergence", "00000002.history");
+}

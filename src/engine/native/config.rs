@@ -46,7 +46,10 @@ const NEVER_PRELOADED: &[&str] = &[
 pub struct RecoverySettings {
     /// The number, never `latest`: the plan has followed every history file of the listing, while
     /// `latest` probes ids one by one and stops at the first hole.
-    pub timeline: TimelineId,
+    ///
+    /// `None` is the backup's own where that came without a history file: PostgreSQL refuses such a
+    /// number, but `current` needs no file.
+    pub timeline: Option<TimelineId>,
     /// `None` replays to the end of what is served.
     pub target: Option<Target>,
     pub exclusive: bool,
@@ -143,7 +146,10 @@ pub fn settings(inputs: &Inputs<'_>) -> Vec<Setting> {
         ("log_min_error_statement", "panic".to_owned()),
         ("log_statement", "none".to_owned()),
         ("log_checkpoints", "on".to_owned()),
-        ("recovery_target_timeline", recovery.timeline.to_string()),
+        (
+            "recovery_target_timeline",
+            recovery.timeline.map_or_else(|| "current".to_owned(), |id| id.to_string()),
+        ),
         ("recovery_target_action", "promote".to_owned()),
         ("restore_command", recovery.restore_command.clone()),
     ];

@@ -207,6 +207,7 @@ impl Run {
             .class(FailureClass::LibraryMissing)
             .hint("Install the libraries of production's `shared_preload_libraries` here."));
         }
+        let followed = plan.history.timeline;
         let settings = config::settings(&Inputs {
             major: plan.major,
             control,
@@ -216,7 +217,8 @@ impl Run {
             fsync: job.sandbox.fsync,
             preload: &preload,
             recovery: &RecoverySettings {
-                timeline: plan.history.timeline,
+                timeline: (followed.0 == 1 || !plan.history.ancestors.is_empty())
+                    .then_some(followed),
                 target,
                 exclusive: plan.exclusive,
                 restore_command: exec::restore_command(&machine.place.helper),
