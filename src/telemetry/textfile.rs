@@ -3,8 +3,9 @@
 //! the collector never sees half of it.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::{Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
 
@@ -47,7 +48,10 @@ pub fn write(path: &Path, families: &[Family], grouping: &Grouping) -> Result<()
 /// The value of our own series in the file as it is. Another drill's series is not ours.
 fn last_pass(path: &Path, labels: &[(&str, &str)]) -> Option<f64> {
     let mut old = String::new();
-    File::open(path).ok()?.take(OLD_FILE_LIMIT).read_to_string(&mut old).ok()?;
+    // A pipe in its place must not hold the drill up.
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
+    file.take(OLD_FILE_LIMIT).read_to_string(&mut old).ok()?;
     let series = text::series(LAST_PASS, labels, None);
     let value = old.lines().find_map(|line| line.strip_prefix(&series)?.strip_prefix(' '))?;
     value.parse().ok().filter(|value: &f64| value.is_finite() && *value > 0.0)
@@ -56,13 +60,14 @@ fn last_pass(path: &Path, labels: &[(&str, &str)]) -> Option<f64> {
 /// Writes beside the file and renames. The collector reads `*.prom` only, so it never sees the other
 /// name; it may run as another user, hence the mode.
 fn replace(path: &Path, content: &str) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-
     let name = path.file_name().ok_or(std::io::ErrorKind::InvalidInput)?.to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
     let write = || {
-        let mut file = OpenOptions::new();
-        let mut file = file.write(true).create(true).truncate(true).mode(0o644).open(&beside)?;
+        // One of a dead process with our number. The folder may belong to another user: a new file
+        // is never somebody's link.
+        let _ = fs::remove_file(&beside);
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o644).open(&beside)?;
         file.write_all(content.as_bytes())?;
         file.sync_all()?;
         fs::rename(&beside, path)
@@ -108,6 +113,21 @@ mod tests {
         write(&path, &families(&sample::fail()), &grouping("y")).unwrap();
         assert!(!fs::read_to_string(&path).unwrap().contains(LAST_PASS));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "leftovers");
+    }
+
+    #[test]
+    fn a_link_in_the_way_is_replaced_and_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let outside = folder.path().join("outside");
+        fs::write(&outside, "precious").unwrap();
+        let path = folder.path().join("x.prom");
+        let beside = folder.path().join(format!(".x.prom.{}.tmp", std::process::id()));
+        for link in [&beside, &path] {
+            std::os::unix::fs::symlink(&outside, link).unwrap();
+        }
+        write(&path, &families(&sample::pass()), &grouping("x")).unwrap();
+        assert_eq!(fs::read_to_string(&outside).unwrap(), "precious");
+        assert!(passed_at(&path).is_some());
     }
 
     #[test]
