@@ -163,7 +163,7 @@ fn describe_window(window: &Window) -> String {
     match (end(window.from_lsn, window.from_time), end(window.to_lsn, window.to_time)) {
         (Some(from), Some(to)) => format!("recoverable from {from} to {to}"),
         (Some(from), None) => format!("recoverable from {from}"),
-        _ => "nothing can be recovered from this archive".to_owned(),
+        _ => "nothing can be recovered the way the job asks".to_owned(),
     }
 }
 

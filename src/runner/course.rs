@@ -35,6 +35,8 @@ pub struct Course {
     pub targeted: bool,
     pub backup: Option<BackupSummary>,
     pub window: Option<Window>,
+    /// When the newest usable segment was stored, as the listing says.
+    pub newest_wal_archived: Option<Timestamp>,
     pub promise: Option<Promise>,
     pub reached: Option<Reached>,
     pub heartbeat: Option<Timestamp>,
@@ -84,6 +86,7 @@ impl Course {
             targeted: job.recovery_point.target != Target::Latest,
             backup: None,
             window: None,
+            newest_wal_archived: None,
             promise: None,
             reached: None,
             heartbeat: None,
@@ -97,6 +100,10 @@ impl Course {
 
     /// The archive cannot give what the job asks for.
     pub fn refused(&mut self, refusal: PlanRefusal) {
+        // Once the WAL was read, the window ends at a commit and no more at the listing's time.
+        if self.window.is_none() {
+            self.newest_wal_archived = refusal.window.to_time;
+        }
         self.window = Some(refusal.window);
         self.check("plan", CheckOutcome::Failed(refusal.findings), Duration::ZERO);
     }
@@ -122,6 +129,7 @@ impl Course {
         for key in info.map(|i| i.unknown_keys.as_slice()).unwrap_or_default() {
             self.notes.push(format!("`backup.info` has the key `{key}`, which is not known here"));
         }
+        self.newest_wal_archived = plan.window.to_time;
         self.window = Some(plan.window.clone());
         let outcome = if plan.findings.is_empty() {
             CheckOutcome::Passed(format!(

@@ -16,7 +16,7 @@ pub fn conclude(job: &Job, mut course: Course, finished_at: Timestamp) -> DrillR
     let rto = measure::rto(course.stages.rto(), job.objectives.rto, engine, job.sandbox.fsync);
     let last_commit = course.reached.as_ref().and_then(|r| r.last_transaction_at);
     let times = RpoTimes {
-        newest_wal_archived: course.window.as_ref().and_then(|w| w.to_time),
+        newest_wal_archived: course.newest_wal_archived,
         last_commit: last_commit
             .or_else(|| course.promise.as_ref().and_then(|p| p.last_transaction).map(|t| t.at)),
         heartbeat: course.heartbeat,
@@ -109,9 +109,7 @@ fn objectives(rto: Option<&Rto>, rpo: &Rpo) -> Vec<CheckReport> {
 fn reason(verdict: Verdict, course: &Course, rto: Option<&Rto>, rpo: &Rpo) -> String {
     let finding = |wanted: fn(FailureClass) -> bool| {
         let mut findings = course.checks.iter().flat_map(|c| &c.findings);
-        findings
-            .find(|f| wanted(f.class))
-            .map(|f| format!("{}: {}: {}", f.class, f.subject, f.detail))
+        findings.find(|f| wanted(f.class)).map(summary)
     };
     match verdict {
         Verdict::Pass => match &course.reached {
@@ -142,5 +140,29 @@ fn reason(verdict: Verdict, course: &Course, rto: Option<&Rto>, rpo: &Rpo) -> St
                     .map(|c| format!("the check `{}` did not run to its end: {}", c.name, c.detail))
             })
             .unwrap_or_else(|| "nothing was checked".to_owned()),
+    }
+}
+
+/// A finding in one line; a detail that names the subject itself needs no second one.
+fn summary(finding: &Finding) -> String {
+    let Finding { class, subject, detail, .. } = finding;
+    if detail.starts_with(subject.as_str()) {
+        format!("{class}: {detail}")
+    } else {
+        format!("{class}: {subject}: {detail}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_not_said_twice() {
+        let of = |detail| {
+            summary(&Finding::new(FailureClass::TargetUnreachable, "the target", detail, "Do."))
+        };
+        assert_eq!(of("the target is gone"), "target_unreachable: the target is gone");
+        assert_eq!(of("it is gone"), "target_unreachable: the target: it is gone");
     }
 }
