@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod catalog;
+mod dangling;
 
 use catalog::{Kind, Relation};
 
@@ -25,7 +26,8 @@ const NAME: &str = "amcheck";
 /// Our own schema for the extension, in the sandbox only.
 const SCHEMA: &str = "pgassay_amcheck";
 
-/// Verifies heaps against themselves, and B-tree indexes against themselves and their heaps.
+/// Verifies heaps against themselves, B-tree indexes against themselves and their heaps, and that
+/// index entries point to rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Amcheck;
 
@@ -39,6 +41,8 @@ struct Tally {
     invalid: Vec<String>,
     /// Collations whose version here is not the recorded one.
     other_collations: u64,
+    /// `pageinspect` is not installed: index entries were not followed into their heaps.
+    without_pageinspect: bool,
     findings: Vec<Finding>,
 }
 
@@ -103,6 +107,13 @@ impl Tally {
                 "{count} collations have another version here, their indexes are in order"
             ));
         }
+        if self.without_pageinspect {
+            text.push(
+                "index entries without a row were not looked for: the extension `pageinspect` of \
+                 PostgreSQL's contrib modules is not installed"
+                    .to_owned(),
+            );
+        }
         CheckOutcome::Passed(text.join("; "))
     }
 }
@@ -116,18 +127,20 @@ async fn check_all(context: &CheckContext, tally: &mut Tally) -> Result<(), Stop
             tally.findings.push(not_looked_at(&database.name, "it allows no connections"));
             continue;
         }
-        let (relations, mismatches) = match prepare(context, &database.name, shared_done).await {
-            Ok(prepared) => prepared,
-            Err(Prepare::NoExtension) => return Err(Stop::NoExtension),
-            Err(Prepare::Failed(SqlFailure::Server(error))) => {
-                tally.findings.push(error.finding(format!("database `{}`", database.name)));
-                continue;
-            }
-            Err(Prepare::Failed(SqlFailure::Broken(error))) => return Err(Stop::Broken(error)),
-        };
+        let (relations, mismatches, pageinspect) =
+            match prepare(context, &database.name, shared_done).await {
+                Ok(prepared) => prepared,
+                Err(Prepare::NoExtension) => return Err(Stop::NoExtension),
+                Err(Prepare::Failed(SqlFailure::Server(error))) => {
+                    tally.findings.push(error.finding(format!("database `{}`", database.name)));
+                    continue;
+                }
+                Err(Prepare::Failed(SqlFailure::Broken(error))) => return Err(Stop::Broken(error)),
+            };
         shared_done = true;
         tally.databases += 1;
         tally.other_collations += mismatches;
+        tally.without_pageinspect |= pageinspect.is_none();
         let (valid, invalid): (Vec<_>, Vec<_>) = relations.into_iter().partition(|r| r.valid);
         tally.invalid.extend(invalid.iter().map(|r| format!("{}.{}", database.name, r.name)));
         for relation in &valid {
@@ -139,6 +152,7 @@ async fn check_all(context: &CheckContext, tally: &mut Tally) -> Result<(), Stop
         let verifier = Verifier {
             context,
             database: &database.name,
+            pageinspect,
             total: valid.iter().map(|r| r.size).sum(),
             done: AtomicU64::new(0),
         };
@@ -170,7 +184,7 @@ async fn prepare(
     context: &CheckContext,
     database: &str,
     without_shared: bool,
-) -> Result<(Vec<Relation>, u64), Prepare> {
+) -> Result<(Vec<Relation>, u64, Option<String>), Prepare> {
     let connection =
         connect(&context.cluster, database, &context.cancel).await.map_err(Prepare::Failed)?;
     if !catalog::has_extension(&connection).await.map_err(Prepare::Failed)? {
@@ -178,11 +192,12 @@ async fn prepare(
     }
     let setup = async {
         catalog::silence_event_triggers(&connection, context.cluster.major).await?;
-        let schema = catalog::install(&connection, SCHEMA).await?;
+        let schema = catalog::install(&connection, "amcheck", SCHEMA).await?;
         let major = context.cluster.major;
         let mismatches = catalog::collation_mismatches(&connection, major).await?;
         let relations = catalog::relations(&connection, major, &schema, without_shared).await?;
-        Ok((relations, mismatches))
+        let pageinspect = dangling::prepare(&connection).await?;
+        Ok((relations, mismatches, pageinspect))
     };
     setup.await.map_err(Prepare::Failed)
 }
@@ -191,6 +206,8 @@ async fn prepare(
 struct Verifier<'a> {
     context: &'a CheckContext,
     database: &'a str,
+    /// The schema of its functions, where there are any.
+    pageinspect: Option<String>,
     /// Bytes on disk, all and so far.
     total: u64,
     done: AtomicU64,
@@ -206,10 +223,17 @@ impl Work for Verifier<'_> {
         connection: &Connection,
         relation: Relation,
     ) -> Result<Option<Finding>, Error> {
-        let outcome = match relation.kind {
+        let mut class = FailureClass::AmcheckIndex;
+        let mut outcome = match relation.kind {
             Kind::Heap => heap(connection, &relation).await,
             Kind::Btree => btree(connection, &relation, self.context.cluster.major).await,
         };
+        if let (Ok(None), Some(heap), Some(schema)) =
+            (&outcome, relation.follow_into, &self.pageinspect)
+        {
+            class = FailureClass::IndexDangling;
+            outcome = dangling::entries(connection, &relation, heap, schema).await;
+        }
         self.context.progress.emit(ProgressEvent::CheckProgress {
             name: NAME.into(),
             done: self.done.fetch_add(relation.size, Ordering::Relaxed) + relation.size,
@@ -219,12 +243,7 @@ impl Work for Verifier<'_> {
         let subject = format!("{}.{}", self.database, relation.name);
         match outcome {
             Ok(None) => Ok(None),
-            Ok(Some(detail)) => Ok(Some(Finding::new(
-                FailureClass::AmcheckIndex,
-                subject,
-                detail,
-                damage_hint(FailureClass::AmcheckIndex),
-            ))),
+            Ok(Some(detail)) => Ok(Some(Finding::new(class, subject, detail, damage_hint(class)))),
             Err(SqlFailure::Server(error)) => {
                 Ok(Some(judge(self.context, connection, &relation, subject, &error).await?))
             }

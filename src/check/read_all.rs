@@ -56,6 +56,8 @@ struct Table {
     name: String,
     columns: String,
     size: u64,
+    /// A sequence, which always has one row.
+    sequence: bool,
 }
 
 /// Findings and what was read.
@@ -166,6 +168,7 @@ async fn list_tables(
             name: text(row, 1),
             size: text(row, 4).parse().unwrap_or_default(),
             columns: text(row, 5),
+            sequence: text(row, 3) == "S",
         })
         .collect())
 }
@@ -219,6 +222,13 @@ impl Work for Reader<'_> {
         });
         let subject = format!("{}.{}.{}", self.database, table.schema, table.name);
         match outcome {
+            // A scan of a zeroed or empty file finds nothing and does not complain; `nextval` would.
+            Ok((0, _)) if table.sequence => Ok(Read::Bad(Finding::new(
+                FailureClass::PageZeroed,
+                subject,
+                "the sequence has lost its only row",
+                super::failure::damage_hint(FailureClass::PageZeroed),
+            ))),
             Ok((rows, bytes)) => Ok(Read::Rows(TableRead {
                 database: self.database.to_owned(),
                 schema: table.schema,

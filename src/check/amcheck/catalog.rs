@@ -29,6 +29,8 @@ pub(super) struct Relation {
     pub expressions: bool,
     /// A unique index whose uniqueness holds at every moment.
     pub check_unique: bool,
+    /// The heap of an index whose entries are to be followed into it: one for each heap will do.
+    pub follow_into: Option<u32>,
     /// The schema that holds the extension's functions.
     pub schema: String,
 }
@@ -63,23 +65,27 @@ pub(super) async fn silence_event_triggers(
     Ok(())
 }
 
-/// Makes the extension usable and returns its schema: production's own, brought up to the installed
+/// Makes an extension usable and returns its schema: production's own, brought up to the installed
 /// version, or ours.
 pub(super) async fn install(
     connection: &Connection,
+    extension: &str,
     own_schema: &str,
 ) -> Result<String, SqlFailure> {
-    let sql = "SELECT n.nspname FROM pg_catalog.pg_extension e \
-               JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace \
-               WHERE e.extname = 'amcheck'";
-    if let Some(schema) = first(&connection.rows(sql).await?) {
-        connection.execute("ALTER EXTENSION amcheck UPDATE").await?;
+    let sql = format!(
+        "SELECT n.nspname FROM pg_catalog.pg_extension e \
+         JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = {}",
+        quote_literal(extension)
+    );
+    let extension = quote_ident(extension);
+    if let Some(schema) = first(&connection.rows(&sql).await?) {
+        connection.execute(&format!("ALTER EXTENSION {extension} UPDATE")).await?;
         return Ok(schema.to_owned());
     }
     let schema = quote_ident(own_schema);
     connection
         .execute(&format!(
-            "BEGIN; CREATE SCHEMA {schema}; CREATE EXTENSION amcheck SCHEMA {schema}; COMMIT"
+            "BEGIN; CREATE SCHEMA {schema}; CREATE EXTENSION {extension} SCHEMA {schema}; COMMIT"
         ))
         .await?;
     Ok(own_schema.to_owned())
@@ -99,11 +105,21 @@ pub(super) async fn relations(
         "SELECT c.oid, n.nspname, c.relname, c.relkind = 'i', pg_catalog.pg_relation_size(c.oid), \
                 i.indexrelid IS NULL OR (i.indisvalid AND i.indisready AND i.indislive), \
                 i.indexprs IS NOT NULL OR i.indpred IS NOT NULL, \
-                i.indisunique AND i.indimmediate \
+                i.indisunique AND i.indimmediate, \
+                CASE WHEN t.amname = 'heap' AND c.oid = ( \
+                  SELECT o.indexrelid FROM pg_catalog.pg_index o \
+                  JOIN pg_catalog.pg_class oc ON oc.oid = o.indexrelid \
+                  JOIN pg_catalog.pg_am oa ON oa.oid = oc.relam \
+                  WHERE o.indrelid = i.indrelid AND oa.amname = 'btree' AND o.indpred IS NULL \
+                    AND o.indisvalid AND o.indisready AND o.indislive \
+                  ORDER BY pg_catalog.pg_relation_size(oc.oid), oc.oid LIMIT 1) \
+                THEN i.indrelid END \
          FROM pg_catalog.pg_class c \
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid \
          LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam \
+         LEFT JOIN pg_catalog.pg_class h ON h.oid = i.indrelid \
+         LEFT JOIN pg_catalog.pg_am t ON t.oid = h.relam \
          WHERE c.relpersistence = 'p' {shared} AND n.nspname <> {} \
            AND ((c.relkind IN ('r', 'm', 't') AND a.amname = 'heap') \
                 OR (c.relkind = 'i' AND a.amname = 'btree'){sequences}) \
@@ -121,6 +137,7 @@ pub(super) async fn relations(
             valid: text(row, 5) == "t",
             expressions: text(row, 6) == "t",
             check_unique: text(row, 7) == "t",
+            follow_into: text(row, 8).parse().ok(),
             schema: schema.to_owned(),
         })
         .collect())
