@@ -7,7 +7,9 @@ use async_trait::async_trait;
 
 use super::{
     Check, CheckContext, Phase,
-    connection::{Connection, Database, connect, databases, quote_ident},
+    connection::{
+        Connection, Database, connect, databases, end_prepared_transactions, quote_ident,
+    },
     failure::{Meaning, ServerError, SqlFailure, capped, damage_hint},
     workers::{Work, over_connections},
 };
@@ -191,6 +193,7 @@ async fn prepare(
         return Err(Prepare::NoExtension);
     }
     let setup = async {
+        end_prepared_transactions(&connection).await?;
         catalog::silence_event_triggers(&connection, context.cluster.major).await?;
         let schema = catalog::install(&connection, "amcheck", SCHEMA).await?;
         let major = context.cluster.major;

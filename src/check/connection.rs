@@ -339,3 +339,18 @@ pub fn quote_ident(name: &str) -> String {
 pub fn quote_literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
+
+/// Rolls back what production had prepared in this database when its log ended. Such a transaction
+/// keeps its locks for ever, and a check would wait for them as long; its rows are invisible anyway.
+///
+/// # Errors
+/// As for every query.
+pub async fn end_prepared_transactions(connection: &Connection) -> Result<(), SqlFailure> {
+    let sql = "SELECT gid FROM pg_catalog.pg_prepared_xacts \
+               WHERE database = pg_catalog.current_database()";
+    for row in connection.rows(sql).await? {
+        let gid = row.first().and_then(Option::as_deref).unwrap_or_default();
+        connection.execute(&format!("ROLLBACK PREPARED {}", quote_literal(gid))).await?;
+    }
+    Ok(())
+}

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 
 use super::{
     Check, CheckContext, Phase, TableRead,
-    connection::{Connection, TextRow, connect, databases, quote_ident},
+    connection::{Connection, TextRow, connect, databases, end_prepared_transactions, quote_ident},
     failure::{SqlFailure, capped},
     workers::{Work, over_connections},
 };
@@ -23,7 +23,8 @@ use crate::{
 
 const NAME: &str = "readAll";
 
-/// What holds rows: tables, partitions that are leaves, materialized views, sequences, catalogs. Not
+/// What holds rows: tables, partitions that are leaves, materialized views that were filled,
+/// sequences, catalogs. Not
 /// toast (read with its table), foreign tables, or temporary tables of sessions that are gone.
 const LIST: &str = "\
     SELECT n.nspname, c.relname, c.oid, c.relkind, \
@@ -37,7 +38,7 @@ const LIST: &str = "\
             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
               AND a.attgenerated <> 'v') \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-    WHERE c.relkind IN ('r', 'm', 'S') AND c.relpersistence <> 't' \
+    WHERE c.relkind IN ('r', 'm', 'S') AND c.relpersistence <> 't' AND c.relispopulated \
       AND (NOT c.relisshared OR pg_catalog.current_database() = ";
 
 /// Every relation that must have a file, and its path below the data directory.
@@ -147,6 +148,7 @@ async fn list_tables(
 ) -> Result<Vec<Table>, SqlFailure> {
     let text = |row: &TextRow, i: usize| row.get(i).cloned().flatten().unwrap_or_default();
     let connection = connect(&context.cluster, database, &context.cancel).await?;
+    end_prepared_transactions(&connection).await?;
     for row in connection.rows(FILES).await? {
         let path = text(&row, 3);
         if !path.is_empty() && !context.cluster.data_dir.join(&path).exists() {

@@ -229,3 +229,16 @@ fn a_later_timeline_whose_history_file_retention_removed() {
     fs::remove_file(history).unwrap();
     drill(&archive, "second").expect("pass", 0);
 }
+
+#[test]
+fn an_open_prepared_transaction_holds_nobody_up() {
+    let recipe = Recipe { settings: &["max_prepared_transactions = 5"], ..small() };
+    let archive = of("prepared", recipe, |shop| {
+        shop.sql(
+            "app",
+            "begin; insert into events values (-1, now(), 'open'); lock table items; prepare transaction 'it''s open'",
+        );
+        shop.sql("app", "create materialized view empty as select 1 with no data");
+    });
+    drill(&archive, "prepared").expect("pass", 0);
+}
