@@ -22,7 +22,7 @@ fn a_gibibyte_fits_into_256_mib() {
         shop.sql(
             "app",
             "create table big as select i, md5(i::text) || md5((i * 7)::text) as a, md5((i * 13)::text) || md5((i * 17)::text) as b
-               from generate_series(1, 5400000) i;
+               from generate_series(1, 5800000) i;
              alter table big add primary key (i)",
         );
         let size = shop.sql("app", "select pg_database_size('app')").parse::<u64>().unwrap();
