@@ -168,6 +168,7 @@ fn job(root: &Path, s3: &S3Server, secret_key: &str, orders: u64) -> Result<Job,
         };
         write()?;
     }
+    let work = make(&root.join("work"))?;
     let text = format!(
         "apiVersion: pgassay.dev/v1alpha1
 kind: DrillJob
@@ -184,12 +185,14 @@ spec:
         accessKeyId: {{file: {keys}/id}}
         secretAccessKey: {{file: {keys}/secret}}
   depth: deep
+  sandbox: {{workDir: {work}}}
   objectives: {{rto: 5m, rpo: 1h}}
   checks:
     - sql: {{name: orders-complete, database: postgres, query: \"select count(*) from orders\", expect: \"= {orders}\"}}
 ",
         endpoint = s3.endpoint(),
         keys = keys.display(),
+        work = work.display(),
     );
     config::parse(&text, "demo.yaml")
         .map_err(|problems| Error::new(Code::Bug, format!("the demo's job: {problems}")))

@@ -6,7 +6,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -45,6 +45,7 @@ pub struct Lease {
 #[derive(Debug)]
 pub struct JobLock {
     _file: File,
+    path: PathBuf,
 }
 
 impl Lease {
@@ -119,46 +120,66 @@ impl JobLock {
         let dir = base.join("locks");
         let path = dir.join(format!("{}.lock", file_name(job)));
         let failed = |error: &io::Error| Error::io(format!("lock `{}`", path.display()), error);
-        match DirBuilder::new().mode(0o755).create(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(failed(&error));
+        let mut file = loop {
+            let mut file = match open(&dir, &path) {
+                Ok(file) => file,
+                // The holder before us took the folder away in between.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && base.is_dir() => continue,
+                Err(error) => return Err(failed(&error)),
+            };
+            match file.try_lock() {
+                // Whoever held it removed the file as it let go: then this one is not the lock.
+                Ok(()) if same_file(&file, &path) => break file,
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let mut holder = String::new();
+                    let _ = Read::by_ref(&mut file).take(32).read_to_string(&mut holder);
+                    let who = holder.trim().parse::<u32>();
+                    let who =
+                        who.map_or_else(|_| String::new(), |pid| format!(", by process {pid}"));
+                    return Err(Error::new(
+                        Code::DrillRunning,
+                        format!("a drill of job `{job}` is running already{who}"),
+                    )
+                    .hint("Wait for it to end, or give this drill another name with `--name`."));
+                }
+                Err(TryLockError::Error(error)) => return Err(failed(&error)),
             }
-            _ => {}
-        }
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&path)
-            .map_err(|error| failed(&error))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = Read::by_ref(&mut file).take(32).read_to_string(&mut holder);
-                let who = holder.trim().parse::<u32>();
-                let who = who.map_or_else(|_| String::new(), |pid| format!(", by process {pid}"));
-                return Err(Error::new(
-                    Code::DrillRunning,
-                    format!("a drill of job `{job}` is running already{who}"),
-                )
-                .hint("Wait for it to end, or give this drill another name with `--name`."));
-            }
-            Err(TryLockError::Error(error)) => return Err(failed(&error)),
-        }
-        let mark = || -> io::Result<()> {
+        };
+        let mut mark = || -> io::Result<()> {
             file.set_len(0)?;
             file.rewind()?;
             writeln!(file, "{}", std::process::id())
         };
-        let mut mark = mark;
         mark().map_err(|error| failed(&error))?;
-        Ok(Self { _file: file })
+        Ok(Self { _file: file, path })
     }
+}
+
+impl Drop for JobLock {
+    /// Leaves nothing behind. The file goes while it is still locked: see [`JobLock::take`].
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+        if let Some(dir) = self.path.parent() {
+            let _ = fs::remove_dir(dir);
+        }
+    }
+}
+
+fn open(dir: &Path, path: &Path) -> io::Result<File> {
+    match DirBuilder::new().mode(0o755).create(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o644);
+    options.custom_flags(libc::O_NOFOLLOW).open(path)
+}
+
+fn same_file(file: &File, path: &Path) -> bool {
+    let named = fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino()));
+    let ours = file.metadata().map(|meta| (meta.dev(), meta.ino()));
+    matches!((named, ours), (Ok(named), Ok(ours)) if named == ours)
 }
 
 /// When the process began, in clock ticks since boot; `None` where it is gone.

@@ -80,12 +80,10 @@ impl Drill {
         answer
     }
 
-    /// No sandbox is left (locks of jobs may stay).
+    /// Nothing is left but the folder that all sandboxes share.
     pub fn assert_nothing_left(&self, answer: &Answer) {
-        let left: Vec<String> = tree(&self.sandboxes())
-            .into_iter()
-            .filter(|p| !p.contains("locks") && p != "pgassay")
-            .collect();
+        let left: Vec<String> =
+            tree(&self.sandboxes()).into_iter().filter(|p| p != "pgassay").collect();
         assert_eq!(left, Vec::<String>::new(), "left behind; {answer:?}");
     }
 }
