@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::{
     Check, CheckContext, Phase,
-    connection::{TextRow, connect, quote_literal},
+    connection::{TextRow, connect, end_prepared_transactions, quote_literal},
     failure::{Meaning, SqlFailure},
 };
 use crate::drill::{
@@ -104,6 +104,9 @@ pub(super) async fn one_value(
     let connection = connect(&context.cluster, database, &context.cancel)
         .await
         .map_err(|failure| judge(failure, format!("connecting to database `{database}`")))?;
+    end_prepared_transactions(&connection)
+        .await
+        .map_err(|failure| judge(failure, "ending prepared transactions".to_owned()))?;
     let prepare = format!(
         "BEGIN; SELECT pg_catalog.set_config('search_path', {}, true)",
         quote_literal(search_path)
