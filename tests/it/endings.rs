@@ -144,3 +144,24 @@ fn a_target_outside_the_window_is_refused_with_the_window() {
         answer.expect("fail", 1).expect_finding(class, names);
     }
 }
+
+#[test]
+fn a_drill_over_its_total_limit_ends_inconclusive() {
+    let archive = fixture::rich();
+    // 10 MiB at this rate take longer than that.
+    let spec = "  limits: {total: 3s, bandwidth: 1MiB/s}";
+    let answer = Drill::new(&archive.root, "rich", spec).run(&[]);
+    answer.expect("inconclusive", 4);
+    assert!(answer.stdout.contains("E007"), "{}", answer.stdout);
+    assert!(answer.stdout.contains("limits.total"), "{}", answer.stdout);
+}
+
+#[test]
+fn a_drill_that_stops_moving_ends_inconclusive() {
+    let archive = fixture::rich();
+    // One segment is all that this rate lets through before the watchdog looks.
+    let spec = "  limits: {noProgress: 1s, bandwidth: 10KiB/s}";
+    let answer = Drill::new(&archive.root, "rich", spec).run(&[]);
+    answer.expect("inconclusive", 4);
+    assert!(answer.stdout.contains("limits.noProgress"), "{}", answer.stdout);
+}
