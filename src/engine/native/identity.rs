@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_closed_folder_on_the_way_is_named() {
-        let top = tempfile::tempdir().unwrap();
+        let top = tempfile::tempdir_in("/var/tmp").unwrap();
         fs::set_permissions(top.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let closed = top.path().join("closed");
         fs::create_dir(&closed).unwrap();
