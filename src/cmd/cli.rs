@@ -35,7 +35,7 @@ const HELP: &str = help!(
 
 const AFTER: &str = "\
 Start here:
-  pgassay demo                              a whole drill on this machine, nothing needed
+  pgassay demo                              a whole drill on this machine, to see one
   pgassay init s3://bucket/path             write a job for an archive of yours
   pgassay drill orders.yaml                 drill it
 
