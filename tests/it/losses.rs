@@ -187,3 +187,36 @@ fn a_history_file_that_names_a_later_fork() {
     });
     answer.expect("fail", 1).expect_finding("timeline_divergence", "00000002.history");
 }
+
+/// Zeroes the page that holds `needle`, in whichever member of the tar.
+fn zero_page_with(tar: &Path, needle: &[u8]) {
+    let mut bytes = fs::read(tar).unwrap();
+    let place = bytes.windows(needle.len()).position(|w| w == needle).expect("the needle");
+    let mut member = 0;
+    loop {
+        let octal = std::str::from_utf8(&bytes[member + 124..member + 135]).unwrap();
+        let size = usize::from_str_radix(octal.trim_matches(['\0', ' ']), 8).unwrap();
+        let next = member + 512 + size.next_multiple_of(512);
+        if next > place {
+            break;
+        }
+        member = next;
+    }
+    let start = member + 512;
+    let page = start + (place - start) / 8192 * 8192;
+    bytes[page..page + 8192].fill(0);
+    fs::write(tar, bytes).unwrap();
+}
+
+#[test]
+fn a_zeroed_page_that_only_the_index_remembers() {
+    let archive = fixture::codecs();
+    let copy = damaged_copy(&archive, |root| {
+        let base = root.join("bucket/archive/zstd/base");
+        let folder = fs::read_dir(base).unwrap().next().unwrap().unwrap().path();
+        // `md5('1501' || '1')`: a row that nothing has touched since the backup.
+        zero_page_with(&folder.join("data.tar"), b"21bf78373135b9673366fae7f6ddddeb");
+    });
+    let answer = Drill::new(copy.path(), "zstd", "").run(&[]);
+    answer.expect("fail", 1).expect_finding("index_dangling", "items");
+}
