@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::{Codec, ObjectRef};
-use crate::pg::{Lsn, SegmentNumber, SegmentSize, TimelineId, WalFileName};
+use crate::pg::{SegmentNumber, SegmentSize, TimelineId, WalFileName};
 
 pub mod etag;
 pub mod runs;
@@ -277,20 +277,6 @@ impl WalIndex {
         &self.labels
     }
 
-    /// When the newest complete segment was stored, on any timeline.
-    #[must_use]
-    pub fn newest_stored_at(&self) -> Option<Timestamp> {
-        self.segments.iter().filter_map(Entry::modified).max()
-    }
-
-    /// Count and stored bytes of the complete segments stored after `since`: the archive's rate.
-    #[must_use]
-    pub fn stored_since(&self, since: Timestamp) -> (u64, u64) {
-        let since = since.as_microsecond();
-        let newer = self.segments.iter().filter(|entry| entry.modified > since);
-        newer.fold((0, 0), |(count, bytes), entry| (count + 1, bytes + entry.size))
-    }
-
     /// Number of complete segments, each counted once.
     #[must_use]
     pub fn segment_count(&self) -> u64 {
@@ -310,13 +296,6 @@ impl WalIndex {
     pub fn heap_bytes(&self) -> usize {
         (self.segments.capacity() + self.partials.capacity()) * size_of::<Entry>()
     }
-}
-
-/// Where a segment begins, for messages.
-#[must_use]
-pub fn segment_text(timeline: TimelineId, number: SegmentNumber, size: SegmentSize) -> String {
-    let start: Lsn = number.start(size);
-    format!("`{}` (from {start})", number.file_name(timeline, size))
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
 
-use super::class::FailureClass;
 use crate::pg::{Lsn, TimelineId};
 
 /// What to drill, how, and against which objectives.
@@ -119,14 +118,7 @@ impl Default for RecoveryPoint {
 impl std::fmt::Display for RecoveryPoint {
     /// The target in words, such as `time 2026-11-22T04:00:00Z`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.target {
-            Target::Latest => f.write_str("latest")?,
-            Target::Immediate => f.write_str("immediate")?,
-            Target::Time(time) => write!(f, "time {time}")?,
-            Target::Lsn(lsn) => write!(f, "LSN {lsn}")?,
-            Target::Xid(xid) => write!(f, "transaction {xid}")?,
-            Target::Name(name) => write!(f, "restore point `{name}`")?,
-        }
+        write!(f, "{}", self.target)?;
         if self.exclusive {
             f.write_str(", exclusive")?;
         }
@@ -160,6 +152,20 @@ pub enum Target {
     Xid(u32),
     /// A named restore point.
     Name(String),
+}
+
+impl std::fmt::Display for Target {
+    /// The target in words, such as `LSN 16/B374D848`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Latest => f.write_str("latest"),
+            Self::Immediate => f.write_str("immediate"),
+            Self::Time(time) => write!(f, "time {time}"),
+            Self::Lsn(lsn) => write!(f, "LSN {lsn}"),
+            Self::Xid(xid) => write!(f, "transaction {xid}"),
+            Self::Name(name) => write!(f, "restore point `{name}`"),
+        }
+    }
 }
 
 /// `recovery_target_timeline`.
@@ -278,15 +284,4 @@ pub struct MetricsSpec {
     /// Values of the grouping labels.
     pub cluster: Option<String>,
     pub namespace: Option<String>,
-}
-
-impl Job {
-    /// Whether the job states the objective that `class` is measured against.
-    #[must_use]
-    pub const fn has_objective_for(&self, class: FailureClass) -> bool {
-        match class {
-            FailureClass::RtoExceeded => self.objectives.rto.is_some(),
-            _ => self.objectives.rpo.is_some(),
-        }
-    }
 }

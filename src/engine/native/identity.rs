@@ -20,13 +20,6 @@ pub struct Identity {
     pub switch: bool,
 }
 
-/// What is being looked for when a mode is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Need {
-    Read,
-    Execute,
-}
-
 impl Identity {
     /// Chooses the user: as root `wanted`, else `postgres`, else `nobody`; otherwise ourselves.
     ///
@@ -53,30 +46,18 @@ impl Identity {
     pub fn may_execute(&self, path: &Path) -> Result<(), PathBuf> {
         let real = fs::canonicalize(path).map_err(|_| path.to_path_buf())?;
         for step in real.ancestors() {
-            if !self.has(step, Need::Execute) {
+            if !self.may_pass(step) {
                 return Err(step.to_path_buf());
             }
         }
         Ok(())
     }
 
-    /// Whether the user can reach and read the file at `path`.
-    ///
-    /// # Errors
-    /// As for [`Identity::may_execute`].
-    pub fn may_read(&self, path: &Path) -> Result<(), PathBuf> {
-        let real = fs::canonicalize(path).map_err(|_| path.to_path_buf())?;
-        if !self.has(&real, Need::Read) {
-            return Err(real);
-        }
-        real.parent().map_or(Ok(()), |parent| self.may_execute(parent))
-    }
-
-    fn has(&self, path: &Path, need: Need) -> bool {
+    /// Whether the mode of this one folder or file lets the user through.
+    fn may_pass(&self, path: &Path) -> bool {
         let Ok(meta) = fs::metadata(path) else { return false };
-        let bit = if need == Need::Read { 0o4 } else { 0o1 };
         if self.uid == 0 {
-            return need == Need::Read || meta.mode() & 0o111 != 0;
+            return meta.mode() & 0o111 != 0;
         }
         let shift = if meta.uid() == self.uid {
             6
@@ -85,7 +66,7 @@ impl Identity {
         } else {
             0
         };
-        meta.mode() >> shift & bit != 0
+        meta.mode() >> shift & 0o1 != 0
     }
 }
 

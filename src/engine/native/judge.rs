@@ -137,7 +137,7 @@ pub fn wal(plan: &DrillPlan, spooled: &Spooled, findings: &mut Vec<Finding>) -> 
     if summary.consistent_at.is_none() && target != Target::Immediate {
         let finding = Finding::new(
             FailureClass::TargetBeforeConsistency,
-            describe(&plan.target),
+            plan.target.to_string(),
             format!("it lies before backup `{}` becomes consistent", plan.backup.id),
             "Choose a later target or an earlier backup.",
         );
@@ -191,23 +191,11 @@ fn unreachable(plan: &DrillPlan, spooled: &Spooled) -> PlanRefusal {
     );
     let finding = Finding::new(
         FailureClass::TargetUnreachable,
-        describe(&plan.target),
+        plan.target.to_string(),
         format!("the archive does not reach it: {reach}"),
         "Choose a target inside this window, or `latest`.",
     );
     PlanRefusal { findings: vec![finding], window }
-}
-
-/// The target in words.
-fn describe(target: &Target) -> String {
-    match target {
-        Target::Latest => "latest".to_owned(),
-        Target::Immediate => "immediate".to_owned(),
-        Target::Time(at) => format!("time {at}"),
-        Target::Lsn(lsn) => format!("LSN {lsn}"),
-        Target::Xid(xid) => format!("transaction {xid}"),
-        Target::Name(name) => format!("restore point `{name}`"),
-    }
 }
 
 /// What replay must reach.
