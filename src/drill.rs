@@ -8,6 +8,7 @@ pub mod finding;
 pub mod format;
 pub mod job;
 pub mod measure;
+pub mod own_files;
 pub mod plan;
 pub mod reached;
 pub mod report;

@@ -13,6 +13,7 @@ pub mod report;
 pub mod restore;
 pub mod runner;
 pub mod store;
+pub mod survey;
 pub mod telemetry;
 
 // Sample data that the unit tests share with `tests/it` names this crate from outside.

@@ -2,7 +2,6 @@
 
 mod course;
 mod judge;
-pub mod survey;
 
 use std::{sync::Arc, time::Instant};
 
@@ -25,6 +24,7 @@ use crate::{
         kept::{self, KeptId},
     },
     store::{self, SharedStore, secret},
+    survey,
     telemetry::{self, Progress, push::Login},
 };
 

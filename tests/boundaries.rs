@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Who may use whom. `docs/architecture.md` explains it.
-const EDGES: [(&str, &[&str]); 12] = [
+const EDGES: [(&str, &[&str]); 13] = [
     ("pg", &[]),
     ("archive", &["pg"]),
     ("drill", &["pg", "archive"]),
@@ -18,11 +18,23 @@ const EDGES: [(&str, &[&str]); 12] = [
     ("restore", &["store", "drill", "pg", "archive"]),
     ("telemetry", &["drill", "pg", "archive"]),
     ("report", &["store", "drill", "pg", "archive"]),
+    ("survey", &["restore", "store", "telemetry", "drill", "pg", "archive"]),
     ("engine", &["restore", "store", "telemetry", "drill", "pg", "archive"]),
     ("check", &["engine", "telemetry", "drill", "pg", "archive"]),
     (
         "runner",
-        &["engine", "check", "restore", "store", "report", "telemetry", "drill", "pg", "archive"],
+        &[
+            "engine",
+            "check",
+            "survey",
+            "restore",
+            "store",
+            "report",
+            "telemetry",
+            "drill",
+            "pg",
+            "archive",
+        ],
     ),
     (
         "demo",
@@ -31,6 +43,7 @@ const EDGES: [(&str, &[&str]); 12] = [
             "config",
             "engine",
             "check",
+            "survey",
             "restore",
             "store",
             "telemetry",

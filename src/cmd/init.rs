@@ -21,8 +21,8 @@ use crate::{
         Code, Error,
         job::{ArchiveLocation, StoreLocation},
     },
-    runner::survey::{ServerSummary, servers},
     store::{S3Store, SharedStore},
+    survey::{ServerSummary, servers},
 };
 
 const HELP: &str = help!(

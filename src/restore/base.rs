@@ -1,5 +1,6 @@
 //! Restores one base backup into a data directory: every part of every tar, two at a time.
 
+mod examine;
 mod part;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
@@ -7,6 +8,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
+pub use self::examine::{BaseExamined, examine_base};
 use self::part::{Part, PartFailure, fetch_part};
 use super::{
     FetchFailure,
@@ -96,25 +98,34 @@ pub async fn restore_base(
     }
     failures.into_result(unpacker.findings())?;
 
-    let fsync = target.fsync;
-    let unpacker = Arc::into_inner(unpacker)
-        .ok_or_else(|| bug("a thread still writes to the data directory"))?;
-    let unpacked = blocking(move || unpacker.finish(fsync)).await?;
+    let unpacked = finish(unpacker, target.fsync).await?;
     let mut findings = missing(backup, &unpacked);
-    findings.splice(0..0, unpacked.findings);
+    findings.splice(0..0, unpacked.findings.iter().cloned());
     if !findings.is_empty() {
         return Err(FetchFailure::Damaged(findings));
     }
-    Ok(BaseRestored {
-        files: unpacked.files,
-        bytes: unpacked.bytes,
-        fetched_bytes,
-        pg_control: unpacked.pg_control,
-        backup_label: unpacked.backup_label,
-        config_texts: unpacked.config_texts,
-        notes: unpacked.notes,
-        findings,
-    })
+    Ok(BaseRestored::new(unpacked, fetched_bytes))
+}
+
+async fn finish(unpacker: Arc<Unpacker>, fsync: bool) -> Result<Unpacked, FetchFailure> {
+    let unpacker =
+        Arc::into_inner(unpacker).ok_or_else(|| bug("a thread still works on the backup"))?;
+    blocking(move || unpacker.finish(fsync)).await
+}
+
+impl BaseRestored {
+    fn new(unpacked: Unpacked, fetched_bytes: u64) -> Self {
+        Self {
+            files: unpacked.files,
+            bytes: unpacked.bytes,
+            fetched_bytes,
+            pg_control: unpacked.pg_control,
+            backup_label: unpacked.backup_label,
+            config_texts: unpacked.config_texts,
+            notes: unpacked.notes,
+            findings: unpacked.findings,
+        }
+    }
 }
 
 /// What parts in flight came to, together.
@@ -160,6 +171,11 @@ fn parts_of(backup: &Backup) -> Result<Vec<Part>, Vec<Finding>> {
             gaps.iter().map(|name| part_missing(backup, format!("there is no `{name}`")));
         return Err(findings.collect());
     }
+    Ok(listed_parts(backup))
+}
+
+/// Every part that the listing has.
+fn listed_parts(backup: &Backup) -> Vec<Part> {
     let of = |set: &TarSet, place| -> Vec<Part> {
         let parts = set.parts.iter();
         parts.map(|(&number, object)| Part { object: object.clone(), place, number }).collect()
@@ -168,7 +184,7 @@ fn parts_of(backup: &Backup) -> Result<Vec<Part>, Vec<Finding>> {
     for (&oid, set) in &backup.tablespaces {
         parts.extend(of(set, Place::Tablespace(oid)));
     }
-    Ok(parts)
+    parts
 }
 
 fn holds(backup: &Backup, tablespace: u32) -> bool {

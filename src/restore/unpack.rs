@@ -4,13 +4,14 @@
 //! and no link is followed. What a tar must not bring into the sandbox is left out. Layout defects are
 //! collected; a damaged tar stops the tar that it is in.
 
+mod ground;
 mod place;
 mod policy;
 
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{self, BufReader, ErrorKind, Read, Write},
+    io::{self, BufReader, ErrorKind, Read},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -18,6 +19,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    ground::Ground,
     place::{PlaceError, Root},
     policy::{Action, Keep},
 };
@@ -90,10 +92,10 @@ pub struct Unpacked {
     pub findings: Vec<Finding>,
 }
 
-/// Writes tars below one root; several threads may do so at a time.
+/// Takes tars in, below one root or only to look at them; several threads may do so at a time.
 #[derive(Debug)]
 pub struct Unpacker {
-    root: Root,
+    ground: Ground,
     state: Mutex<State>,
 }
 
@@ -113,7 +115,13 @@ impl Unpacker {
     /// # Errors
     /// `WorkDirectory` if it is not empty, otherwise what the system said.
     pub fn open(dir: &Path, owner: Option<(u32, u32)>) -> Result<Self, Error> {
-        Ok(Self { root: Root::open(dir, owner)?, state: Mutex::default() })
+        Ok(Self { ground: Ground::Disk(Root::open(dir, owner)?), state: Mutex::default() })
+    }
+
+    /// Reads tars as [`Unpacker::open`] would have them unpacked, and writes nothing.
+    #[must_use]
+    pub fn examine() -> Self {
+        Self { ground: Ground::nowhere(), state: Mutex::default() }
     }
 
     /// Unpacks one tar to its end. Blocks.
@@ -161,17 +169,19 @@ impl Unpacker {
             last.detail = format!("{} (and {} more like it)", last.detail, state.more_findings);
         }
         if let Some((_, label)) = state.label {
-            let mut file = self.root.create(b"backup_label").map_err(|error| match error {
+            let file = self.ground.create(b"backup_label").map_err(|error| match error {
                 PlaceError::Local(error) => error,
                 PlaceError::Layout(what) => Error::new(Code::Io, format!("`backup_label`: {what}")),
             })?;
-            write(&self.root, &mut file, &label)?;
+            if let Some(mut file) = file {
+                self.ground.write(&mut file, &label)?;
+            }
             done.files += 1;
             done.bytes += label.len() as u64;
             done.backup_label = Some(String::from_utf8_lossy(&label).into_owned());
         }
         for folder in OWN_FOLDERS.into_iter().chain(["pg_tblspc", "pg_wal/archive_status"]) {
-            match self.root.folder(folder.as_bytes()) {
+            match self.ground.folder(folder.as_bytes()) {
                 Ok(()) => {}
                 Err(PlaceError::Local(error)) => return Err(error),
                 Err(PlaceError::Layout(what)) => done.findings.push(Finding::new(
@@ -183,7 +193,7 @@ impl Unpacker {
             }
         }
         if fsync {
-            self.root.sync()?;
+            self.ground.sync()?;
         }
         Ok(done)
     }
@@ -230,18 +240,18 @@ impl Member<'_> {
     fn unpack<R: Read>(&mut self, tar: &mut TarReader<R>) -> Result<(), UnpackFailure> {
         match policy::decide(self.source.place, &self.entry) {
             Action::Folder(path) => {
-                let made = self.unpacker.root.folder(&path);
+                let made = self.unpacker.ground.folder(&path);
                 self.placed(made)?;
             }
             Action::TablespaceLink { oid, path, target } => {
                 self.unpacker.state().done.tablespace_links.insert(oid, target);
-                let made = self.unpacker.root.folder(&path);
+                let made = self.unpacker.ground.folder(&path);
                 self.placed(made)?;
             }
             Action::File { path, keep } => {
-                let created = self.unpacker.root.create(&path);
+                let created = self.unpacker.ground.create(&path);
                 if let Some(file) = self.placed(created)? {
-                    let kept = self.copy(tar, Some(file), keep.as_ref())?;
+                    let kept = self.copy(tar, file, keep.as_ref())?;
                     let mut state = self.unpacker.state();
                     state.done.files += 1;
                     state.done.bytes += self.entry.size;
@@ -316,7 +326,7 @@ impl Member<'_> {
             let piece = &self.buf[..filled];
             kept.extend_from_slice(&piece[..filled.min(max - kept.len())]);
             if let Some(file) = &mut file {
-                write(&self.unpacker.root, file, piece).map_err(UnpackFailure::Local)?;
+                self.unpacker.ground.write(file, piece).map_err(UnpackFailure::Local)?;
             }
         }
     }
@@ -338,10 +348,6 @@ impl State {
             }
         }
     }
-}
-
-fn write(root: &Root, file: &mut File, bytes: &[u8]) -> Result<(), Error> {
-    file.write_all(bytes).map_err(|error| root.failed("write", &error))
 }
 
 impl From<TarError> for UnpackFailure {

@@ -16,8 +16,8 @@ use pgassay::{
         plan::plan,
     },
     pg::{SegmentNumber, SegmentSize, TimelineId},
-    runner::survey::{servers, survey},
     store::{SharedStore, memory::MemoryStore},
+    survey::{servers, survey},
     telemetry::Progress,
 };
 use serde_json::Value;

@@ -20,8 +20,8 @@ use pgassay::{
         FetchFailure,
         base::{BaseRestored, BaseTarget, restore_base},
     },
-    runner::survey::survey,
     store::{S3Store, SharedStore, memory::MemoryStore},
+    survey::survey,
     telemetry::Progress,
 };
 use tokio_util::sync::CancellationToken;

@@ -9,12 +9,12 @@ use crate::{
     archive::BackupInfo,
     drill::{Code, Error, Job, format, job::ArchiveLocation},
     pg::Major,
-    runner::survey::{ServerSummary, server_root, servers},
     store::{
         self, GetRange, S3Store, SharedStore,
         retry::RetryPolicy,
         s3::{S3Options, Timeouts},
     },
+    survey::{ServerSummary, server_root, servers},
 };
 
 /// S3 refuses requests whose time is further off than this (`RequestTimeTooSkewed`).

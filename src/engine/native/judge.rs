@@ -7,10 +7,11 @@ use crate::{
         DrillPlan, FailureClass, Finding,
         expectation::{LastTransaction, Promise},
         job::Target,
+        own_files::{self, Claims},
         plan::PlanRefusal,
     },
     pg::{
-        BackupLabel, ControlFile, Lsn,
+        ControlFile, Lsn,
         wal::scan::{ScanTarget, WalDamage},
     },
     restore::base::BaseRestored,
@@ -25,65 +26,16 @@ pub fn base(
     restored: &BaseRestored,
     begin: Lsn,
 ) -> Result<ControlFile, Vec<Finding>> {
-    let backup = &plan.backup.id;
-    let corrupt = |file: &str, why: String| {
-        Finding::new(
-            FailureClass::ArchiveCorrupt,
-            format!("{backup}: {file}"),
-            why,
-            "This backup cannot be recovered: take a new one.",
-        )
+    let claims = Claims {
+        backup: &plan.backup.id,
+        system_id: plan.system_id,
+        major: plan.major,
+        segment_size: plan.segment_size,
+        begin,
+        data_checksums: plan.backup.info.as_ref().ok().and_then(|info| info.data_checksums),
     };
-    let mut fatal = Vec::new();
-    let control = ControlFile::parse(&restored.pg_control)
-        .map_err(|error| fatal.push(corrupt("global/pg_control", error.to_string())))
-        .ok();
-    let label = restored.backup_label.as_deref().ok_or("the backup holds no such file".to_owned());
-    let label = label
-        .and_then(|text| BackupLabel::parse(text).map_err(|error| error.to_string()))
-        .map_err(|why| fatal.push(corrupt("backup_label", why)))
-        .ok();
-    let (Some(control), Some(label)) = (control, label) else { return Err(fatal) };
-    let mismatch = |what: &str, here: String, said: String| {
-        Finding::new(
-            FailureClass::BackupInfoMismatch,
-            format!("{backup}: backup.info"),
-            format!("it says {what} {said}, the backup's own files say {here}"),
-            "Find out which tool wrote this `backup.info`, and take a new base backup.",
-        )
-    };
-    if control.system_identifier != plan.system_id {
-        fatal.push(mismatch(
-            "system identifier",
-            control.system_identifier.to_string(),
-            plan.system_id.to_string(),
-        ));
-    }
-    if let Some(major) = control.major().filter(|major| *major != plan.major) {
-        fatal.push(mismatch("major version", major.to_string(), plan.major.to_string()));
-    }
-    if control.wal_segment_size != plan.segment_size {
-        fatal.push(mismatch(
-            "WAL segment size",
-            control.wal_segment_size.bytes().to_string(),
-            plan.segment_size.bytes().to_string(),
-        ));
-    }
-    if label.start_wal_location != begin {
-        fatal.push(mismatch("begin LSN", label.start_wal_location.to_string(), begin.to_string()));
-    }
-    if let Some(from) = label.incremental_from {
-        fatal.push(
-            Finding::new(
-                FailureClass::IncrementalChain,
-                format!("{backup}: backup_label"),
-                format!("it is an incremental backup (from {from}), not recoverable by itself"),
-                "Drill a full backup, or combine the chain with `pg_combinebackup` first.",
-            )
-            .at(from),
-        );
-    }
-    if fatal.is_empty() { Ok(control) } else { Err(fatal) }
+    let files = own_files::judge(&claims, &restored.pg_control, restored.backup_label.as_deref())?;
+    Ok(files.control)
 }
 
 /// What the WAL allows.

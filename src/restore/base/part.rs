@@ -17,6 +17,7 @@ use crate::{
     store::{GetRange, SharedStore},
 };
 
+#[derive(Clone)]
 pub(super) struct Part {
     pub(super) object: ObjectRef,
     pub(super) place: Place,
