@@ -1,0 +1,101 @@
+//! Damaged tables and indexes.
+
+use super::*;
+
+#[test]
+fn a_flipped_byte_in_a_heap() {
+    let mut cluster = Cluster::shop();
+    let orders = cluster.file("orders");
+    cluster.damage(|_| flip(&orders, 3 * 8192 + 5000));
+    for check in [&ReadAll as &dyn Check, &Amcheck] {
+        let findings = cluster.findings(check);
+        expect(&findings, FailureClass::PageChecksum, "invalid page in block 3");
+        expect(&findings, FailureClass::PageChecksum, "shop.public.orders");
+    }
+    cluster.source.stop(true).unwrap();
+    expect(&cluster.findings(&Checksums), FailureClass::PageChecksum, "block 3");
+}
+
+#[test]
+fn a_missing_file_and_a_cut_one() {
+    let mut cluster = Cluster::shop();
+    let (orders, note) = (cluster.file("orders"), cluster.file("orders_note"));
+    cluster.damage(|_| {
+        fs::remove_file(&note).unwrap();
+        let file = fs::File::options().write(true).open(&orders).unwrap();
+        file.set_len(10 * 8192 + 17).unwrap();
+    });
+    let findings = cluster.findings(&ReadAll);
+    expect(&findings, FailureClass::RelationMissing, "shop.public.orders_note");
+    let findings = cluster.findings(&Amcheck);
+    expect(&findings, FailureClass::RelationMissing, "shop.public.orders_note");
+    cluster.source.stop(true).unwrap();
+    let findings = cluster.findings(&Checksums);
+    expect(&findings, FailureClass::RelationMissing, "17 bytes into a page");
+}
+
+#[test]
+fn an_index_that_lacks_rows() {
+    let cluster = Cluster::shop();
+    cluster.sql(
+        "shop",
+        "update pg_index set indisready = false where indexrelid = 'orders_note'::regclass;",
+    );
+    cluster.sql("shop", "insert into orders values (9999, 'zzz')");
+    cluster.sql(
+        "shop",
+        "update pg_index set indisready = true where indexrelid = 'orders_note'::regclass;",
+    );
+    let findings = cluster.findings(&Amcheck);
+    expect(&findings, FailureClass::AmcheckIndex, "orders_note");
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+
+    // An invalid index is production's own state.
+    cluster.sql(
+        "shop",
+        "update pg_index set indisvalid = false where indexrelid = 'orders_note'::regclass;",
+    );
+    let text = cluster.passed(&Amcheck);
+    assert!(text.contains("1 invalid indexes") && text.contains("orders_note"), "{text}");
+}
+
+#[test]
+fn another_collation_version_is_not_damage() {
+    let cluster = Cluster::shop();
+    cluster.sql(
+        "shop",
+        "create table names (n text collate \"en-x-icu\"); create index names_n on names (n)",
+    );
+    cluster.sql("shop", "insert into names select md5(i::text) from generate_series(1, 100) i");
+    cluster.sql("shop", "update pg_collation set collversion = '1' where collname = 'en-x-icu'");
+    let text = cluster.passed(&Amcheck);
+    assert!(text.contains("1 collations have another version"), "{text}");
+    cluster.sql(
+        "shop",
+        "update pg_index set indisready = false where indexrelid = 'names_n'::regclass",
+    );
+    cluster.sql("shop", "insert into names values ('zzz')");
+    cluster.sql(
+        "shop",
+        "update pg_index set indisready = true where indexrelid = 'names_n'::regclass",
+    );
+    let findings = cluster.findings(&Amcheck);
+    expect(&findings, FailureClass::CollationMismatch, "names_n");
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+}
+
+#[test]
+fn a_value_stored_out_of_line_is_lost() {
+    let cluster = Cluster::shop();
+    let toast =
+        cluster.sql("shop", "select reltoastrelid::regclass from pg_class where relname = 'big'");
+    let kind = |kind: char| {
+        let sql = format!("update pg_class set relkind = '{kind}' where oid = '{toast}'::regclass");
+        cluster.sql("shop", &sql);
+    };
+    kind('r');
+    cluster.sql("shop", &format!("delete from {toast} where chunk_seq = 1"));
+    kind('t');
+    expect(&cluster.findings(&ReadAll), FailureClass::RelationMissing, "shop.public.big");
+    expect(&cluster.findings(&Amcheck), FailureClass::AmcheckIndex, "shop.public.big");
+}
