@@ -24,7 +24,9 @@ use crate::{
 pub mod amcheck;
 pub mod checksums;
 pub mod connection;
+mod databases;
 pub mod failure;
+pub mod files;
 pub mod heartbeat;
 pub mod reached;
 pub mod read_all;
@@ -65,6 +67,8 @@ pub struct Observed {
     pub heartbeat: Option<Timestamp>,
     /// What the check `readAll` read, ordered by database and name.
     pub tables: Vec<TableRead>,
+    /// It read every table to its end.
+    pub all_read: bool,
 }
 
 /// One table as `readAll` read it.
@@ -76,6 +80,10 @@ pub struct TableRead {
     pub rows: u64,
     /// Bytes of the rows as text.
     pub bytes: u64,
+    /// A table of a user that recovery does not empty: its count means something to the next drill.
+    pub lasting: bool,
+    /// Schema and name of the partitioned table that it is a part of, at the top.
+    pub part_of: Option<String>,
 }
 
 impl Observations {
@@ -117,6 +125,7 @@ pub fn registry(job: &Job) -> Vec<Box<dyn Check>> {
         }
     }
     if job.depth >= Depth::Deep {
+        checks.push(Box::new(files::RelationFiles));
         checks.push(Box::new(read_all::ReadAll));
         checks.push(Box::new(amcheck::Amcheck));
         checks.push(Box::new(checksums::Checksums));

@@ -82,6 +82,8 @@ pub struct Database {
     pub allows_connections: bool,
     /// `datconnlimit` is -2: an interrupted `DROP DATABASE` left it.
     pub invalid: bool,
+    /// Oid of its default tablespace: its own folder lies there.
+    pub tablespace: u32,
 }
 
 impl Database {
@@ -180,6 +182,21 @@ impl Connection {
             _ => None,
         });
         Ok(rows.collect())
+    }
+
+    /// Hands every row of one of our own queries to `each`, one at a time.
+    pub async fn for_each(
+        &self,
+        sql: &str,
+        mut each: impl FnMut(TextRow) + Send,
+    ) -> Result<(), SqlFailure> {
+        let mut stream = pin!(self.guard(self.client.simple_query_raw(sql)).await?);
+        while let Some(message) = self.guard(next(&mut stream)).await? {
+            if let SimpleQueryMessage::Row(row) = message {
+                each((0..row.len()).map(|i| row.get(i).map(str::to_owned)).collect());
+            }
+        }
+        Ok(())
     }
 
     /// The first rows of a query that a job brought, and how many columns it has. A text that holds
@@ -312,8 +329,8 @@ pub async fn databases(
     let connection = connect_any(cluster, stop).await?;
     let rows = connection
         .rows(
-            "SELECT oid, datname, datallowconn, datconnlimit = -2 FROM pg_catalog.pg_database \
-             ORDER BY oid",
+            "SELECT oid, datname, datallowconn, datconnlimit = -2, dattablespace \
+             FROM pg_catalog.pg_database ORDER BY oid",
         )
         .await?;
     let text = |row: &TextRow, i: usize| row.get(i).cloned().flatten().unwrap_or_default();
@@ -324,6 +341,7 @@ pub async fn databases(
             name: text(row, 1),
             allows_connections: text(row, 2) == "t",
             invalid: text(row, 3) == "t",
+            tablespace: text(row, 4).parse().unwrap_or_default(),
         })
         .collect())
 }

@@ -12,8 +12,9 @@ use async_trait::async_trait;
 
 use super::{
     Check, CheckContext, Phase, TableRead,
-    connection::{Connection, TextRow, connect, databases, end_prepared_transactions, quote_ident},
-    failure::{SqlFailure, capped},
+    connection::{Connection, quote_ident, quote_literal},
+    databases::{answered, number, outcome, session, text, to_look_into},
+    failure::SqlFailure,
     workers::{Work, over_connections},
 };
 use crate::{
@@ -36,16 +37,15 @@ const LIST: &str = "\
             FROM pg_catalog.pg_attribute a \
             JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
-              AND a.attgenerated <> 'v') \
+              AND a.attgenerated <> 'v'), \
+           c.relpersistence = 'p' AND c.relkind <> 'S' AND c.oid >= 16384 \
+             AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast'), \
+           (SELECT pg_catalog.concat(rn.nspname, '.', r.relname) FROM pg_catalog.pg_class r \
+            JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace \
+            WHERE c.relispartition AND r.oid = pg_catalog.pg_partition_root(c.oid)) \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind IN ('r', 'm', 'S') AND c.relpersistence <> 't' AND c.relispopulated \
       AND (NOT c.relisshared OR pg_catalog.current_database() = ";
-
-/// Every relation that must have a file, and its path below the data directory.
-const FILES: &str = "\
-    SELECT n.nspname, c.relname, c.oid, pg_catalog.pg_relation_filepath(c.oid) \
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-    WHERE c.relkind IN ('r', 'm', 'S', 't', 'i') AND c.relpersistence <> 't'";
 
 /// Reads every row of every database.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +59,8 @@ struct Table {
     size: u64,
     /// A sequence, which always has one row.
     sequence: bool,
+    lasting: bool,
+    part_of: Option<String>,
 }
 
 /// Findings and what was read.
@@ -80,27 +82,14 @@ impl Check for ReadAll {
     async fn run(&self, context: &CheckContext) -> CheckOutcome {
         let mut tables = Vec::new();
         let mut findings = Vec::new();
-        match read_all(context, &mut tables, &mut findings).await {
-            Ok(()) => {}
-            // Damage that was seen stays seen, whatever broke afterwards.
-            Err(error) if findings.iter().all(|f| f.class.is_environment()) => {
-                return CheckOutcome::Errored(error);
-            }
-            Err(error) => findings.push(Finding::new(
-                FailureClass::InfraError,
-                "the rest of the cluster",
-                error.message,
-                "What was not read may be damaged too.",
-            )),
-        }
+        let ended = read_all(context, &mut tables, &mut findings).await;
         tables.sort();
         let (count, rows) = (tables.len(), tables.iter().map(|t| t.rows).sum::<u64>());
-        context.observations.lock().tables = tables;
-        if findings.is_empty() {
-            CheckOutcome::Passed(format!("{rows} rows in {count} tables"))
-        } else {
-            CheckOutcome::Failed(capped(findings))
-        }
+        let mut observed = context.observations.lock();
+        observed.tables = tables;
+        observed.all_read = ended.is_ok() && findings.is_empty();
+        drop(observed);
+        outcome(ended, findings, || format!("{rows} rows in {count} tables"))
     }
 }
 
@@ -109,68 +98,36 @@ async fn read_all(
     tables: &mut Vec<TableRead>,
     findings: &mut Vec<Finding>,
 ) -> Result<(), Error> {
-    let list = databases(&context.cluster, &context.cancel)
-        .await
-        .map_err(|failure| failure.into_error("listing the databases"))?;
-    let shared_in = list.iter().find(|d| d.connectable()).map(|d| d.name.clone());
+    let list = to_look_into(context, findings).await?;
+    // Shared catalogs are read in the first database only.
+    let shared_in = list.first().map(|d| d.name.clone()).unwrap_or_default();
     for database in list {
-        if database.invalid {
-            continue;
-        }
-        if !database.allows_connections {
-            findings.push(Finding::new(
-                FailureClass::InfraError,
-                format!("database `{}`", database.name),
-                "it allows no connections, so nothing in it was read",
-                "Report this: the sandbox should have allowed them.",
-            ));
-            continue;
-        }
-        let shared_in = shared_in.as_deref().unwrap_or(&database.name);
-        match list_tables(context, &database.name, shared_in, findings).await {
-            Ok(list) => read_database(context, &database.name, list, tables, findings).await?,
-            Err(SqlFailure::Server(error)) => {
-                findings.push(error.finding(format!("database `{}`", database.name)));
-            }
-            Err(SqlFailure::Broken(error)) => return Err(error),
+        let name = &database.name;
+        let Some(connection) = session(context, name, findings).await? else { continue };
+        let listed = list_tables(&connection, &shared_in).await;
+        drop(connection);
+        let subject = || format!("database `{name}`");
+        if let Some(list) = answered(listed, subject, findings)? {
+            read_database(context, name, list, tables, findings).await?;
         }
     }
     Ok(())
 }
 
-/// The tables of a database, largest first. Files that the catalog names and that do not exist are
-/// found here, those of indexes and of empty tables too.
-async fn list_tables(
-    context: &CheckContext,
-    database: &str,
-    shared_in: &str,
-    findings: &mut Vec<Finding>,
-) -> Result<Vec<Table>, SqlFailure> {
-    let text = |row: &TextRow, i: usize| row.get(i).cloned().flatten().unwrap_or_default();
-    let connection = connect(&context.cluster, database, &context.cancel).await?;
-    end_prepared_transactions(&connection).await?;
-    for row in connection.rows(FILES).await? {
-        let path = text(&row, 3);
-        if !path.is_empty() && !context.cluster.data_dir.join(&path).exists() {
-            findings.push(Finding::new(
-                FailureClass::RelationMissing,
-                format!("{database}.{}.{} (oid {})", text(&row, 0), text(&row, 1), text(&row, 2)),
-                format!("its file `{path}` does not exist"),
-                super::failure::damage_hint(FailureClass::RelationMissing),
-            ));
-        }
-    }
-    let sql =
-        format!("{LIST}{}) ORDER BY 5 DESC, c.oid", super::connection::quote_literal(shared_in));
+/// The tables of a database, largest first.
+async fn list_tables(connection: &Connection, shared_in: &str) -> Result<Vec<Table>, SqlFailure> {
+    let sql = format!("{LIST}{}) ORDER BY 5 DESC, c.oid", quote_literal(shared_in));
     let rows = connection.rows(&sql).await?;
     Ok(rows
         .iter()
         .map(|row| Table {
-            schema: text(row, 0),
-            name: text(row, 1),
-            size: text(row, 4).parse().unwrap_or_default(),
-            columns: text(row, 5),
+            schema: text(row, 0).to_owned(),
+            name: text(row, 1).to_owned(),
+            size: number(row, 4),
+            columns: text(row, 5).to_owned(),
             sequence: text(row, 3) == "S",
+            lasting: text(row, 6) == "t",
+            part_of: row.get(7).cloned().flatten(),
         })
         .collect())
 }
@@ -237,6 +194,8 @@ impl Work for Reader<'_> {
                 table: table.name,
                 rows,
                 bytes,
+                lasting: table.lasting,
+                part_of: table.part_of,
             })),
             Err(SqlFailure::Server(error)) => Ok(Read::Bad(error.finding(subject))),
             Err(SqlFailure::Broken(error)) => Err(error.context(format!("reading {subject}"))),

@@ -1,5 +1,6 @@
 //! The checks on real clusters, sound and damaged, and PostgreSQL's own files against its own tools.
 
+mod files;
 mod pages;
 mod queries;
 mod relations;
@@ -16,8 +17,8 @@ use std::{
 use pgassay::{
     check::{
         Check, CheckContext, Observations, Phase, amcheck::Amcheck, checksums,
-        checksums::Checksums, databases, first_write, heartbeat::HeartbeatCheck, read_all::ReadAll,
-        run_all, sql::SqlAssertion,
+        checksums::Checksums, databases, files::RelationFiles, first_write,
+        heartbeat::HeartbeatCheck, read_all::ReadAll, run_all, sql::SqlAssertion,
     },
     demo::source::{Source, SourceSpec},
     drill::{

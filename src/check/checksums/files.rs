@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 
 use crate::{
     drill::{Code, Error},
-    pg::relation_file::{Fork, RelationFile, is_skipped_by_pg_checksums},
+    pg::{
+        page::PAGE_SIZE,
+        relation_file::{Fork, RelationFile, is_skipped_by_pg_checksums},
+    },
 };
 
 /// The files of one fork of one relation.
@@ -25,6 +28,46 @@ impl ForkFiles {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.segments.values().sum()
+    }
+
+    /// Files that cannot be right: every file before one that holds pages must exist and be full
+    /// (`_mdnblocks`; empty ones behind the end are what truncation leaves), and all hold whole pages.
+    #[must_use]
+    pub fn broken(&self, segment_blocks: u32) -> Vec<(RelationFile, String)> {
+        let full = u64::from(segment_blocks) * PAGE_SIZE as u64;
+        let mut broken = Vec::new();
+        let last = self.last_with_pages().unwrap_or(0);
+        for segment in 0..last {
+            let detail = match self.segments.get(&segment) {
+                None => "the file is missing, but a later one of the relation exists".to_owned(),
+                Some(&length) if length < full => {
+                    format!("the file has {length} bytes, but a later one of the relation exists")
+                }
+                Some(_) => continue,
+            };
+            broken.push((self.first.with_segment(segment), detail));
+        }
+        let partial = self.segments.get(&last).map_or(0, |length| length % PAGE_SIZE as u64);
+        if partial != 0 {
+            let detail = format!("the file ends {partial} bytes into a page");
+            broken.push((self.first.with_segment(last), detail));
+        }
+        broken
+    }
+
+    /// The fork ends with a full file and nothing follows, not even the empty file that a truncation
+    /// leaves: number of blocks up to there.
+    #[must_use]
+    pub fn full_to_the_end(&self, segment_blocks: u32) -> Option<u32> {
+        let last = self.last_with_pages()?;
+        let full = u64::from(segment_blocks) * PAGE_SIZE as u64;
+        let ends = self.segments.get(&last) == Some(&full)
+            && !self.segments.contains_key(&last.checked_add(1)?);
+        if ends { last.checked_add(1)?.checked_mul(segment_blocks) } else { None }
+    }
+
+    fn last_with_pages(&self) -> Option<u32> {
+        self.segments.iter().rev().find(|(_, length)| **length > 0).map(|(segment, _)| *segment)
     }
 }
 
@@ -90,6 +133,42 @@ fn walk(folder: &Path, name: &str, add: &mut impl FnMut(RelationFile, u64)) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn files(segments: &[(u32, u64)]) -> ForkFiles {
+        ForkFiles {
+            first: RelationFile::parse("base/5/16384").unwrap(),
+            segments: segments.iter().copied().collect(),
+            unlogged: false,
+            has_vm: false,
+        }
+    }
+
+    #[test]
+    fn files_before_the_last_are_full() {
+        let broken = |segments: &[(u32, u64)]| {
+            let list = files(segments).broken(4);
+            list.iter().map(|(file, _)| file.segment).collect::<Vec<_>>()
+        };
+        assert_eq!(broken(&[]), [0; 0]);
+        assert_eq!(broken(&[(0, 0)]), [0; 0]);
+        assert_eq!(broken(&[(0, 32_768), (1, 8192)]), [0; 0]);
+        assert_eq!(broken(&[(0, 8192), (1, 0), (2, 0)]), [0; 0], "left by a truncation");
+        assert_eq!(broken(&[(0, 32_768), (2, 8192)]), [1]);
+        assert_eq!(broken(&[(1, 8192)]), [0]);
+        assert_eq!(broken(&[(0, 24_576), (1, 8192)]), [0]);
+        assert_eq!(broken(&[(0, 8193)]), [0]);
+    }
+
+    #[test]
+    fn a_last_file_that_may_have_had_a_successor() {
+        let blocks = |segments: &[(u32, u64)]| files(segments).full_to_the_end(4);
+        assert_eq!(blocks(&[]), None);
+        assert_eq!(blocks(&[(0, 8192)]), None);
+        assert_eq!(blocks(&[(0, 32_768)]), Some(4));
+        assert_eq!(blocks(&[(0, 32_768), (1, 32_768)]), Some(8));
+        assert_eq!(blocks(&[(0, 32_768), (1, 0)]), None, "truncated there");
+        assert_eq!(blocks(&[(0, 32_768), (1, 8192)]), None);
+    }
 
     #[test]
     fn a_link_or_a_pipe_is_never_read() {

@@ -88,7 +88,7 @@ pub fn fork(
         pages: 0,
         damaged: BadPages::default(),
         zeroed: BadPages::default(),
-        broken_files: broken_files(files, settings),
+        broken_files: files.broken(settings.segment_blocks),
     };
     let mut map = VisibilityMap::of(data_dir, files, settings);
     let mut buffer = vec![0; BATCH * PAGE_SIZE];
@@ -163,30 +163,6 @@ fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(length)
 }
 
-/// Files that cannot be right: every file before one that holds pages must exist and be full
-/// (`_mdnblocks`; empty ones behind the end are what truncation leaves), and all hold whole pages.
-fn broken_files(files: &ForkFiles, settings: Settings) -> Vec<(RelationFile, String)> {
-    let full = u64::from(settings.segment_blocks) * PAGE_SIZE as u64;
-    let mut broken = Vec::new();
-    let last = files.segments.iter().rev().find(|(_, length)| **length > 0).map_or(0, |(n, _)| *n);
-    for segment in 0..last {
-        let detail = match files.segments.get(&segment) {
-            None => "the file is missing, but a later one of the relation exists".to_owned(),
-            Some(&length) if length < full => {
-                format!("the file has {length} bytes, but a later one of the relation exists")
-            }
-            Some(_) => continue,
-        };
-        broken.push((files.first.with_segment(segment), detail));
-    }
-    let partial = files.segments.get(&last).map_or(0, |length| length % PAGE_SIZE as u64);
-    if partial != 0 {
-        let detail = format!("the file ends {partial} bytes into a page");
-        broken.push((files.first.with_segment(last), detail));
-    }
-    broken
-}
-
 /// The visibility map beside a heap, one page of it at a time.
 struct VisibilityMap {
     files: Vec<(u32, File)>,
@@ -237,36 +213,5 @@ impl VisibilityMap {
             page::verify_header(&self.page)
         };
         read && state == PageState::Valid
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn files(segments: &[(u32, u64)]) -> ForkFiles {
-        ForkFiles {
-            first: RelationFile::parse("base/5/16384").unwrap(),
-            segments: segments.iter().copied().collect(),
-            unlogged: false,
-            has_vm: false,
-        }
-    }
-
-    #[test]
-    fn files_before_the_last_are_full() {
-        let settings = Settings { checksums: true, segment_blocks: 4 };
-        let broken = |segments: &[(u32, u64)]| {
-            let list = broken_files(&files(segments), settings);
-            list.iter().map(|(file, _)| file.segment).collect::<Vec<_>>()
-        };
-        assert_eq!(broken(&[]), [0; 0]);
-        assert_eq!(broken(&[(0, 0)]), [0; 0]);
-        assert_eq!(broken(&[(0, 32_768), (1, 8192)]), [0; 0]);
-        assert_eq!(broken(&[(0, 8192), (1, 0), (2, 0)]), [0; 0], "left by a truncation");
-        assert_eq!(broken(&[(0, 32_768), (2, 8192)]), [1]);
-        assert_eq!(broken(&[(1, 8192)]), [0]);
-        assert_eq!(broken(&[(0, 24_576), (1, 8192)]), [0]);
-        assert_eq!(broken(&[(0, 8193)]), [0]);
     }
 }

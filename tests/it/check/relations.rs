@@ -25,8 +25,10 @@ fn a_missing_file_and_a_cut_one() {
         let file = fs::File::options().write(true).open(&orders).unwrap();
         file.set_len(10 * 8192 + 17).unwrap();
     });
-    let findings = cluster.findings(&ReadAll);
+    let findings = cluster.findings(&RelationFiles);
     expect(&findings, FailureClass::RelationMissing, "shop.public.orders_note");
+    expect(&findings, FailureClass::RelationMissing, "17 bytes into a page");
+    assert_eq!(findings.len(), 2, "{findings:#?}");
     let findings = cluster.findings(&Amcheck);
     expect(&findings, FailureClass::RelationMissing, "shop.public.orders_note");
     cluster.source.stop(true).unwrap();

@@ -7,6 +7,8 @@ fn every_major_is_sound_and_its_pg_control_is_read() {
     for major in [14, 16, 17, 18] {
         let mut cluster = Cluster::new(major, &["--data-checksums"]);
         cluster.fill();
+        let files = cluster.passed(&RelationFiles);
+        assert!(files.contains("4 databases"), "{files}");
         let rows = cluster.passed(&ReadAll);
         assert!(rows.contains("rows in"), "{rows}");
         let amcheck = cluster.passed(&Amcheck);
@@ -31,6 +33,7 @@ fn a_sound_cluster_passes_every_check() {
     let checks: Vec<Box<dyn Check>> = vec![
         Box::new(heartbeat("select max(at) from heartbeat")),
         Box::new(assertion("select count(*) from orders", Comparison::GreaterOrEqual, "5000")),
+        Box::new(RelationFiles),
         Box::new(ReadAll),
         Box::new(Amcheck),
         Box::new(Checksums),
@@ -44,7 +47,7 @@ fn a_sound_cluster_passes_every_check() {
     let bad: Vec<_> = reports.iter().filter(|r| r.status != CheckStatus::Passed).collect();
     assert!(bad.is_empty(), "{bad:#?}");
     let names: Vec<_> = reports.iter().map(|r| r.name.as_str()).collect();
-    assert_eq!(names, ["heartbeat", "sql:a", "readAll", "amcheck", "checksums"]);
+    assert_eq!(names, ["heartbeat", "sql:a", "files", "readAll", "amcheck", "checksums"]);
 
     let seen = cluster.context.observations.snapshot();
     assert_eq!(seen.heartbeat, Some("2026-11-22T19:19:00.5Z".parse().unwrap()));
