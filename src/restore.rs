@@ -5,6 +5,7 @@
 
 pub mod base;
 pub mod codec;
+pub mod pages;
 pub mod pipe;
 pub mod tar;
 pub mod unpack;

@@ -325,13 +325,16 @@ pub fn catalog_of_major(major: Major) -> Option<u32> {
 }
 
 #[cfg(test)]
+pub(crate) use tests::bytes as sample;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
     /// The bytes of a plausible file, with a right CRC.
-    fn bytes(version: u32, catalog: u32) -> Vec<u8> {
+    pub(crate) fn bytes(version: u32, catalog: u32) -> Vec<u8> {
         let mut bytes = vec![0; CONTROL_FILE_SIZE];
         let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
         put(0, &7_301_234_567_890_123_456u64.to_le_bytes());

@@ -38,6 +38,23 @@ pub enum Location {
 }
 
 impl Location {
+    /// From a folder below the data directory, such as `base/5`.
+    #[must_use]
+    pub fn parse(folder: &str) -> Option<Self> {
+        Some(match folder.split('/').collect::<Vec<_>>()[..] {
+            ["global"] => Self::Global,
+            ["base", database] => Self::Base { database: number(database)? },
+            ["pg_tblspc", tablespace, version_dir, database] if version_dir.starts_with("PG_") => {
+                Self::Tablespace {
+                    tablespace: number(tablespace)?,
+                    version_dir: version_dir.to_owned(),
+                    database: number(database)?,
+                }
+            }
+            _ => return None,
+        })
+    }
+
     /// `pg_class.reltablespace`'s meaning, the oid of `pg_default`, `pg_global` or a user's.
     #[must_use]
     pub const fn tablespace(&self) -> u32 {
@@ -87,18 +104,7 @@ impl RelationFile {
     #[must_use]
     pub fn parse(path: &str) -> Option<Self> {
         let (folder, name) = path.rsplit_once('/')?;
-        let location = match folder.split('/').collect::<Vec<_>>()[..] {
-            ["global"] => Location::Global,
-            ["base", database] => Location::Base { database: number(database)? },
-            ["pg_tblspc", tablespace, version_dir, database] if version_dir.starts_with("PG_") => {
-                Location::Tablespace {
-                    tablespace: number(tablespace)?,
-                    version_dir: version_dir.to_owned(),
-                    database: number(database)?,
-                }
-            }
-            _ => return None,
-        };
+        let location = Location::parse(folder)?;
         let (stem, segment) = match name.split_once('.') {
             Some((stem, segment)) => (stem, number(segment)?),
             None => (name, 0),

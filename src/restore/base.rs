@@ -12,6 +12,7 @@ pub use self::examine::{BaseExamined, examine_base};
 use self::part::{Part, PartFailure, fetch_part};
 use super::{
     FetchFailure,
+    pages::{WatchRules, WatchedPages},
     unpack::{Place, Unpacked, Unpacker},
 };
 use crate::{
@@ -35,6 +36,8 @@ pub struct BaseTarget {
     pub owner: Option<(u32, u32)>,
     /// Make everything durable before returning.
     pub fsync: bool,
+    /// Bytes that the job allows.
+    pub memory: u64,
 }
 
 /// What a restored base backup is.
@@ -56,6 +59,8 @@ pub struct BaseRestored {
     pub notes: Vec<String>,
     /// Defects that did not stop the restore.
     pub findings: Vec<Finding>,
+    /// What the pages of relations looked like.
+    pub pages: WatchedPages,
 }
 
 /// Fetches and unpacks every tar of `backup` into `target`. Tablespaces go in place, below
@@ -74,7 +79,10 @@ pub async fn restore_base(
 ) -> Result<BaseRestored, FetchFailure> {
     let parts = parts_of(backup).map_err(FetchFailure::Damaged)?;
     let (data_dir, owner) = (target.data_dir.clone(), target.owner);
-    let unpacker = Arc::new(blocking(move || Unpacker::open(&data_dir, owner)).await?);
+    let hint = backup.info.as_ref().ok().and_then(|info| info.data_checksums);
+    let rules = WatchRules::within(target.memory, hint);
+    let open = move || Ok(Unpacker::open(&data_dir, owner)?.watching(rules));
+    let unpacker = Arc::new(blocking(open).await?);
 
     // Ends the other part when one fails.
     let stop = cancel.child_token();
@@ -124,6 +132,7 @@ impl BaseRestored {
             config_texts: unpacked.config_texts,
             notes: unpacked.notes,
             findings: unpacked.findings,
+            pages: unpacked.pages,
         }
     }
 }

@@ -23,7 +23,10 @@ use self::{
     place::{PlaceError, Root},
     policy::{Action, Keep},
 };
-use super::tar::{Entry, TarError, TarReader};
+use super::{
+    pages::{FileWatch, PageWatch, WatchRules, WatchedPages},
+    tar::{Entry, TarError, TarReader},
+};
 use crate::drill::{Code, Error, FailureClass, Finding};
 
 pub use policy::Place;
@@ -90,6 +93,8 @@ pub struct Unpacked {
     pub tablespace_links: BTreeMap<u32, String>,
     pub notes: Vec<String>,
     pub findings: Vec<Finding>,
+    /// What the pages of relations looked like.
+    pub pages: WatchedPages,
 }
 
 /// Takes tars in, below one root or only to look at them; several threads may do so at a time.
@@ -97,6 +102,7 @@ pub struct Unpacked {
 pub struct Unpacker {
     ground: Ground,
     state: Mutex<State>,
+    pages: PageWatch,
 }
 
 #[derive(Debug, Default)]
@@ -115,13 +121,24 @@ impl Unpacker {
     /// # Errors
     /// `WorkDirectory` if it is not empty, otherwise what the system said.
     pub fn open(dir: &Path, owner: Option<(u32, u32)>) -> Result<Self, Error> {
-        Ok(Self { ground: Ground::Disk(Root::open(dir, owner)?), state: Mutex::default() })
+        Ok(Self::on(Ground::Disk(Root::open(dir, owner)?)))
     }
 
     /// Reads tars as [`Unpacker::open`] would have them unpacked, and writes nothing.
     #[must_use]
     pub fn examine() -> Self {
-        Self { ground: Ground::nowhere(), state: Mutex::default() }
+        Self::on(Ground::nowhere())
+    }
+
+    fn on(ground: Ground) -> Self {
+        Self { ground, state: Mutex::default(), pages: PageWatch::new(WatchRules::default()) }
+    }
+
+    /// Looks at pages by these rules.
+    #[must_use]
+    pub fn watching(mut self, rules: WatchRules) -> Self {
+        self.pages = PageWatch::new(rules);
+        self
     }
 
     /// Unpacks one tar to its end. Blocks.
@@ -154,6 +171,7 @@ impl Unpacker {
     pub fn finish(self, fsync: bool) -> Result<Unpacked, Error> {
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut done = state.done;
+        done.pages = self.pages.finish();
         if state.left_out > 0 {
             done.notes.push(format!(
                 "left out {} files of the source's running server (WAL, slots, temporary files)",
@@ -251,7 +269,8 @@ impl Member<'_> {
             Action::File { path, keep } => {
                 let created = self.unpacker.ground.create(&path);
                 if let Some(file) = self.placed(created)? {
-                    let kept = self.copy(tar, file, keep.as_ref())?;
+                    let pages = self.unpacker.pages.file(&path);
+                    let kept = self.copy(tar, file, pages, keep.as_ref())?;
                     let mut state = self.unpacker.state();
                     state.done.files += 1;
                     state.done.bytes += self.entry.size;
@@ -259,7 +278,7 @@ impl Member<'_> {
                 }
             }
             Action::Omit { keep, note } => {
-                let kept = self.copy(tar, None, keep.as_ref())?;
+                let kept = self.copy(tar, None, None, keep.as_ref())?;
                 self.unpacker.state().keep(keep, kept, self.source.part);
                 if let Some(note) = note {
                     self.unpacker.note(note);
@@ -300,6 +319,7 @@ impl Member<'_> {
         &mut self,
         tar: &mut TarReader<R>,
         mut file: Option<File>,
+        mut pages: Option<FileWatch<'_>>,
         keep: Option<&Keep>,
     ) -> Result<Vec<u8>, UnpackFailure> {
         let max = match keep {
@@ -324,6 +344,9 @@ impl Member<'_> {
                 return Err(UnpackFailure::Cancelled);
             }
             let piece = &self.buf[..filled];
+            if let Some(pages) = &mut pages {
+                pages.data(piece);
+            }
             kept.extend_from_slice(&piece[..filled.min(max - kept.len())]);
             if let Some(file) = &mut file {
                 self.unpacker.ground.write(file, piece).map_err(UnpackFailure::Local)?;

@@ -229,6 +229,7 @@ impl Run {
             data_dir: machine.place.data.clone(),
             owner: machine.identity.owner(),
             fsync: job.sandbox.fsync,
+            memory: job.sandbox.memory,
         };
         let counter = self.counter();
         let restored =

@@ -83,7 +83,8 @@ async fn restore(
     dir: &Path,
 ) -> Result<BaseRestored, FetchFailure> {
     let store: SharedStore = Arc::new(store);
-    let target = BaseTarget { data_dir: dir.join("pgdata"), owner: None, fsync: false };
+    let target =
+        BaseTarget { data_dir: dir.join("pgdata"), owner: None, fsync: false, memory: 1 << 30 };
     restore_base(&store, backup, &target, &|_| (), &CancellationToken::new()).await
 }
 
@@ -105,7 +106,12 @@ async fn all_parts_of_all_codecs() {
         let backup = backup(&memory, codec).await;
         let store: SharedStore = Arc::new(memory);
         let dir = tempfile::tempdir().unwrap();
-        let target = BaseTarget { data_dir: dir.path().join("pgdata"), owner: None, fsync: true };
+        let target = BaseTarget {
+            data_dir: dir.path().join("pgdata"),
+            owner: None,
+            fsync: true,
+            memory: 1 << 30,
+        };
         let seen = AtomicU64::new(0);
         let on_bytes = |bytes| {
             seen.fetch_add(bytes, Ordering::Relaxed);
@@ -273,7 +279,12 @@ async fn cancelling_leaves_no_writer_behind() {
     let rule = Rule::every(Call::Get, "data_0001", Fault::Hang);
     let store: SharedStore = Arc::new(Faulty::new(memory, [rule]));
     let dir = tempfile::tempdir().unwrap();
-    let target = BaseTarget { data_dir: dir.path().join("pgdata"), owner: None, fsync: false };
+    let target = BaseTarget {
+        data_dir: dir.path().join("pgdata"),
+        owner: None,
+        fsync: false,
+        memory: 1 << 30,
+    };
     let cancel = CancellationToken::new();
     let seen = AtomicU64::new(0);
     let on_bytes = |bytes| {

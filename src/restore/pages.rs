@@ -1,0 +1,17 @@
+//! Pages of relations, judged while a base backup streams by: what is wrong with which, and whether
+//! the backup's own WAL repairs it.
+//!
+//! A base backup is copied while PostgreSQL writes, so that a page may be torn: half old, half new.
+//! Full-page images in the backup's own WAL repair those. A page that nothing in that WAL repairs is
+//! damage, also where later WAL happens to heal it: every target before has lost it.
+//!
+//! [`PageWatch`] looks at pages on the threads that unpack and yields [`WatchedPages`]; `pg_control`,
+//! which comes last, makes [`Suspects`] of them.
+
+#[cfg(test)]
+mod testing;
+mod watch;
+
+pub use watch::{
+    FileWatch, PageFault, PageWatch, PagesChecked, SuspectPage, Suspects, WatchRules, WatchedPages,
+};
