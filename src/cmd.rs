@@ -1,5 +1,6 @@
 //! The command line: one file for each command. stdout is data, stderr is talk.
 
+mod catalog;
 mod check;
 mod cli;
 mod console;
@@ -116,6 +117,7 @@ async fn supervised(command: Command, console: Console) -> u8 {
 async fn dispatch(command: Command, context: Context) -> Outcome {
     match command {
         Command::Drill(args) => Box::pin(drill::run(*args, &context)).await,
+        Command::Catalog(args) => Box::pin(catalog::run(*args, &context)).await,
         Command::Check(args) => check::run(&args, &context),
         Command::Init(args) => Box::pin(init::run(args, &context)).await,
         Command::Doctor(args) => Box::pin(doctor::run(args, &context)).await,

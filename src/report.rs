@@ -1,5 +1,6 @@
 //! Renderings of a report and the store that keeps them.
 
+pub mod catalog;
 pub mod json;
 pub mod kept;
 pub mod plan;

@@ -1,5 +1,6 @@
 //! One drill from job to report.
 
+pub mod catalog;
 mod course;
 mod judge;
 

@@ -37,6 +37,25 @@ pub struct WalIndex {
 /// Timeline and the two numbers of a name.
 type Place = (u32, u32, u32);
 
+/// A segment as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredSegment {
+    pub timeline: TimelineId,
+    pub number: SegmentNumber,
+    /// Bytes as stored.
+    pub bytes: u64,
+    pub codec: Codec,
+}
+
+impl StoredSegment {
+    /// Whether no segment can have this size: every codec writes some bytes, and what is not
+    /// compressed is as long as a segment.
+    #[must_use]
+    pub const fn is_odd(&self, size: SegmentSize) -> bool {
+        self.bytes == 0 || (matches!(self.codec, Codec::Plain) && self.bytes != size.bytes())
+    }
+}
+
 /// No archiver is set to upload more segments at the same time.
 const UPLOADS_AT_ONCE: u64 = 64;
 
@@ -209,6 +228,52 @@ impl WalIndex {
         size: SegmentSize,
     ) -> bool {
         place(timeline, number, size).is_some_and(|p| self.unreadable.binary_search(&p).is_ok())
+    }
+
+    /// Segments whose stored size cannot be that of a segment: empty ones, and uncompressed ones of
+    /// another length. PostgreSQL refuses a file that is not exactly one segment long.
+    pub fn odd_sizes(&self, size: SegmentSize) -> impl Iterator<Item = StoredSegment> {
+        let (mut before, segments) = (None, self.segments.iter());
+        segments.filter_map(move |entry| {
+            // Of one that is there more than once the first counts.
+            let first = before.replace(entry.place()) != Some(entry.place());
+            let (bytes, codec) = (entry.size, entry.codec);
+            let timeline = TimelineId(entry.timeline);
+            let found = StoredSegment { timeline, number: entry.number(size)?, bytes, codec };
+            (first && found.is_odd(size)).then_some(found)
+        })
+    }
+
+    /// Number and stored bytes of the segments before `number`, on whatever timeline.
+    #[must_use]
+    pub fn stored_before(&self, number: SegmentNumber, size: SegmentSize) -> (u64, u64) {
+        let older = |entry: &&Entry| entry.number(size).is_some_and(|own| own < number);
+        let older = self.segments.iter().filter(older);
+        older.fold((0, 0), |(count, bytes), entry| (count + 1, bytes + entry.size))
+    }
+
+    /// The segment that was stored last, and when.
+    #[must_use]
+    pub fn newest_stored(&self) -> Option<(String, Timestamp)> {
+        let newest = self.segments.iter().max_by_key(|entry| entry.modified)?;
+        let name = format!("{:08X}{:08X}{:08X}", newest.timeline, newest.log, newest.seg);
+        Some((name, newest.modified()?))
+    }
+
+    /// Stored bytes of every segment.
+    #[must_use]
+    pub fn segment_bytes(&self) -> u64 {
+        self.segments.iter().map(|entry| entry.size).sum()
+    }
+
+    /// Complete segments that `barman-cloud-wal-restore` 3.19 passes over for a `.partial` of the same
+    /// name: it takes the first of both in key order (`_get_wals_to_download` in `barman/cloud.py`).
+    pub fn shadowed(&self, size: SegmentSize) -> impl Iterator<Item = (TimelineId, SegmentNumber)> {
+        self.partials.iter().filter_map(move |partial| {
+            let (timeline, number) = (TimelineId(partial.timeline), partial.number(size)?);
+            let complete = Self::find(&self.segments, timeline, number, size)?;
+            (complete.codec.extension() > ".partial").then_some((timeline, number))
+        })
     }
 
     /// The extensions that cannot be decoded, such as `.gpg`.

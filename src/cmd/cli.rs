@@ -3,6 +3,7 @@
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use super::{
+    catalog::CatalogArgs,
     check::CheckArgs,
     console::{Color, Output},
     demo::DemoArgs,
@@ -108,6 +109,7 @@ impl From<When> for Color {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Drill(Box<DrillArgs>),
+    Catalog(Box<CatalogArgs>),
     Check(CheckArgs),
     Init(InitArgs),
     Doctor(DoctorArgs),
@@ -120,6 +122,7 @@ impl Command {
     pub(super) fn output(&self) -> Output {
         match self {
             Self::Drill(args) => args.output,
+            Self::Catalog(args) => args.output,
             Self::Check(args) => args.output,
             Self::Doctor(args) => args.output,
             Self::Demo(args) => args.output,

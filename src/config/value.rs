@@ -190,14 +190,17 @@ pub(super) fn target_word(text: &str) -> Parsed<Target> {
     }
 }
 
-/// `latest`, `random`, or a backup's id (`barman`: local time as `%Y%m%dT%H%M%S`).
+/// A word such as `latest`, or a backup's id (`barman`: local time as `%Y%m%dT%H%M%S`).
 pub(super) fn backup(text: &str) -> Parsed<BackupChoice> {
     let text = text.trim();
     match text {
         "latest" => return Ok(BackupChoice::Latest),
         "random" => return Ok(BackupChoice::Random),
-        "worstCase" | "retentionEdge" | "leastRecentlyVerified" => {
-            return Err(not_available(text, "Write `latest`, `random` or a backup's id."));
+        "worstCase" => return Ok(BackupChoice::WorstCase),
+        "retentionEdge" => return Ok(BackupChoice::RetentionEdge),
+        "leastRecentlyVerified" => {
+            let hint = "Write `latest`, `random`, `worstCase`, `retentionEdge` or a backup's id.";
+            return Err(not_available(text, hint));
         }
         _ => {}
     }
@@ -209,7 +212,8 @@ pub(super) fn backup(text: &str) -> Parsed<BackupChoice> {
     }
     Err(Complaint::new(
         format!("`{}` is not a choice of backup", short(text)),
-        "Write `latest`, `random` or a backup's id, such as `20261122T040000`.",
+        "Write `latest`, `random`, `worstCase`, `retentionEdge` or a backup's id, such as \
+         `20261122T040000`.",
     ))
 }
 

@@ -37,6 +37,17 @@ impl Finding {
         self.lsn = Some(lsn);
         self
     }
+
+    /// The finding in one line; a detail that names the subject itself needs no second one.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let Self { class, subject, detail, .. } = self;
+        if detail.starts_with(subject.as_str()) {
+            format!("{class}: {detail}")
+        } else {
+            format!("{class}: {subject}: {detail}")
+        }
+    }
 }
 
 /// What a check says.
@@ -50,4 +61,18 @@ pub enum CheckOutcome {
     Skipped(String),
     /// It broke while looking.
     Errored(Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_not_said_twice() {
+        let of = |detail| {
+            Finding::new(FailureClass::TargetUnreachable, "the target", detail, "Do.").summary()
+        };
+        assert_eq!(of("the target is gone"), "target_unreachable: the target is gone");
+        assert_eq!(of("it is gone"), "target_unreachable: the target: it is gone");
+    }
 }

@@ -46,6 +46,18 @@ pub struct StoreLocation {
     pub s3: S3Spec,
 }
 
+impl StoreLocation {
+    /// As a person writes it: `s3://bucket/prefix` or `file:///path`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match (self.scheme, self.prefix.as_str()) {
+            (StoreScheme::S3, "") => format!("s3://{}", self.bucket),
+            (StoreScheme::S3, prefix) => format!("s3://{}/{prefix}", self.bucket),
+            (StoreScheme::File, path) => format!("file://{path}"),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreScheme {
     S3,
@@ -130,7 +142,7 @@ impl std::fmt::Display for RecoveryPoint {
     }
 }
 
-/// Which base backup. `worstCase`, `retentionEdge` and `leastRecentlyVerified` come with the history.
+/// Which base backup. `leastRecentlyVerified` comes with the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackupChoice {
     /// The newest restorable one that ends before the target.
@@ -138,6 +150,10 @@ pub enum BackupChoice {
     Id(String),
     /// Any restorable one, chosen by the drill's seed.
     Random,
+    /// The restorable one from which the most WAL has to be replayed.
+    WorstCase,
+    /// The oldest restorable one.
+    RetentionEdge,
 }
 
 /// How far to recover.

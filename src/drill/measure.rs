@@ -5,6 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::{FailureClass, Finding};
+
 /// Restore time of this drill.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Rto {
@@ -66,6 +68,25 @@ impl Rpo {
             RpoEvidence::LastCommit => self.last_commit_seconds,
             RpoEvidence::Heartbeat => self.heartbeat_seconds,
         }
+    }
+
+    /// The breach as a finding, where the objective is exceeded.
+    #[must_use]
+    pub fn finding(&self) -> Option<Finding> {
+        let (judged, objective) = (self.judged?, self.objective_seconds?);
+        let seconds = self.seconds(judged).filter(|_| self.exceeded)?;
+        let (class, subject) = match judged {
+            RpoEvidence::ArchivedWal => (FailureClass::ArchiveStale, "the newest archived WAL"),
+            RpoEvidence::LastCommit | RpoEvidence::Heartbeat => {
+                (FailureClass::RpoExceeded, "the newest restored row")
+            }
+        };
+        Some(Finding::new(
+            class,
+            subject,
+            format!("is {seconds:.0} s old, the objective is {objective:.0} s"),
+            "Look at `pg_stat_archiver` on the source: is archiving still running?",
+        ))
     }
 }
 

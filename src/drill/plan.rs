@@ -1,24 +1,31 @@
 //! The plan: which backup, which WAL, how many bytes, and what the drill must reach. Made before a
 //! byte is fetched.
 
+use std::{cell::RefCell, rc::Rc};
+
 use jiff::{SignedDuration, Timestamp};
 
+use self::{choose::Choice, route::Route};
 use super::{
     expectation::Expectation,
     finding::Finding,
     job::{Job, RecoveryPoint, Target},
 };
 use crate::{
-    archive::{Backup, Catalog, ObjectRef},
+    archive::{Backup, Catalog, ObjectRef, wal_index::Runs},
     pg::{Lsn, Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId},
 };
 
 mod choose;
+mod histories;
+pub(super) mod holes;
 mod path;
-mod range;
+pub(super) mod range;
+pub(super) mod route;
 mod size;
-mod source;
-mod window;
+pub(super) mod sizes;
+pub(super) mod source;
+pub(super) mod window;
 
 /// Everything the engine needs; nothing in it depends on the machine.
 #[derive(Clone, Debug)]
@@ -101,22 +108,13 @@ pub fn plan(
     seed: u64,
 ) -> Result<DrillPlan, PlanRefusal> {
     let point = &job.recovery_point;
-    let known = Known { catalog, now, point };
-    let refuse = |findings| PlanRefusal { findings, window: window::of_archive(&known) };
-
-    let choice = choose::choose(&known, seed).map_err(refuse)?;
+    let memo = Memo::default();
+    let known = Known { catalog, now, point, memo: &memo };
+    let Decided { choice, route } = decide(&known, seed)?;
     let source = choice.source;
-    // What contradicts itself in the description may be why the rest cannot be found.
-    let with_choice = |found| [choice.findings.clone(), found].concat();
-    let path = path::follow(&known, &source).map_err(|found| refuse(with_choice(found)))?;
-    let runs = catalog.wal.runs(source.segment_size);
-    let range = range::walk(&source, &path.history, &runs);
-    let window = window::of_range(&known, &source, &range, &runs);
-    let verdict = range::judge(&known, &source, &path.history, &range, &window);
-    let verdict = verdict
-        .map_err(|found| PlanRefusal { findings: with_choice(found), window: window.clone() })?;
+    let Route { history, range, window, stop, .. } = route;
 
-    let wal: Vec<PlannedSegment> = range.segments(&known, &source, verdict.stop);
+    let wal: Vec<PlannedSegment> = range.segments(&known, &source, stop);
     let wal_bytes = wal.iter().map(|segment| segment.object.size).sum();
     let at_most = wal.last().map_or(source.end, |last| last.number.end(source.segment_size));
     let at_least = match point.target {
@@ -124,13 +122,14 @@ pub fn plan(
         _ => source.end,
     };
     let history_files = catalog.histories.iter();
-    let mut notes = choice.notes;
-    notes.extend(path.notes);
-    notes.extend(verdict.notes);
-    notes.extend(catalog.notes.iter().cloned());
     let mut findings = choice.findings;
-    findings.extend(path.findings);
-    findings.extend(verdict.findings);
+    findings.extend(route.findings);
+    findings.extend(sizes::odd_segments(&wal, source.segment_size));
+    let mut notes = choice.notes;
+    let attentions = choice.attentions.iter().chain(&route.attentions);
+    notes.extend(attentions.map(|seen| format!("`{}`: {}", seen.subject, seen.detail)));
+    notes.extend(route.notes);
+    notes.extend(catalog.notes.iter().cloned());
     Ok(DrillPlan {
         why: choice.why,
         major: source.major,
@@ -138,8 +137,8 @@ pub fn plan(
         system_id: source.system_id,
         target: point.target.clone(),
         exclusive: point.exclusive,
-        expectation: Expectation { timeline: path.history.timeline, at_least, at_most },
-        history: path.history,
+        expectation: Expectation { timeline: history.timeline, at_least, at_most },
+        history,
         history_files: history_files
             .map(|(timeline, text)| HistoryFile { timeline: *timeline, text: text.clone() })
             .collect(),
@@ -156,13 +155,60 @@ pub fn plan(
 
 /// What planning looks at.
 #[derive(Clone, Copy, Debug)]
-struct Known<'a> {
-    catalog: &'a Catalog,
-    now: Timestamp,
-    point: &'a RecoveryPoint,
+pub(super) struct Known<'a> {
+    pub catalog: &'a Catalog,
+    pub now: Timestamp,
+    pub point: &'a RecoveryPoint,
+    pub memo: &'a Memo,
+}
+
+/// What is worked out once for each segment size, when it is first asked for: the runs take a pass over
+/// the index, the window's beginning one over the backups.
+#[derive(Debug, Default)]
+pub(super) struct Memo {
+    runs: RefCell<Vec<(SegmentSize, Rc<Runs>)>>,
+    from: RefCell<Vec<(SegmentSize, Option<(Lsn, Timestamp)>)>>,
+}
+
+fn once<T: Clone>(
+    memo: &RefCell<Vec<(SegmentSize, T)>>,
+    size: SegmentSize,
+    make: impl FnOnce() -> T,
+) -> T {
+    if let Some((_, made)) = memo.borrow().iter().find(|(own, _)| *own == size) {
+        return made.clone();
+    }
+    let made = make();
+    memo.borrow_mut().push((size, made.clone()));
+    made
+}
+
+/// The backup that the job's recovery point means, and the way from it.
+#[derive(Debug)]
+pub(super) struct Decided<'a> {
+    pub choice: Choice<'a>,
+    pub route: Route,
+}
+
+/// Chooses the backup and finds the way, for a plan and for a look at the whole archive alike.
+pub(super) fn decide<'a>(known: &Known<'a>, seed: u64) -> Result<Decided<'a>, PlanRefusal> {
+    let choice = choose::choose(known, seed)
+        .map_err(|findings| PlanRefusal { findings, window: window::of_archive(known) })?;
+    match route::find(known, &choice.source) {
+        Ok(route) => Ok(Decided { choice, route }),
+        // What contradicts itself in the description may be why the rest cannot be found.
+        Err(route::NoWay { findings, window }) => Err(PlanRefusal {
+            findings: [choice.findings, findings].concat(),
+            window: window.unwrap_or_else(|| window::of_archive(known)),
+        }),
+    }
 }
 
 impl Known<'_> {
+    pub(super) fn runs(&self, size: SegmentSize) -> Rc<Runs> {
+        once(&self.memo.runs, size, || Rc::new(self.catalog.wal.runs(size)))
+    }
+
     /// Whether a thing of that time can be relied upon to be complete; unknown times can.
     fn is_settled(&self, at: Option<Timestamp>) -> bool {
         at.is_none_or(|at| self.now.duration_since(at) > SETTLE)
@@ -170,4 +216,4 @@ impl Known<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

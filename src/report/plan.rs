@@ -11,7 +11,6 @@ use crate::{
     drill::{
         DrillPlan, Finding, Job,
         format::{bytes, count, counted},
-        job::StoreScheme,
         plan::{PlanRefusal, Window},
     },
     pg::Lsn,
@@ -173,12 +172,7 @@ fn time(at: Timestamp) -> String {
 }
 
 fn url(job: &Job) -> String {
-    let store = &job.archive.store;
-    match (store.scheme, store.prefix.as_str()) {
-        (StoreScheme::S3, "") => format!("s3://{}", store.bucket),
-        (StoreScheme::S3, prefix) => format!("s3://{}/{prefix}", store.bucket),
-        (StoreScheme::File, path) => format!("file://{path}"),
-    }
+    job.archive.store.url()
 }
 
 /// As one JSON document. 64-bit identifiers are texts, as in reports.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::course::Course;
 use crate::drill::{
     CheckOutcome, DrillReport, FailureClass, Finding, Job, Verdict,
-    measure::{self, Rpo, RpoEvidence, RpoTimes, Rto},
+    measure::{self, Rpo, RpoTimes, Rto},
     report::{CheckReport, CheckStatus, ErrorReport, SCHEMA_VERSION},
     verdict::{self, Evidence},
 };
@@ -78,27 +78,10 @@ fn objectives(rto: Option<&Rto>, rpo: &Rpo) -> Vec<CheckReport> {
         checks.push(CheckReport::new("rto", outcome, 0.0));
     }
     if let Some(objective) = rpo.objective_seconds {
-        let seconds = match rpo.judged {
-            Some(RpoEvidence::ArchivedWal) => rpo.archived_wal_seconds,
-            Some(RpoEvidence::LastCommit) => rpo.last_commit_seconds,
-            Some(RpoEvidence::Heartbeat) => rpo.heartbeat_seconds,
-            None => None,
-        };
+        let seconds = rpo.judged.and_then(|evidence| rpo.seconds(evidence));
         let outcome = match seconds {
             None => CheckOutcome::Skipped(rpo.why.clone()),
-            Some(seconds) if rpo.exceeded => {
-                let (class, subject) = if rpo.judged == Some(RpoEvidence::ArchivedWal) {
-                    (FailureClass::ArchiveStale, "the newest archived WAL")
-                } else {
-                    (FailureClass::RpoExceeded, "the newest restored row")
-                };
-                CheckOutcome::Failed(vec![Finding::new(
-                    class,
-                    subject,
-                    format!("is {seconds:.0} s old, the objective is {objective:.0} s"),
-                    "Look at `pg_stat_archiver` on the source: is archiving still running?",
-                )])
-            }
+            Some(_) if rpo.exceeded => CheckOutcome::Failed(rpo.finding().into_iter().collect()),
             Some(seconds) => CheckOutcome::Passed(format!("{seconds:.0} s of {objective:.0} s")),
         };
         checks.push(CheckReport::new("rpo", outcome, 0.0));
@@ -109,7 +92,7 @@ fn objectives(rto: Option<&Rto>, rpo: &Rpo) -> Vec<CheckReport> {
 fn reason(verdict: Verdict, course: &Course, rto: Option<&Rto>, rpo: &Rpo) -> String {
     let finding = |wanted: fn(FailureClass) -> bool| {
         let mut findings = course.checks.iter().flat_map(|c| &c.findings);
-        findings.find(|f| wanted(f.class)).map(summary)
+        findings.find(|f| wanted(f.class)).map(Finding::summary)
     };
     match verdict {
         Verdict::Pass => match &course.reached {
@@ -140,29 +123,5 @@ fn reason(verdict: Verdict, course: &Course, rto: Option<&Rto>, rpo: &Rpo) -> St
                     .map(|c| format!("the check `{}` did not run to its end: {}", c.name, c.detail))
             })
             .unwrap_or_else(|| "nothing was checked".to_owned()),
-    }
-}
-
-/// A finding in one line; a detail that names the subject itself needs no second one.
-fn summary(finding: &Finding) -> String {
-    let Finding { class, subject, detail, .. } = finding;
-    if detail.starts_with(subject.as_str()) {
-        format!("{class}: {detail}")
-    } else {
-        format!("{class}: {subject}: {detail}")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_subject_is_not_said_twice() {
-        let of = |detail| {
-            summary(&Finding::new(FailureClass::TargetUnreachable, "the target", detail, "Do."))
-        };
-        assert_eq!(of("the target is gone"), "target_unreachable: the target is gone");
-        assert_eq!(of("it is gone"), "target_unreachable: the target: it is gone");
     }
 }

@@ -113,7 +113,7 @@ async fn what_vanishes_or_changes_is_noted() {
     assert!(catalog.histories.is_empty());
     assert!(catalog.unreadable_histories[&TimelineId(2)].contains("removed"));
     assert_eq!(catalog.backups[0].keep, Some(Keep::Unknown));
-    assert_eq!(catalog.notes.len(), 2);
+    assert_eq!(catalog.notes.len(), 3);
 
     let replace = Meddler::new(
         |_, _| (),

@@ -230,6 +230,13 @@ impl CatalogBuilder {
                  first in key order is used, as barman-cloud-wal-restore does"
             ));
         }
+        if let (Some(first), count) =
+            (self.catalog.unknown_keys.first(), self.catalog.unknown_key_count)
+        {
+            self.catalog.notes.push(format!(
+                "{count} object(s) have keys that mean nothing in the Barman Cloud layout, `{first}` first"
+            ));
+        }
         self.catalog.backups = self.backups.into_values().collect();
         self.catalog
     }

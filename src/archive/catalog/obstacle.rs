@@ -16,8 +16,11 @@ const STALE_AFTER: SignedDuration = SignedDuration::from_hours(24);
 /// One reason. `Display` is a clause that goes on after the backup's id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// There is no `backup.info`.
-    NoInfo,
+    /// There is no `backup.info`; `recent` where the folder's newest object is: Barman before 3.19 writes
+    /// the description last, so the backup may be being taken.
+    NoInfo {
+        recent: bool,
+    },
     /// `backup.info` is there and cannot be read.
     UnreadableInfo(String),
     /// `backup.info` vanished or changed while the archive was surveyed.
@@ -42,10 +45,21 @@ pub enum Obstacle {
     UnreadableFile(String),
 }
 
+impl Obstacle {
+    /// Whether it only says that the backup is being taken now, or may be.
+    #[must_use]
+    pub const fn is_under_way(&self) -> bool {
+        matches!(self, Self::Unfinished { stale: false, .. } | Self::NoInfo { recent: true })
+    }
+}
+
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoInfo => f.write_str("has no `backup.info`"),
+            Self::NoInfo { recent: false } => f.write_str("has no `backup.info`"),
+            Self::NoInfo { recent: true } => {
+                f.write_str("has no `backup.info`: it is being taken, or was never finished")
+            }
             Self::UnreadableInfo(why) => write!(f, "cannot be read: {why}"),
             Self::Unsettled(why) => write!(f, "changes right now: {why}"),
             Self::IncompleteInfo(key) => write!(f, "says nothing of `{key}` in its `backup.info`"),
@@ -111,7 +125,10 @@ impl Backup {
         let info = match &self.info {
             Ok(info) => info,
             Err(why) if self.unsettled => return vec![Obstacle::Unsettled(why.clone())],
-            Err(_) if self.info_object.is_none() => return vec![Obstacle::NoInfo],
+            Err(_) if self.info_object.is_none() => {
+                let recent = self.modified.is_some_and(|at| now.duration_since(at) <= STALE_AFTER);
+                return vec![Obstacle::NoInfo { recent }];
+            }
             Err(why) => return vec![Obstacle::UnreadableInfo(why.clone())],
         };
         match info.status {

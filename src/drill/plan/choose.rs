@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Known, path,
+    Known, path, route, sizes,
     source::{self, Source},
     window,
 };
@@ -17,10 +17,12 @@ use crate::{
 
 /// The backup, and what was seen on the way to it.
 #[derive(Debug)]
-pub(super) struct Choice<'a> {
+pub(in crate::drill) struct Choice<'a> {
     pub source: Source<'a>,
     pub why: String,
     pub findings: Vec<Finding>,
+    /// What changes nothing for this recovery point.
+    pub attentions: Vec<Finding>,
     pub notes: Vec<String>,
 }
 
@@ -79,7 +81,14 @@ pub(super) fn choose<'a>(known: &Known<'a>, seed: u64) -> Result<Choice<'a>, Vec
     }
     on_timeline(known, &mut candidates)?;
 
-    let (chosen, why) = if known.point.backup == BackupChoice::Random {
+    let edge = match known.point.backup {
+        BackupChoice::WorstCase => worst_case(known, &candidates),
+        BackupChoice::RetentionEdge => retention_edge(known, &candidates),
+        BackupChoice::Latest | BackupChoice::Random | BackupChoice::Id(_) => None,
+    };
+    let (chosen, why) = if let Some((index, why)) = edge {
+        (candidates.swap_remove(index), why)
+    } else if known.point.backup == BackupChoice::Random {
         // What retention has begun to remove is no choice.
         if candidates.len() > 1 {
             let newest = candidates.pop();
@@ -99,6 +108,31 @@ pub(super) fn choose<'a>(known: &Known<'a>, seed: u64) -> Result<Choice<'a>, Vec
     let source = chosen.source.map_err(|obstacles| source::findings(id, &obstacles))?;
     let why = format!("backup `{id}` is {why}; it ended {}", source.end_time);
     finish(known, source, why)
+}
+
+/// How many segments there are from a backup to the first that is missing, where that is beyond its own
+/// end.
+fn replay_length(known: &Known<'_>, candidate: &Candidate<'_>) -> Option<u64> {
+    let source = candidate.source.as_ref().ok().filter(|source| !source.is_inverted())?;
+    // The newest WAL is the measure, whatever this drill's target.
+    Some(route::find(known, source).ok()?.range.len())
+}
+
+/// The backup from which the most WAL has to be replayed. A gap behind it is no reason to take another
+/// one: it would hide the gap.
+fn worst_case(known: &Known<'_>, candidates: &[Candidate<'_>]) -> Option<(usize, String)> {
+    let lengths = candidates.iter().map(|candidate| replay_length(known, candidate));
+    let longest = lengths.enumerate().filter_map(|(index, length)| Some((length?, index)));
+    // Of equally long ways the older backup's.
+    let (length, index) = longest.max_by_key(|(length, index)| (*length, usize::MAX - index))?;
+    Some((index, format!("the one with the most WAL to replay, {length} segments")))
+}
+
+/// The oldest backup that reaches consistency: what retention is removing already does not.
+fn retention_edge(known: &Known<'_>, candidates: &[Candidate<'_>]) -> Option<(usize, String)> {
+    let restorable = |candidate: &Candidate<'_>| replay_length(known, candidate).is_some();
+    let index = candidates.iter().position(restorable)?;
+    Some((index, format!("the oldest of {} backups that can be restored", candidates.len())))
 }
 
 fn by_id<'a>(known: &Known<'a>, id: &str) -> Result<Choice<'a>, Vec<Finding>> {
@@ -126,15 +160,8 @@ fn finish<'a>(
     source: Source<'a>,
     why: String,
 ) -> Result<Choice<'a>, Vec<Finding>> {
-    let mut findings = source.contradictions();
-    if source.end <= source.begin {
-        // Nothing can be planned from this.
-        findings.push(Finding::new(
-            FailureClass::BackupInfoMismatch,
-            format!("base/{}/backup.info", source.backup.id),
-            format!("`end_xlog`, {}, does not lie after the start, {}", source.end, source.begin),
-            "Take a new base backup; the description of this one cannot be relied upon.",
-        ));
+    let mut findings = source.defects();
+    if source.is_inverted() {
         return Err(findings);
     }
     let mut notes = Vec::new();
@@ -150,17 +177,21 @@ fn finish<'a>(
         if newer && newest_wanted && damaged {
             findings.extend(source::findings(&other.id, &obstacles));
         }
-        if let Ok(info) = &other.info
-            && let Some(system_id) = info.system_id
-            && system_id != source.system_id
-        {
-            notes.push(format!(
-                "backup `{}` is of another database system: {system_id}, not {}",
-                other.id, source.system_id
-            ));
-        }
     }
-    Ok(Choice { source, why, findings, notes })
+    let mut attentions = other_systems(known, &source);
+    attentions.extend(sizes::trend(known, source.backup));
+    Ok(Choice { source, why, findings, attentions, notes })
+}
+
+/// Backups of another database system than this one's: somebody else wrote here, or writes here.
+fn other_systems(known: &Known<'_>, source: &Source<'_>) -> Vec<Finding> {
+    let backups = known.catalog.backups.iter();
+    let others = backups.filter_map(|other| {
+        let system_id = other.info.as_ref().ok()?.system_id?;
+        (system_id != source.system_id).then_some((other, system_id))
+    });
+    let asked = source.system_id;
+    others.map(|(other, system_id)| source::another_system(other, system_id, asked)).collect()
 }
 
 /// Keeps what leads to a timeline that the job names by its id.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::{Known, source::Source};
+use super::{Known, histories, source::Source};
 use crate::{
     archive::wal_index::Runs,
     drill::{
@@ -21,6 +21,7 @@ use crate::{
 pub(super) struct Path {
     pub history: TimelineHistory,
     pub findings: Vec<Finding>,
+    pub attentions: Vec<Finding>,
     pub notes: Vec<String>,
 }
 
@@ -29,6 +30,7 @@ pub(super) fn follow(known: &Known<'_>, source: &Source<'_>) -> Result<Path, Vec
     let mut path = Path {
         history: TimelineHistory::root(source.end_timeline),
         findings: Vec::new(),
+        attentions: Vec::new(),
         notes: Vec::new(),
     };
     let target = match known.point.timeline {
@@ -41,8 +43,17 @@ pub(super) fn follow(known: &Known<'_>, source: &Source<'_>) -> Result<Path, Vec
         path.findings.push(finding);
         return Err(path.findings);
     }
-    let runs = known.catalog.wal.runs(source.segment_size);
+    let runs = known.runs(source.segment_size);
     before_fork(known, source, &runs, &mut path);
+    for contradiction in histories::contradictions(known) {
+        let switch = path.history.switch_point(source.timeline);
+        let reached = switch.is_some_and(|switch| target_reaches(known, switch));
+        if reached && contradiction.concerns(&path.history, source.timeline) {
+            path.findings.push(contradiction.finding);
+        } else {
+            path.attentions.push(contradiction.finding);
+        }
+    }
     if known.point.timeline == TargetTimeline::Latest {
         strays(known, source, &runs, &mut path);
     }

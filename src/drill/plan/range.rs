@@ -1,6 +1,10 @@
 //! Which segments replay reads, and where the archive stops giving them.
 
-use super::{CLOCK_SKEW, Known, PlannedSegment, Window, source::Source};
+use super::{
+    CLOCK_SKEW, Known, PlannedSegment, Window,
+    holes::{Piece, Track},
+    source::Source,
+};
 use crate::{
     archive::{catalog::Keep, wal_index::Runs},
     drill::{FailureClass, Finding, job::Target},
@@ -13,7 +17,7 @@ const RECORD_ALLOWANCE: u64 = 64 << 20;
 
 /// The unbroken segments from the backup's first one along the path.
 #[derive(Debug)]
-pub(super) struct Range {
+pub(in crate::drill) struct Range {
     pieces: Vec<Piece>,
     /// The first segment that is not there, on the timeline that replay would read it from.
     pub missing: (TimelineId, SegmentNumber),
@@ -21,18 +25,31 @@ pub(super) struct Range {
     pub behind: Option<(TimelineId, SegmentNumber)>,
 }
 
-/// Segments of one timeline, both ends included.
-#[derive(Clone, Copy, Debug)]
-struct Piece {
-    timeline: TimelineId,
-    first: SegmentNumber,
-    last: SegmentNumber,
-}
-
 impl Range {
     /// The newest segment of the range.
-    pub(super) fn last(&self) -> Option<(TimelineId, SegmentNumber)> {
+    pub(in crate::drill) fn last(&self) -> Option<(TimelineId, SegmentNumber)> {
         self.pieces.last().map(|piece| (piece.timeline, piece.last))
+    }
+
+    /// The newest segment of the range that comes before `cut`.
+    pub(in crate::drill) fn last_before(
+        &self,
+        cut: Option<SegmentNumber>,
+    ) -> Option<(TimelineId, SegmentNumber)> {
+        let Some(cut) = cut else { return self.last() };
+        let before = self.pieces.iter().rev().find(|piece| piece.first < cut)?;
+        Some((before.timeline, before.last.min(SegmentNumber(cut.0 - 1))))
+    }
+
+    /// Whether this segment is read from this timeline.
+    pub(in crate::drill) fn holds(&self, timeline: TimelineId, number: SegmentNumber) -> bool {
+        let within = |piece: &Piece| (piece.first..=piece.last).contains(&number);
+        self.pieces.iter().any(|piece| piece.timeline == timeline && within(piece))
+    }
+
+    /// Number of segments.
+    pub(in crate::drill) fn len(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.last.0 - piece.first.0 + 1).sum()
     }
 
     /// Every segment up to `stop`.
@@ -56,38 +73,14 @@ impl Range {
 
 /// Walks the path in runs, not in segments.
 pub(super) fn walk(source: &Source<'_>, history: &TimelineHistory, runs: &Runs) -> Range {
-    let size = source.segment_size;
-    // Where a later timeline takes over: the segments in between are all read from one timeline.
-    let takes_over = |from: SegmentNumber| {
-        let begins = history.ancestors.iter().map(|ancestor| size.segment_of(ancestor.switch));
-        begins.filter(|begin| *begin > from).min()
-    };
+    let track = Track { history, runs, size: source.segment_size };
     let mut pieces = Vec::new();
     let mut number = source.first_segment();
-    loop {
-        let timeline = history.timeline_of_segment(number, size);
-        let Some(run) = runs.holding(timeline, number) else { break };
-        let until = takes_over(number);
-        let last = until.map_or(run.last, |begin| run.last.min(SegmentNumber(begin.0 - 1)));
-        pieces.push(Piece { timeline, first: number, last });
-        number = last.next();
-        if until != Some(number) {
-            break;
-        }
+    while let Some(piece) = track.piece(number) {
+        number = piece.last.next();
+        pieces.push(piece);
     }
-    let missing = (history.timeline_of_segment(number, size), number);
-    let mut behind = None;
-    let mut from = Some(number);
-    while let (None, Some(start)) = (behind, from) {
-        let timeline = history.timeline_of_segment(start, size);
-        let until = takes_over(start);
-        behind = runs
-            .first_from(timeline, start)
-            .filter(|found| until.is_none_or(|until| *found < until))
-            .map(|found| (timeline, found));
-        from = until;
-    }
-    Range { pieces, missing, behind }
+    Range { pieces, missing: (track.timeline(number), number), behind: track.next_there(number) }
 }
 
 /// What the range is good for.

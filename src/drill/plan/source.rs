@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::sizes;
 use crate::{
     archive::{Backup, BackupInfo, catalog::obstacle::Obstacle},
     drill::{FailureClass, Finding},
@@ -10,7 +11,7 @@ use crate::{
 
 /// A base backup with everything that planning needs of its description.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Source<'a> {
+pub(in crate::drill) struct Source<'a> {
     pub backup: &'a Backup,
     pub info: &'a BackupInfo,
     /// The redo point, where replay begins.
@@ -28,12 +29,12 @@ pub(super) struct Source<'a> {
 
 impl<'a> Source<'a> {
     /// The facts, or everything that is in the way.
-    pub(super) fn of(backup: &'a Backup, now: Timestamp) -> Result<Self, Vec<Obstacle>> {
+    pub(in crate::drill) fn of(backup: &'a Backup, now: Timestamp) -> Result<Self, Vec<Obstacle>> {
         let obstacles = backup.obstacles(now);
         if !obstacles.is_empty() {
             return Err(obstacles);
         }
-        let info = backup.info.as_ref().map_err(|_| vec![Obstacle::NoInfo])?;
+        let info = backup.info.as_ref().map_err(|_| vec![Obstacle::IncompleteInfo("status")])?;
         let all = || {
             let begin = info.begin_xlog?;
             let timeline = info.timeline?;
@@ -55,17 +56,43 @@ impl<'a> Source<'a> {
     }
 
     /// The first segment that replay reads.
-    pub(super) const fn first_segment(&self) -> SegmentNumber {
+    pub(in crate::drill) const fn first_segment(&self) -> SegmentNumber {
         self.segment_size.segment_of(self.begin)
     }
 
     /// The last segment that it takes to become consistent.
-    pub(super) const fn last_needed(&self) -> SegmentNumber {
+    pub(in crate::drill) const fn last_needed(&self) -> SegmentNumber {
         self.segment_size.segment_before(self.end)
     }
 
+    /// What the listing and the description show to be wrong with a backup that claims to be good: its
+    /// description contradicts itself, or its files cannot be what they must be.
+    pub(in crate::drill) fn defects(&self) -> Vec<Finding> {
+        let mut found = self.contradictions();
+        if self.is_inverted() {
+            found.push(Finding::new(
+                FailureClass::BackupInfoMismatch,
+                format!("base/{}/backup.info", self.backup.id),
+                format!("`end_xlog`, {}, does not lie after the start, {}", self.end, self.begin),
+                "Take a new base backup; the description of this one cannot be relied upon.",
+            ));
+        }
+        found.extend(sizes::impossible(self));
+        found
+    }
+
+    /// It is not of the database system that is asked for: somebody else wrote here, or writes here.
+    pub(in crate::drill) fn of_another_system(&self, asked: u64) -> Finding {
+        another_system(self.backup, self.system_id, asked)
+    }
+
+    /// It ends before it begins: nothing can be planned from this.
+    pub(in crate::drill) fn is_inverted(&self) -> bool {
+        self.end <= self.begin
+    }
+
     /// Where `backup.info` contradicts itself or its folder.
-    pub(super) fn contradictions(&self) -> Vec<Finding> {
+    fn contradictions(&self) -> Vec<Finding> {
         let (id, info, size) = (&self.backup.id, self.info, self.segment_size);
         let mut found = Vec::new();
         let mut differ = |detail: String| {
@@ -113,8 +140,23 @@ impl<'a> Source<'a> {
     }
 }
 
+/// A backup whose system is not the one that is asked for.
+pub(super) fn another_system(backup: &Backup, system_id: u64, asked: u64) -> Finding {
+    let id = &backup.id;
+    Finding::new(
+        FailureClass::SystemIdMismatch,
+        format!("base/{id}/backup.info"),
+        format!(
+            "backup `{id}` is of another database system: {system_id}, not {asked}; whose WAL this is \
+             shows only when it is read"
+        ),
+        "Give each cluster a `serverName` of its own; two that archive to one prefix overwrite each \
+         other's WAL.",
+    )
+}
+
 /// What is in a backup's way, as findings.
-pub(super) fn findings(id: &str, obstacles: &[Obstacle]) -> Vec<Finding> {
+pub(in crate::drill) fn findings(id: &str, obstacles: &[Obstacle]) -> Vec<Finding> {
     let finding = |obstacle: &Obstacle| {
         let detail = format!("backup `{id}` {obstacle}");
         let info = format!("base/{id}/backup.info");
@@ -150,7 +192,7 @@ pub(super) fn findings(id: &str, obstacles: &[Obstacle]) -> Vec<Finding> {
                 info,
                 "Run the drill again when the backup that is being taken has ended.",
             ),
-            Obstacle::NoInfo | Obstacle::Failed(_) | Obstacle::Unfinished { .. } => (
+            Obstacle::NoInfo { .. } | Obstacle::Failed(_) | Obstacle::Unfinished { .. } => (
                 FailureClass::NoRestorableBackup,
                 info,
                 "Look at the log of the backup, and take a new one.",

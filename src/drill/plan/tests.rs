@@ -11,7 +11,7 @@ use crate::{
 
 mod backups;
 mod timelines;
-mod world;
+pub(in crate::drill) mod world;
 
 /// One backup over segments 2 and 3, WAL up to 9.
 fn plain() -> World {

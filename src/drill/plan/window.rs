@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use super::{Known, Window, path, range, range::Range, source::Source};
-use crate::{archive::wal_index::Runs, pg::SegmentNumber};
+use jiff::Timestamp;
+
+use super::{Known, Window, once, path, range, range::Range, source::Source};
+use crate::pg::{Lsn, SegmentNumber, SegmentSize};
 
 /// The window as the newest restorable backup sees it, for refusals before one was chosen.
 pub(super) fn of_archive(known: &Known<'_>) -> Window {
@@ -11,33 +13,44 @@ pub(super) fn of_archive(known: &Known<'_>) -> Window {
     let Some(newest) = sources.iter().max_by_key(|source| source.end_time) else {
         return Window::default();
     };
-    let runs = known.catalog.wal.runs(newest.segment_size);
     match path::follow(known, newest) {
-        Ok(path) => of_range(known, newest, &range::walk(newest, &path.history, &runs), &runs),
+        Ok(path) => {
+            let runs = known.runs(newest.segment_size);
+            of_range(known, newest, &range::walk(newest, &path.history, &runs))
+        }
         Err(_) => Window::default(),
     }
 }
 
 /// The window whose end is that of a walk from the chosen backup.
-pub(super) fn of_range(
-    known: &Known<'_>,
-    source: &Source<'_>,
-    range: &Range,
-    runs: &Runs,
-) -> Window {
+pub(super) fn of_range(known: &Known<'_>, source: &Source<'_>, range: &Range) -> Window {
+    let size = source.segment_size;
+    let from = once(&known.memo.from, size, || from(known, size));
+    Window {
+        from_lsn: from.map(|(lsn, _)| lsn),
+        from_time: from.map(|(_, at)| at),
+        ..until(known, source, range)
+    }
+}
+
+/// End of the oldest backup that reaches consistency.
+fn from(known: &Known<'_>, size: SegmentSize) -> Option<(Lsn, Timestamp)> {
+    let runs = known.runs(size);
     let reaches_consistency = |source: &Source<'_>| {
         let run = runs.holding(source.timeline, source.first_segment());
         run.is_some_and(|run| run.last >= source.last_needed())
     };
-    let oldest = restorable(known)
-        .into_iter()
-        .filter(|other| other.segment_size == source.segment_size)
-        .filter(reaches_consistency)
-        .min_by_key(|other| other.end_time);
+    let sources = restorable(known).into_iter().filter(|source| source.segment_size == size);
+    let oldest = sources.filter(reaches_consistency).min_by_key(|source| source.end_time)?;
+    Some((oldest.end, oldest.end_time))
+}
+
+/// The end of the window alone.
+fn until(known: &Known<'_>, source: &Source<'_>, range: &Range) -> Window {
     let newest = range.last().filter(|(_, number)| *number >= source.last_needed());
     Window {
-        from_lsn: oldest.map(|oldest| oldest.end),
-        from_time: oldest.map(|oldest| oldest.end_time),
+        from_lsn: None,
+        from_time: None,
         to_lsn: newest.map(|(_, number): (_, SegmentNumber)| number.end(source.segment_size)),
         to_time: newest.and_then(|(timeline, number)| {
             known.catalog.wal.stored_at(timeline, number, source.segment_size).flatten()

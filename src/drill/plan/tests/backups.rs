@@ -45,25 +45,25 @@ fn one_that_says_done_and_is_not_is_the_answer() {
     assert_eq!(finding.subject, format!("base/{NEW}/data.tar"));
 
     let mut world = two();
-    world.object(&format!("base/{NEW}/data_0002.tar.gz"), 7, 6);
+    world.object(&format!("base/{NEW}/data_0002.tar.gz"), 700, 6);
     let finding = world.refused(FailureClass::BackupPartMissing);
     assert_eq!(finding.subject, format!("base/{NEW}/data_0001.tar.gz"));
-    world.object(&format!("base/{NEW}/data_0001.tar.gz"), 7, 6);
-    assert_eq!(world.planned().base_bytes, 5014);
+    world.object(&format!("base/{NEW}/data_0001.tar.gz"), 700, 6);
+    assert_eq!(world.planned().base_bytes, 6400);
 
     let mut world = two();
     world.edit(NEW, &["tablespaces=[('ts', 16385, '/srv/ts')]"]);
     let finding = world.refused(FailureClass::BackupPartMissing);
     assert_eq!(finding.subject, format!("base/{NEW}/16385.tar.gz"));
-    world.object(&format!("base/{NEW}/16385_0001.tar.gz"), 7, 6);
+    world.object(&format!("base/{NEW}/16385_0001.tar.gz"), 700, 6);
     world.refused(FailureClass::BackupPartMissing);
-    world.object(&format!("base/{NEW}/16385.tar.gz"), 7, 6);
-    assert_eq!(world.planned().base_bytes, 5014);
+    world.object(&format!("base/{NEW}/16385.tar.gz"), 700, 6);
+    assert_eq!(world.planned().base_bytes, 6400);
     // A tar that the description does not name is left out by every restore.
     assert_eq!(world.edit(NEW, &["tablespaces=None"]).classes(), ["backup_info_mismatch"]);
 
     let mut world = two();
-    world.remove(&data).object(&format!("base/{NEW}/data.tar.gpg"), 7, 6);
+    world.remove(&data).object(&format!("base/{NEW}/data.tar.gpg"), 700, 6);
     world.refused(FailureClass::CodecUnsupported);
 
     for (line, class) in [
@@ -169,4 +169,36 @@ fn two_database_systems() {
     world.edit(OLD, &["systemid=7"]);
     assert_eq!(world.classes(), NONE);
     assert!(world.planned().notes.iter().any(|note| note.contains("another database system")));
+}
+
+#[test]
+fn the_worst_case_and_the_retention_edge() {
+    const OLDER: &str = "20261122T120100";
+    let choose = |world: &mut World, choice: BackupChoice| {
+        world.point.backup = choice;
+        world.planned().backup.id
+    };
+    for choice in [BackupChoice::WorstCase, BackupChoice::RetentionEdge] {
+        let mut world = two();
+        world.backup(OLDER, 1, 1, 1);
+        assert_eq!(choose(&mut world, choice.clone()), OLDER);
+        // What retention is removing is passed over.
+        world.without_wal(1, 1);
+        assert_eq!(choose(&mut world, choice.clone()), OLD);
+        world.remove(&format!("base/{OLD}/data.tar.gz"));
+        assert_eq!(choose(&mut world, choice), NEW);
+    }
+    // The most WAL is not always the oldest's, and a gap is no way out.
+    let mut world = two();
+    world.file(&format!("base/{OLD}/annotations/keep"), "standalone", 9).without_wal(1, 4);
+    assert_eq!(choose(&mut world, BackupChoice::RetentionEdge), OLD);
+    assert_eq!(world.classes(), NONE);
+    assert_eq!(choose(&mut world, BackupChoice::WorstCase), NEW);
+    world.remove(&format!("base/{OLD}/annotations/keep"));
+    assert_eq!(choose(&mut world, BackupChoice::RetentionEdge), OLD);
+    assert_eq!(world.classes(), ["wal_gap"]);
+    // Where none is restorable the answer is the newest one's.
+    let mut world = plain();
+    world.remove(&format!("base/{OLD}/data.tar.gz")).point.backup = BackupChoice::WorstCase;
+    world.refused(FailureClass::BackupPartMissing);
 }

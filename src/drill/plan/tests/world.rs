@@ -11,7 +11,7 @@ use crate::{
         catalog::builder::{Unread, WantedFile},
     },
     drill::{
-        FailureClass,
+        CatalogReport, FailureClass, holdings,
         job::{
             ArchiveLocation, BackupChoice, Depth, EngineKind, Job, Limits, MetricsSpec, Objectives,
             RecoveryPoint, S3Spec, SandboxSpec, StoreLocation, StoreScheme, Target, TargetTimeline,
@@ -20,29 +20,29 @@ use crate::{
     pg::{Lsn, SegmentNumber, SegmentSize, TimelineId},
 };
 
-pub(super) const MIB: u64 = 1 << 20;
+pub(in crate::drill) const MIB: u64 = 1 << 20;
 
 /// Noon plus so many minutes; drills are at one hour past noon.
-pub(super) fn at(minutes: i64) -> Timestamp {
+pub(in crate::drill) fn at(minutes: i64) -> Timestamp {
     let noon: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
     noon.checked_add(SignedDuration::from_mins(minutes)).unwrap()
 }
 
-pub(super) fn segment(timeline: u32, number: u64) -> String {
+pub(in crate::drill) fn segment(timeline: u32, number: u64) -> String {
     SegmentNumber(number).file_name(TimelineId(timeline), SegmentSize::new(1 << 20).unwrap())
 }
 
 /// Objects and small files of an archive; the drill's point and time.
-pub(super) struct World {
+pub(in crate::drill) struct World {
     objects: BTreeMap<String, (u64, Option<Timestamp>)>,
     files: BTreeMap<String, Result<Vec<u8>, Unread>>,
-    pub(super) point: RecoveryPoint,
-    pub(super) now: Timestamp,
-    pub(super) seed: u64,
+    pub(in crate::drill) point: RecoveryPoint,
+    pub(in crate::drill) now: Timestamp,
+    pub(in crate::drill) seed: u64,
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(in crate::drill) fn new() -> Self {
         Self {
             objects: BTreeMap::new(),
             files: BTreeMap::new(),
@@ -52,30 +52,34 @@ impl World {
         }
     }
 
-    pub(super) fn object(&mut self, key: &str, size: u64, minutes: i64) -> &mut Self {
+    pub(in crate::drill) fn object(&mut self, key: &str, size: u64, minutes: i64) -> &mut Self {
         self.objects.insert(key.to_owned(), (size, Some(at(minutes))));
         self
     }
 
-    pub(super) fn file(&mut self, key: &str, text: &str, minutes: i64) -> &mut Self {
+    pub(in crate::drill) fn file(&mut self, key: &str, text: &str, minutes: i64) -> &mut Self {
         self.files.insert(key.to_owned(), Ok(text.as_bytes().to_vec()));
         self.object(key, text.len() as u64, minutes)
     }
 
-    pub(super) fn unread(&mut self, key: &str, changed: bool) -> &mut Self {
+    pub(in crate::drill) fn unread(&mut self, key: &str, changed: bool) -> &mut Self {
         let why = if changed { "it was replaced" } else { "it does not decode" };
         self.files.insert(key.to_owned(), Err(Unread { why: why.to_owned(), changed }));
         self
     }
 
-    pub(super) fn remove(&mut self, key: &str) -> &mut Self {
+    pub(in crate::drill) fn remove(&mut self, key: &str) -> &mut Self {
         assert!(self.objects.remove(key).is_some(), "no `{key}` to remove");
         self.files.remove(key);
         self
     }
 
     /// Segments of a timeline, segment `n` stored at minute `n`.
-    pub(super) fn wal(&mut self, timeline: u32, range: std::ops::RangeInclusive<u64>) -> &mut Self {
+    pub(in crate::drill) fn wal(
+        &mut self,
+        timeline: u32,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> &mut Self {
         for number in range {
             let minutes = i64::try_from(number).unwrap();
             self.wal_at(timeline, number, minutes);
@@ -83,22 +87,33 @@ impl World {
         self
     }
 
-    pub(super) fn wal_at(&mut self, timeline: u32, number: u64, minutes: i64) -> &mut Self {
+    pub(in crate::drill) fn wal_at(
+        &mut self,
+        timeline: u32,
+        number: u64,
+        minutes: i64,
+    ) -> &mut Self {
         self.object(&wal_key(timeline, number), 1000, minutes)
     }
 
-    pub(super) fn without_wal(&mut self, timeline: u32, number: u64) -> &mut Self {
+    pub(in crate::drill) fn without_wal(&mut self, timeline: u32, number: u64) -> &mut Self {
         self.remove(&wal_key(timeline, number))
     }
 
     /// `forks`: parent and switch point.
-    pub(super) fn history(&mut self, timeline: u32, forks: &[(u32, &str)]) -> &mut Self {
+    pub(in crate::drill) fn history(&mut self, timeline: u32, forks: &[(u32, &str)]) -> &mut Self {
         let lines = forks.iter().map(|(tli, lsn)| format!("{tli}\t{lsn}\tno reason\n"));
         self.file(&format!("wals/{timeline:08X}.history"), &lines.collect::<String>(), 1)
     }
 
     /// A backup that begins in segment `first` and ends in `last`, at the minute of its last one.
-    pub(super) fn backup(&mut self, id: &str, timeline: u32, first: u64, last: u64) -> &mut Self {
+    pub(in crate::drill) fn backup(
+        &mut self,
+        id: &str,
+        timeline: u32,
+        first: u64,
+        last: u64,
+    ) -> &mut Self {
         let info = info(timeline, first, last);
         let minutes = i64::try_from(last).unwrap();
         self.file(&format!("base/{id}/backup.info"), &info, minutes).object(
@@ -109,7 +124,7 @@ impl World {
     }
 
     /// Changes lines of a backup's description; `key=` without a value removes the line.
-    pub(super) fn edit(&mut self, id: &str, lines: &[&str]) -> &mut Self {
+    pub(in crate::drill) fn edit(&mut self, id: &str, lines: &[&str]) -> &mut Self {
         let key = format!("base/{id}/backup.info");
         let text = String::from_utf8(self.files[&key].clone().unwrap()).unwrap();
         let mut kept: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -124,35 +139,35 @@ impl World {
         self
     }
 
-    pub(super) fn target(&mut self, target: Target) -> &mut Self {
+    pub(in crate::drill) fn target(&mut self, target: Target) -> &mut Self {
         self.point.target = target;
         self
     }
 
-    pub(super) fn lsn(&mut self, lsn: &str) -> &mut Self {
+    pub(in crate::drill) fn lsn(&mut self, lsn: &str) -> &mut Self {
         self.target(Target::Lsn(lsn.parse().unwrap()))
     }
 
-    pub(super) fn time(&mut self, minutes: i64) -> &mut Self {
+    pub(in crate::drill) fn time(&mut self, minutes: i64) -> &mut Self {
         self.target(Target::Time(at(minutes)))
     }
 
-    pub(super) fn timeline(&mut self, timeline: TargetTimeline) -> &mut Self {
+    pub(in crate::drill) fn timeline(&mut self, timeline: TargetTimeline) -> &mut Self {
         self.point.timeline = timeline;
         self
     }
 
-    pub(super) fn id(&mut self, id: &str) -> &mut Self {
+    pub(in crate::drill) fn id(&mut self, id: &str) -> &mut Self {
         self.point.backup = BackupChoice::Id(id.to_owned());
         self
     }
 
-    pub(super) fn within(&mut self, minutes: u64) -> &mut Self {
+    pub(in crate::drill) fn within(&mut self, minutes: u64) -> &mut Self {
         self.point.within = Some(Duration::from_mins(minutes));
         self
     }
 
-    pub(super) fn catalog(&self) -> Catalog {
+    pub(in crate::drill) fn catalog(&self) -> Catalog {
         let mut builder = CatalogBuilder::new("p/s/");
         for (key, (size, modified)) in &self.objects {
             builder.add(&format!("p/s/{key}"), *size, Some("\"e\""), *modified);
@@ -166,12 +181,24 @@ impl World {
         builder.finish()
     }
 
-    pub(super) fn plan(&self) -> Result<DrillPlan, PlanRefusal> {
+    pub(in crate::drill) fn plan(&self) -> Result<DrillPlan, PlanRefusal> {
         plan(&job(self.point.clone()), &self.catalog(), self.now, self.seed)
     }
 
+    /// The catalog tier.
+    pub(in crate::drill) fn examined(&self) -> CatalogReport {
+        holdings::examine(&job(self.point.clone()), &self.catalog(), self.now)
+    }
+
+    /// The same for a job with an RPO objective.
+    pub(in crate::drill) fn examined_for(&self, rpo: Duration) -> CatalogReport {
+        let mut job = job(self.point.clone());
+        job.objectives.rpo = Some(rpo);
+        holdings::examine(&job, &self.catalog(), self.now)
+    }
+
     /// Class and subject of every finding, after `refused` where there is no plan.
-    pub(super) fn classes(&self) -> Vec<String> {
+    pub(in crate::drill) fn classes(&self) -> Vec<String> {
         let (start, findings) = match self.plan() {
             Ok(plan) => (None, plan.findings),
             Err(refusal) => (Some("refused".to_owned()), refusal.findings),
@@ -179,7 +206,7 @@ impl World {
         start.into_iter().chain(findings.iter().map(|f| f.class.name().to_owned())).collect()
     }
 
-    pub(super) fn planned(&self) -> DrillPlan {
+    pub(in crate::drill) fn planned(&self) -> DrillPlan {
         match self.plan() {
             Ok(plan) => plan,
             Err(refusal) => panic!("refused: {:#?}", refusal.findings),
@@ -187,7 +214,7 @@ impl World {
     }
 
     /// The one finding of a refusal.
-    pub(super) fn refused(&self, class: FailureClass) -> crate::drill::Finding {
+    pub(in crate::drill) fn refused(&self, class: FailureClass) -> crate::drill::Finding {
         let refusal = self.plan().expect_err("a plan was made");
         assert_eq!(refusal.findings.len(), 1, "{:#?}", refusal.findings);
         let finding = refusal.findings.into_iter().next().unwrap();
@@ -196,13 +223,13 @@ impl World {
     }
 }
 
-pub(super) fn wal_key(timeline: u32, number: u64) -> String {
+pub(in crate::drill) fn wal_key(timeline: u32, number: u64) -> String {
     let name = segment(timeline, number);
     format!("wals/{}/{name}.gz", &name[..16])
 }
 
 /// What the plan reads, as `timeline:first-last`.
-pub(super) fn wal_of(plan: &DrillPlan) -> String {
+pub(in crate::drill) fn wal_of(plan: &DrillPlan) -> String {
     let mut pieces: Vec<(u32, u64, u64)> = Vec::new();
     for planned in &plan.wal {
         let (timeline, number) = (planned.timeline.0, planned.number.0);
@@ -231,7 +258,7 @@ fn info(timeline: u32, first: u64, last: u64) -> String {
     )
 }
 
-pub(super) fn job(recovery_point: RecoveryPoint) -> Job {
+pub(in crate::drill) fn job(recovery_point: RecoveryPoint) -> Job {
     Job {
         name: "orders".to_owned(),
         labels: BTreeMap::new(),
