@@ -1,6 +1,7 @@
 //! Checks: named examinations of a recovered cluster that yield findings.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -16,8 +17,9 @@ use crate::{
         job::{CheckSpec, Depth},
         reached::Reached,
         report::{CheckReport, CheckStatus},
+        row_floor::KnownFloor,
     },
-    engine::ClusterAccess,
+    engine::{ClusterAccess, Redacted},
     telemetry::{Progress, progress::ProgressEvent},
 };
 
@@ -28,8 +30,10 @@ mod databases;
 pub mod failure;
 pub mod files;
 pub mod heartbeat;
+pub mod login_roles;
 pub mod reached;
 pub mod read_all;
+pub mod row_floor;
 pub mod sql;
 mod workers;
 
@@ -52,6 +56,10 @@ pub struct CheckContext {
     pub cluster: ClusterAccess,
     pub progress: Progress,
     pub cancel: CancellationToken,
+    /// What an earlier drill of the job counted.
+    pub floor: KnownFloor,
+    /// Passwords of roles that are to log in, by name.
+    pub passwords: BTreeMap<String, Redacted>,
     /// Values that checks saw and that others judge.
     pub observations: Observations,
 }
@@ -120,13 +128,23 @@ pub fn registry(job: &Job) -> Vec<Box<dyn Check>> {
         if let Some(heartbeat) = &job.objectives.heartbeat {
             checks.push(Box::new(heartbeat::HeartbeatCheck(heartbeat.clone())));
         }
-        for CheckSpec::Sql(spec) in &job.checks {
-            checks.push(Box::new(sql::SqlAssertion(spec.clone())));
+        for spec in &job.checks {
+            match spec {
+                CheckSpec::Sql(spec) => checks.push(Box::new(sql::SqlAssertion(spec.clone()))),
+                CheckSpec::LoginRoles(roles) => {
+                    checks.push(Box::new(login_roles::LoginRoles(roles.clone())));
+                }
+                // After the check that counts.
+                CheckSpec::RowFloor(_) => {}
+            }
         }
     }
     if job.depth >= Depth::Deep {
         checks.push(Box::new(files::RelationFiles));
         checks.push(Box::new(read_all::ReadAll));
+        if let Some(floor) = job.row_floor() {
+            checks.push(Box::new(row_floor::RowFloorCheck(floor.clone())));
+        }
         checks.push(Box::new(amcheck::Amcheck));
         checks.push(Box::new(checksums::Checksums));
     }

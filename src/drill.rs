@@ -13,6 +13,7 @@ pub mod own_files;
 pub mod plan;
 pub mod reached;
 pub mod report;
+pub mod row_floor;
 pub mod stage;
 pub mod verdict;
 

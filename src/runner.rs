@@ -2,9 +2,10 @@
 
 pub mod catalog;
 mod course;
+mod floor;
 mod judge;
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -17,9 +18,10 @@ use crate::{
         error::ErrorKind,
         job::{BasicAuth, Depth},
         plan::{self, PlanRefusal},
+        row_floor::RowCounts,
         stage::{Stage, StageEnd, Volume},
     },
-    engine::{Engine, EngineContext, RestoreEnd, Restored, native::NativeEngine},
+    engine::{Engine, EngineContext, Redacted, RestoreEnd, Restored, native::NativeEngine},
     report::{
         json,
         kept::{self, KeptId},
@@ -124,6 +126,8 @@ async fn run(
     course: &mut Course,
 ) -> Result<(), Error> {
     let job = Arc::new(request.job.clone());
+    // A secret that is not there is better known before anything is fetched.
+    let passwords = passwords(&job).await?;
     let (store, plan) = {
         let stage = RunningStage::start(Stage::Plan, &request.progress);
         let planned = async {
@@ -157,7 +161,7 @@ async fn run(
     };
     let mut restored = NativeEngine::default().restore(context).await;
     course.restored(&mut restored);
-    let examined = examine(request, &job, cancel, &mut restored, course).await;
+    let examined = examine(request, &job, cancel, passwords, &mut restored, course).await;
     if let Some(sandbox) = restored.sandbox.take() {
         let stage = RunningStage::start(Stage::Teardown, &request.progress);
         let failed = course.has_failed() || examined.is_err();
@@ -172,6 +176,7 @@ async fn examine(
     request: &DrillRequest,
     job: &Arc<Job>,
     cancel: &CancellationToken,
+    passwords: BTreeMap<String, Redacted>,
     restored: &mut Restored,
     course: &mut Course,
 ) -> Result<(), Error> {
@@ -197,6 +202,8 @@ async fn examine(
         promise: restored.promise.clone(),
         reached,
         cluster,
+        floor: floor::known(job, course).await,
+        passwords,
         observations: Observations::default(),
         progress: request.progress.clone(),
         cancel: cancel.clone(),
@@ -214,11 +221,28 @@ async fn examine(
         }
     }
     course.checks.extend(reports);
-    course.heartbeat = context.observations.snapshot().heartbeat;
+    let seen = context.observations.snapshot();
+    course.heartbeat = seen.heartbeat;
+    course.row_counts = seen
+        .all_read
+        .then(|| RowCounts::bounded(check::row_floor::row_counts(&seen), job.row_floor()));
     let end = if cancel.is_cancelled() { StageEnd::Aborted } else { StageEnd::Done };
     stage.end(course, end, Volume::default());
     stopped?;
     if cancel.is_cancelled() { Err(interrupted()) } else { Ok(()) }
+}
+
+/// Passwords of the roles that are to log in.
+async fn passwords(job: &Job) -> Result<BTreeMap<String, Redacted>, Error> {
+    let mut passwords = BTreeMap::new();
+    for role in job.login_roles() {
+        let Some(source) = &role.password else { continue };
+        let secret = secret::read(source).await.map_err(|error| {
+            error.hint("Set the variable or file that `loginRoles` names in the job.")
+        })?;
+        passwords.insert(role.name.clone(), Redacted(secret.expose().to_owned()));
+    }
+    Ok(passwords)
 }
 
 /// Keeps the report where the job says so. Failing to is said, and changes no verdict.

@@ -7,13 +7,13 @@ use std::{fmt, future::Future, os::fd::AsRawFd, path::PathBuf, pin::pin};
 
 use futures_util::{StreamExt, stream};
 use tokio::net::UnixStream;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, SimpleQueryMessage, tls::NoTlsStream};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{ServerError, SqlFailure, interrupted};
 use crate::{
     drill::{Code, Error},
-    engine::ClusterAccess,
+    engine::{ClusterAccess, Redacted},
     pg::Major,
 };
 
@@ -139,17 +139,7 @@ pub async fn connect(
         .application_name("pgassay")
         .options(startup_options(cluster.major));
     let socket = Socket { folder: cluster.socket_dir.clone(), port: cluster.port };
-    let open = async {
-        let stream = socket.open().await.map_err(|error| {
-            broken(&format!("cannot connect to the recovered cluster: {error}"))
-        })?;
-        config.connect_raw(stream, NoTls).await.map_err(failure)
-    };
-    let (client, mut driver) = tokio::select! {
-        biased;
-        () = stop.cancelled() => return Err(SqlFailure::Broken(interrupted())),
-        opened = open => opened?,
-    };
+    let (client, mut driver) = open(&socket, &config, stop).await?;
     // Ends by itself when the client is dropped. Notices may hold data: they go nowhere.
     tokio::spawn(async move {
         let mut messages = pin!(stream::poll_fn(move |cx| driver.poll_message(cx)));
@@ -158,6 +148,42 @@ pub async fn connect(
         }
     });
     Ok(Connection { client, socket, stop: stop.clone() })
+}
+
+async fn open(
+    socket: &Socket,
+    config: &Config,
+    stop: &CancellationToken,
+) -> Result<(Client, tokio_postgres::Connection<UnixStream, NoTlsStream>), SqlFailure> {
+    let open = async {
+        let stream = socket.open().await.map_err(|error| {
+            broken(&format!("cannot connect to the recovered cluster: {error}"))
+        })?;
+        config.connect_raw(stream, NoTls).await.map_err(failure)
+    };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(SqlFailure::Broken(interrupted())),
+        opened = open => opened,
+    }
+}
+
+/// Logs in as an application would: with nothing but a name and a password. The settings of role and
+/// database hold, so that a library which these load and which is not here is seen.
+///
+/// # Errors
+/// The server's own, such as 28P01 for a wrong password, or why there was no answer.
+pub async fn log_in(
+    cluster: &ClusterAccess,
+    user: &str,
+    password: &Redacted,
+    database: &str,
+    stop: &CancellationToken,
+) -> Result<(), SqlFailure> {
+    let mut config = Config::new();
+    config.user(user).password(&password.0).dbname(database).application_name("pgassay");
+    let socket = Socket { folder: cluster.socket_dir.clone(), port: cluster.port };
+    open(&socket, &config, stop).await.map(drop)
 }
 
 impl fmt::Debug for Connection {

@@ -1,10 +1,12 @@
 //! `checks:` and `objectives:`.
 
 use super::{
-    value::{self, not_available},
+    value,
     walker::{Complaint, Value},
 };
-use crate::drill::job::{CheckSpec, Depth, Heartbeat, Job, Objectives, SqlCheck};
+use crate::drill::job::{
+    CheckSpec, Depth, Heartbeat, Job, LoginRole, Objectives, RowFloor, SqlCheck,
+};
 
 pub(super) fn objectives(value: Value<'_>) -> Option<Objectives> {
     value.fields(|fields| Objectives {
@@ -66,28 +68,40 @@ pub(super) fn checks(value: Value<'_>) -> Option<Vec<CheckSpec>> {
         let path = format!("{}[{index}]", value.path);
         let entry = Value { node, path: &path, problems: value.problems };
         let Some(spec) = check(entry) else { continue };
-        let CheckSpec::Sql(sql) = &spec;
-        let taken = |other: &CheckSpec| matches!(other, CheckSpec::Sql(o) if o.name == sql.name);
-        if specs.iter().any(taken) {
-            entry.complain(Complaint::new(
-                format!("another check is already named `{}`", sql.name),
-                "Give each check a name of its own; reports and metrics tell them apart by it.",
-            ));
+        if let Some(complaint) = specs.iter().find_map(|other| twice(other, &spec)) {
+            entry.complain(complaint);
         }
         specs.push(spec);
     }
     Some(specs)
 }
 
+/// Two entries that reports and metrics could not tell apart.
+fn twice(one: &CheckSpec, other: &CheckSpec) -> Option<Complaint> {
+    let kind = match (one, other) {
+        (CheckSpec::Sql(one), CheckSpec::Sql(other)) if one.name == other.name => {
+            return Some(Complaint::new(
+                format!("another check is already named `{}`", one.name),
+                "Give each check a name of its own; reports and metrics tell them apart by it.",
+            ));
+        }
+        (CheckSpec::RowFloor(_), CheckSpec::RowFloor(_)) => "rowFloor",
+        (CheckSpec::LoginRoles(_), CheckSpec::LoginRoles(_)) => "loginRoles",
+        _ => return None,
+    };
+    Some(Complaint::new(
+        format!("`{kind}` is already given"),
+        "Write everything into one entry of this kind.",
+    ))
+}
+
 fn check(value: Value<'_>) -> Option<CheckSpec> {
     value.fields(|fields| {
-        let sql = fields.optional("sql", sql);
-        fields.optional("rowFloor", |value| -> Option<()> {
-            value.complain(not_available("rowFloor", "Remove this check."));
-            None
-        });
-        match fields.given(&["sql", "rowFloor"]).as_slice() {
-            [_] => sql.map(CheckSpec::Sql),
+        let sql = fields.optional("sql", sql).map(CheckSpec::Sql);
+        let floor = fields.optional("rowFloor", row_floor).map(CheckSpec::RowFloor);
+        let roles = fields.optional("loginRoles", login_roles).map(CheckSpec::LoginRoles);
+        match fields.given(&["sql", "rowFloor", "loginRoles"]).as_slice() {
+            [_] => sql.or(floor).or(roles),
             [] => {
                 let hint = "Write `- sql: {name: …, database: …, query: …, expect: …}`.";
                 fields.complain(Complaint::new("names no kind of check", hint));
@@ -101,6 +115,101 @@ fn check(value: Value<'_>) -> Option<CheckSpec> {
             }
         }
     })?
+}
+
+/// What a list's entries are, those without a problem.
+fn entries<T>(value: Value<'_>, read: impl Fn(Value<'_>) -> Option<T>) -> Option<Vec<T>> {
+    let read = |(index, node)| {
+        let path = format!("{}[{index}]", value.path);
+        read(Value { node, path: &path, problems: value.problems })
+    };
+    Some(value.list()?.iter().enumerate().filter_map(read).collect())
+}
+
+fn row_floor(value: Value<'_>) -> Option<RowFloor> {
+    value.fields(|fields| {
+        let hint = "Write the share of a table's rows that may be missing, such as `5%`.";
+        let tolerance = fields.required("tolerance", hint, |value| value.parsed(percent));
+        let tables = fields
+            .optional("tables", |value| entries(value, |value| value.text().map(str::to_owned)));
+        let since = fields.parsed("since", value::time);
+        Some(RowFloor { tolerance: tolerance?, tables: tables.unwrap_or_default(), since })
+    })?
+}
+
+/// Hundredths of a percent.
+fn percent(text: &str) -> Result<u32, Complaint> {
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let parsed = text.trim().strip_suffix('%').map(str::trim).and_then(|number| {
+        let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+        let sound = digits(whole) && digits(part) && matches!(part.len(), 1 | 2);
+        let whole: u32 = whole.parse().ok().filter(|_| sound)?;
+        let part = part.parse::<u32>().ok()? * if part.len() == 1 { 10 } else { 1 };
+        whole.checked_mul(100)?.checked_add(part).filter(|all| *all <= 10_000)
+    });
+    parsed.ok_or_else(|| {
+        Complaint::new(
+            format!("`{}` is not a share", value::short(text)),
+            "Write a percentage from 0 to 100 with at most two decimals, such as `5%` or `0.5%`.",
+        )
+    })
+}
+
+fn login_roles(value: Value<'_>) -> Option<Vec<LoginRole>> {
+    let roles = entries(value, login_role)?;
+    for (index, role) in roles.iter().enumerate() {
+        if roles[..index].iter().any(|other| other.name == role.name) {
+            value.complain(Complaint::new(
+                format!("the role `{}` is there twice", value::short(&role.name)),
+                "Keep one of the two.",
+            ));
+        }
+    }
+    Some(roles)
+}
+
+fn login_role(value: Value<'_>) -> Option<LoginRole> {
+    let plain = |name| LoginRole { name, database: None, password: None, without_password: false };
+    if !value.is_mapping() {
+        return role_name(value).map(plain);
+    }
+    value.fields(|fields| {
+        let name = fields.required("role", "Write the name of the role.", role_name);
+        let database = fields.optional("database", database);
+        let password = fields.optional("password", super::archive::secret);
+        let without_password = fields.boolean("withoutPassword").unwrap_or_default();
+        if without_password && password.is_some() {
+            fields.complain(Complaint::new(
+                "has a password, and is said to have none",
+                "Remove `password` or `withoutPassword`.",
+            ));
+        }
+        Some(LoginRole { name: name?, database, password, without_password })
+    })?
+}
+
+/// A role's name that means itself in `pg_hba.conf` too.
+fn role_name(value: Value<'_>) -> Option<String> {
+    let name = value.text()?;
+    let other = |c: char| c == '"' || c.is_control();
+    if name.len() > 63 || name.contains(other) || name.starts_with(['/', '+', '@']) {
+        value.complain(Complaint::new(
+            format!("`{}` is not a role that can be looked for", value::short(name)),
+            "A name has at most 63 bytes, no quote in it, and none of `/ + @` in front.",
+        ));
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+/// A floor needs the reports of earlier drills.
+pub(super) fn floor_without_reports(job: &Job) -> Option<Complaint> {
+    (job.row_floor().is_some() && job.report_store.is_none()).then(|| {
+        Complaint::new(
+            "`rowFloor` compares with the last passed drill, but the job keeps no reports",
+            "Write `report: {store: …}` into the job, or remove the check.",
+        )
+    })
 }
 
 fn sql(value: Value<'_>) -> Option<SqlCheck> {

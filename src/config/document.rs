@@ -111,7 +111,9 @@ fn spec(value: Value<'_>) -> Option<Job> {
             report_store,
             metrics,
         };
-        if let Some(complaint) = checks::too_shallow(&job) {
+        for complaint in
+            checks::too_shallow(&job).into_iter().chain(checks::floor_without_reports(&job))
+        {
             fields.complain(complaint);
         }
         Some(job)

@@ -243,6 +243,50 @@ pub struct Heartbeat {
 #[derive(Clone, Debug, PartialEq)]
 pub enum CheckSpec {
     Sql(SqlCheck),
+    RowFloor(RowFloor),
+    LoginRoles(Vec<LoginRole>),
+}
+
+impl Job {
+    /// The job's row floor, if it has one.
+    #[must_use]
+    pub fn row_floor(&self) -> Option<&RowFloor> {
+        self.checks.iter().find_map(|check| match check {
+            CheckSpec::RowFloor(floor) => Some(floor),
+            CheckSpec::Sql(_) | CheckSpec::LoginRoles(_) => None,
+        })
+    }
+
+    /// Every role that must be able to log in.
+    pub fn login_roles(&self) -> impl Iterator<Item = &LoginRole> {
+        self.checks.iter().flat_map(|check| match check {
+            CheckSpec::LoginRoles(roles) => roles.as_slice(),
+            CheckSpec::Sql(_) | CheckSpec::RowFloor(_) => &[],
+        })
+    }
+}
+
+/// No table may have lost more rows than that since the last passed drill of the job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowFloor {
+    /// Hundredths of a percent, 10,000 at most.
+    pub tolerance: u32,
+    /// Patterns of `database.schema.table`; empty means all.
+    pub tables: Vec<String>,
+    /// Drills that began before do not count.
+    pub since: Option<Timestamp>,
+}
+
+/// A role that applications log in as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginRole {
+    pub name: String,
+    /// Where it must be able to connect to; `None`: anywhere.
+    pub database: Option<String>,
+    /// For a real login.
+    pub password: Option<SecretSource>,
+    /// It proves itself by something else, such as a certificate.
+    pub without_password: bool,
 }
 
 /// A statement about the data: the one value that a query returns compares to a literal.

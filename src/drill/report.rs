@@ -13,6 +13,7 @@ use super::{
     measure::{Rpo, Rto},
     plan::Window,
     reached::Reached,
+    row_floor::RowCounts,
     stage::StageLog,
     verdict::Verdict,
 };
@@ -52,6 +53,9 @@ pub struct DrillReport {
     pub rpo: Option<Rpo>,
     pub stages: StageLog,
     pub checks: Vec<CheckReport>,
+    /// What the check `readAll` counted, where it read every table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row_counts: Option<RowCounts>,
     /// Errors of the machine, the store or a tool.
     pub errors: Vec<ErrorReport>,
     pub sandbox: Option<SandboxReport>,

@@ -55,6 +55,7 @@ pub fn conclude(job: &Job, mut course: Course, finished_at: Timestamp) -> DrillR
         rpo: Some(rpo),
         stages: course.stages,
         checks: course.checks,
+        row_counts: course.row_counts,
         errors: course.errors.iter().map(ErrorReport::from).collect(),
         sandbox: course.sandbox,
         notes: course.notes,

@@ -1,12 +1,14 @@
 //! The checks on real clusters, sound and damaged, and PostgreSQL's own files against its own tools.
 
 mod files;
+mod jobs;
 mod pages;
 mod queries;
 mod relations;
 mod sound;
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -26,6 +28,7 @@ use pgassay::{
         job::{Comparison, Expectation, Heartbeat, SqlCheck},
         reached::Reached,
         report::CheckStatus,
+        row_floor::KnownFloor,
     },
     engine::{ClusterAccess, Redacted},
     pg::{ControlFile, Lsn, Major, TimelineId, control::DbState},
@@ -82,6 +85,8 @@ impl Cluster {
             },
             progress: Progress::silent(),
             cancel: CancellationToken::new(),
+            floor: KnownFloor::default(),
+            passwords: BTreeMap::new(),
             observations: Observations::default(),
         };
         Self { work, source, major, context }

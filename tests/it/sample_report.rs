@@ -148,6 +148,7 @@ pub fn pass() -> DrillReport {
             check("amcheck", CheckStatus::Passed, "212 heaps, 640 indexes", 251.9),
             check("sql:orders-not-empty", CheckStatus::Passed, "the value is >= 1000", 0.4),
         ],
+        row_counts: None,
         errors: Vec::new(),
         sandbox: Some(SandboxReport {
             path: "/var/lib/pgassay/01933d2e-6f00-7abc-8def-0123456789ab".to_owned(),

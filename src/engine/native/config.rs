@@ -201,13 +201,17 @@ pub fn render(settings: &[Setting], place: &Place) -> String {
     text
 }
 
-/// Who may connect: nobody until a role for it was made.
+/// Who may connect: nobody until a role for it was made, then that one and those of production whose
+/// login the job wants to see, with a password of either kind (`md5` takes SCRAM ones too). Their
+/// names come from `config`, which takes none that would mean something else here.
 #[must_use]
-pub fn hba(role: Option<&str>) -> String {
-    match role {
-        Some(role) => format!("local all \"{role}\" scram-sha-256\n"),
-        None => "local all all reject\n".to_owned(),
+pub fn hba<'a>(role: Option<&str>, logins: impl Iterator<Item = &'a str>) -> String {
+    let Some(role) = role else { return "local all all reject\n".to_owned() };
+    let mut text = format!("local all \"{role}\" scram-sha-256\n");
+    for login in logins {
+        text.extend(["local all \"", login, "\" md5\n"]);
     }
+    text
 }
 
 /// Writes one file of the configuration, ours and readable by all.

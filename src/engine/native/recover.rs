@@ -164,7 +164,10 @@ impl Run {
         if let Mended::Damaged(finding) = mend::mend(first, &role).await? {
             return Ok(Err(Cause::Backup(finding)));
         }
-        config::write(&machine.place, "pg_hba.conf", &config::hba(Some(&role.name)))?;
+        let job = Arc::clone(&self.context.job);
+        let logins = job.login_roles().filter(|login| login.password.is_some());
+        let hba = config::hba(Some(&role.name), logins.map(|login| login.name.as_str()));
+        config::write(&machine.place, "pg_hba.conf", &hba)?;
         let server = Server::start(first.clone()).await?;
         self.sandbox()?.server = Some(server);
         loop {
@@ -226,7 +229,7 @@ impl Run {
         });
         let place = &machine.place;
         config::write(place, "postgresql.conf", &config::render(&settings, place))?;
-        config::write(place, "pg_hba.conf", &config::hba(None))?;
+        config::write(place, "pg_hba.conf", &config::hba(None, std::iter::empty()))?;
         config::write(place, "pg_ident.conf", "")?;
         let shown = settings.into_iter().map(|(name, value)| format!("{name}={value}"));
         self.sandbox()?.report.settings = shown.collect();
