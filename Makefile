@@ -1,7 +1,7 @@
 # A person's verbs. `make help` lists them.
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-all bench-memory check setup-demo setup-test
+.PHONY: help demo test test-all bench-memory check setup-demo setup-test setup-test-all
 
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -14,7 +14,7 @@ demo: setup-demo ## Make an archive here, lose its source, drill it, print the r
 test: setup-test ## Every test, against the real programs
 	cargo test --all-targets
 
-test-all: setup-test ## Every test, the ones that take minutes among them
+test-all: setup-test-all ## Every test, the ones that take minutes among them
 	cargo test --all-targets -- --include-ignored
 
 bench-memory: setup-test ## Peak memory of a drill of a 1 GiB cluster, by GNU time
@@ -29,3 +29,6 @@ setup-demo:
 
 setup-test:
 	@scripts/setup test
+
+setup-test-all:
+	@scripts/setup test-all

@@ -10,6 +10,9 @@ use super::{Lsn, Major, SegmentSize, TimelineId};
 /// Length of the file (`PG_CONTROL_FILE_SIZE`); what follows the checksum is zeros.
 pub const CONTROL_FILE_SIZE: usize = 8192;
 
+/// Bytes that PostgreSQL reads of it (`sizeof(ControlFileData)`), padding after the checksum counted.
+const CONTENT: usize = 296;
+
 /// `FLOATFORMAT_VALUE`.
 const FLOAT_FORMAT: f64 = 1_234_567.0;
 
@@ -213,7 +216,7 @@ impl Fields<'_> {
 }
 
 impl ControlFile {
-    /// Reads the bytes of `global/pg_control`; the zeros after the checksum may be missing.
+    /// Reads the bytes of `global/pg_control`; the zeros that fill the file up may be missing.
     ///
     /// # Errors
     /// A [`ControlError`] says what PostgreSQL would refuse. The CRC is verified before any other
@@ -232,7 +235,7 @@ impl ControlFile {
             }
             other => return Err(ControlError::UnknownVersion(other)),
         };
-        let Some(covered) = bytes.get(..crc_at).filter(|_| bytes.len() >= crc_at + 4) else {
+        let Some(covered) = bytes.get(..crc_at).filter(|_| bytes.len() >= CONTENT) else {
             return Err(ControlError::TooShort(bytes.len()));
         };
         let (stored, computed) = (f.u32(crc_at), crc32c::crc32c(covered));
@@ -387,8 +390,8 @@ mod tests {
             ControlFile::parse(&bytes).unwrap_err()
         };
         assert_eq!(ControlFile::parse(&good[..10]), Err(ControlError::TooShort(10)));
-        assert_eq!(ControlFile::parse(&good[..291]), Err(ControlError::TooShort(291)));
-        assert!(ControlFile::parse(&good[..292]).is_ok());
+        assert_eq!(ControlFile::parse(&good[..295]), Err(ControlError::TooShort(295)));
+        assert!(ControlFile::parse(&good[..296]).is_ok());
         assert_eq!(with(8, 1300u32.swap_bytes()), ControlError::ForeignByteOrder);
         assert_eq!(with(8, 1201), ControlError::UnknownVersion(1201));
         assert_eq!(with(204, 4), ControlError::ForeignMachine);

@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod deliveries;
 mod deploy;
+mod differential;
 mod drills;
 mod endings;
 mod engine;

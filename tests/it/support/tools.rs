@@ -40,6 +40,17 @@ pub fn packaged_major() -> u32 {
     found.expect("no packaged PostgreSQL of major 14 to 18: run `scripts/setup test`")
 }
 
+/// The folder with `pg_waldump`, `pg_controldata` and `pg_checksums` of a major: the distribution's,
+/// else the set-up's own. Nobody packages those of 14 apart from a whole distribution.
+pub fn client_bin(major: u32) -> PathBuf {
+    let packaged = PathBuf::from(format!("/usr/lib/postgresql/{major}/bin"));
+    if packaged.join("pg_waldump").exists() {
+        packaged
+    } else {
+        tool(&format!("clients/{major}/bin"))
+    }
+}
+
 /// User and group that PostgreSQL runs as: `postgres` where the tests run as root.
 pub fn postgres_owner() -> Option<(u32, u32)> {
     if !rustix::process::geteuid().is_root() {
