@@ -1,7 +1,7 @@
 # A person's verbs. `make help` lists them.
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-all bench-memory check setup-demo setup-test setup-test-all
+.PHONY: help demo test test-all bench-memory bench-catalog check setup-demo setup-test setup-test-all
 
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -19,6 +19,9 @@ test-all: setup-test-all ## Every test, the ones that take minutes among them
 
 bench-memory: setup-test ## Peak memory of a drill of a 1 GiB cluster, by GNU time
 	cargo test --test it -- --ignored --nocapture memory::
+
+bench-catalog: ## Time and peak memory of listing a million WAL objects, by GNU time
+	cargo test --test it -- --ignored --nocapture catalog::million
 
 check: ## Formatting and lints, as the gate runs them
 	cargo fmt --check

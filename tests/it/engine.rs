@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     drill::{Answer, Drill, environment},
-    fixture::{self, Recipe, Workshop},
+    fixture::{self, Archive, Recipe, Workshop},
     tools,
     workdir::{WorkDir, tree},
 };
@@ -151,9 +151,9 @@ fn standby(shop: &Workshop) -> Source {
     standby
 }
 
-#[test]
-fn a_backup_taken_from_a_standby() {
-    let archive = fixture::archive("standby", |root| {
+/// An archive whose one backup was taken from a standby, server `standby`. Mark: `end`.
+pub fn standby_archive() -> Archive {
+    fixture::archive("standby", |root| {
         let recipe = Recipe { initdb: &["--wal-segsize=1"], ..Recipe::default() };
         let mut shop = Workshop::new(root, "standby", recipe);
         let mut standby = standby(&shop);
@@ -168,7 +168,12 @@ fn a_backup_taken_from_a_standby() {
         shop.switch_wal();
         standby.stop(true).unwrap();
         shop.finish()
-    });
+    })
+}
+
+#[test]
+fn a_backup_taken_from_a_standby() {
+    let archive = standby_archive();
     let drill = Drill::new(&archive.root, "standby", &archive.rows_of("end"));
     drill.run(&[]).expect("pass", 0);
     drill.run(&["--target-time", &archive.marks["end"].time]).expect("pass", 0);

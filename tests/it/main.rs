@@ -3,6 +3,7 @@
 
 mod archive;
 mod bad_input;
+mod catalog;
 mod check;
 mod cli;
 mod deliveries;

@@ -24,7 +24,7 @@ mod credentials;
 mod kept;
 mod moto;
 mod network;
-mod peer;
+pub mod peer;
 mod servers;
 mod tls;
 
