@@ -166,15 +166,14 @@ pub(super) struct Known<'a> {
 /// the index, the window's beginning one over the backups.
 #[derive(Debug, Default)]
 pub(super) struct Memo {
-    runs: RefCell<Vec<(SegmentSize, Rc<Runs>)>>,
-    from: RefCell<Vec<(SegmentSize, Option<(Lsn, Timestamp)>)>>,
+    runs: BySize<Rc<Runs>>,
+    from: BySize<Option<(Lsn, Timestamp)>>,
 }
 
-fn once<T: Clone>(
-    memo: &RefCell<Vec<(SegmentSize, T)>>,
-    size: SegmentSize,
-    make: impl FnOnce() -> T,
-) -> T {
+/// An archive has one segment size, or very few.
+type BySize<T> = RefCell<Vec<(SegmentSize, T)>>;
+
+fn once<T: Clone>(memo: &BySize<T>, size: SegmentSize, make: impl FnOnce() -> T) -> T {
     if let Some((_, made)) = memo.borrow().iter().find(|(own, _)| *own == size) {
         return made.clone();
     }

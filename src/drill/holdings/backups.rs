@@ -2,7 +2,11 @@
 
 use super::{BackupLine, BackupState, Blocker, Reach, Seen};
 use crate::{
-    archive::{Backup, catalog::Keep, wal_index::StoredSegment},
+    archive::{
+        Backup,
+        catalog::{Keep, obstacle::Obstacle},
+        wal_index::StoredSegment,
+    },
     drill::{
         Finding,
         format::{bytes, count},
@@ -66,7 +70,7 @@ fn one<'a>(
         Ok(source) => source,
         Err(obstacles) => {
             let found = source::findings(&backup.id, &obstacles);
-            let under_way = obstacles.iter().any(|obstacle| obstacle.is_under_way());
+            let under_way = obstacles.iter().any(Obstacle::is_under_way);
             let state = if under_way { BackupState::UnderWay } else { blocked(&found) };
             return (looked(state, None, None, &found), found);
         }
