@@ -10,5 +10,6 @@ pub mod scan;
 pub mod tablespace;
 #[cfg(test)]
 mod testing;
+pub mod walk;
 mod xact;
 mod xlog;

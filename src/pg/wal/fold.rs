@@ -18,7 +18,7 @@ pub(super) enum Flow {
     Target,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Fold {
     summary: WalSummary,
     major: Major,
@@ -29,11 +29,13 @@ pub(super) struct Fold {
     backup_start: Lsn,
     min_recovery_point: Option<Lsn>,
     replay_timeline: TimelineId,
+    /// `false`: any timeline up to that of `history` may come.
+    ancestors_known: bool,
     stopped: bool,
 }
 
 /// [`ScanTarget`] with the time as records have it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Target {
     Latest,
     Immediate,
@@ -78,8 +80,30 @@ impl Fold {
             // Zero is `InvalidXLogRecPtr`: none.
             min_recovery_point: start.min_recovery_point.filter(|lsn| *lsn != Lsn::INVALID),
             replay_timeline,
+            ancestors_known: true,
             stopped: false,
         }
+    }
+
+    /// Takes timelines as the records have them, since nobody knows where this one comes from.
+    pub(super) const fn ancestors_unknown(mut self) -> Self {
+        self.ancestors_known = false;
+        self
+    }
+
+    /// Goes on from here along the path of another timeline.
+    pub(super) fn follow(&mut self, history: TimelineHistory) {
+        self.history = history;
+        self.ancestors_known = true;
+    }
+
+    /// Goes on with the record at `start` after a hole.
+    pub(super) fn resume(&mut self, start: Lsn) {
+        self.replay_timeline = self.history.timeline_at(start);
+    }
+
+    pub(super) const fn summary(&self) -> &WalSummary {
+        &self.summary
     }
 
     pub(super) fn finish(self) -> WalSummary {
@@ -175,6 +199,9 @@ impl Fold {
             Said::Nothing | Said::Log(LogEvent::RestorePoint { .. }) => {}
             Said::Log(LogEvent::Timeline { this, previous }) => self.switch(this, previous)?,
             Said::Log(LogEvent::OnlineCheckpoint { timeline }) => {
+                if !self.ancestors_known && timeline <= self.history.timeline {
+                    self.replay_timeline = timeline;
+                }
                 if timeline != self.replay_timeline {
                     return Err(format!(
                         "The checkpoint was taken on timeline {timeline}, but replay is on {}.",
@@ -229,7 +256,11 @@ impl Fold {
             return Ok(());
         }
         let sound = previous == self.replay_timeline && this > previous;
-        if !sound || !self.history.contains(this) {
+        let fits = match self.ancestors_known {
+            true => sound && self.history.contains(this),
+            false => previous <= this && this <= self.history.timeline,
+        };
+        if !fits {
             return Err(format!(
                 "The record turns from timeline {previous} to {this}, but replay is on {}.",
                 self.replay_timeline

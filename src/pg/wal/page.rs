@@ -26,6 +26,9 @@ pub(super) struct PageRules {
     pub system_id: u64,
     pub segment_size: SegmentSize,
     pub history: TimelineHistory,
+    /// `false`: where this timeline comes from is not known, so that pages of its first segments may
+    /// be of any earlier one.
+    pub ancestors_known: bool,
 }
 
 /// What a reader needs of a page header that has been checked.
@@ -85,7 +88,11 @@ impl PageRules {
         }
         // `xlp_tli` is the timeline that was being written when the page was begun.
         let expected = self.history.timeline_at(address);
-        if timeline != expected.0 {
+        let fits = match self.ancestors_known {
+            true => timeline == expected.0,
+            false => (1..=expected.0).contains(&timeline),
+        };
+        if !fits {
             return Err(Defect::corrupt(format!(
                 "The page belongs to timeline {timeline}, but at {address} recovery follows \
                  timeline {expected}."

@@ -12,7 +12,7 @@ use super::record::{
 };
 use super::scan::DamageKind;
 use super::xlog;
-use crate::pg::{Lsn, SegmentNumber};
+use crate::pg::{Lsn, SegmentNumber, TimelineHistory};
 
 /// One decoded segment of the right length.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +50,13 @@ struct Unfinished {
     total_length: u32,
 }
 
+/// The search for the first record of a segment that reading begins with.
+#[derive(Clone, Copy, Debug, Default)]
+struct Search {
+    /// Bytes that must still be left of a record that began earlier, once a page has said how many.
+    left: Option<u32>,
+}
+
 enum Bytes {
     /// The record lies in one page: its bytes in the segment.
     Segment(Range<usize>),
@@ -64,7 +71,7 @@ struct Found {
 }
 
 /// Where reading stands. Holds at most one unfinished record.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Reader {
     rules: PageRules,
     /// Where the next record or continuation begins; on a page boundary, before the page's header.
@@ -75,8 +82,11 @@ pub(super) struct Reader {
     page: Option<(Lsn, PageHeader)>,
     unfinished: Option<Unfinished>,
     buffer: Vec<u8>,
-    /// The record that a page with `XLP_FIRST_IS_OVERWRITE_CONTRECORD` replaced.
-    overwritten: Lsn,
+    /// The record that a page with `XLP_FIRST_IS_OVERWRITE_CONTRECORD` replaced; invalid for none,
+    /// `None` where nobody can tell: reading began here.
+    overwritten: Option<Lsn>,
+    /// `next` is the start of a page, and the first record from there on is still to be found.
+    search: Option<Search>,
     blocks: Vec<BlockReference>,
 }
 
@@ -89,9 +99,42 @@ impl Reader {
             page: None,
             unfinished: None,
             buffer: Vec::new(),
-            overwritten: Lsn::INVALID,
+            overwritten: Some(Lsn::INVALID),
+            search: None,
             blocks: Vec::new(),
         }
+    }
+
+    /// Begins at the start of a segment, where a record of the one before may go on: what is left of
+    /// it is passed over, as `XLogFindNextRecord` does.
+    pub(super) fn searching(rules: PageRules, segment: SegmentNumber) -> Self {
+        let start = segment.start(rules.segment_size);
+        let mut reader = Self::new(rules, start);
+        reader.search(segment);
+        reader
+    }
+
+    /// Forgets where it stands and begins anew with `segment`.
+    pub(super) fn search(&mut self, segment: SegmentNumber) {
+        self.next = segment.start(self.rules.segment_size);
+        self.previous = None;
+        self.page = None;
+        self.unfinished = None;
+        self.buffer = Vec::new();
+        self.overwritten = None;
+        self.search = Some(Search::default());
+    }
+
+    /// Goes on from here along the path of another timeline.
+    pub(super) fn follow(&mut self, history: TimelineHistory) {
+        self.rules.history = history;
+        self.rules.ancestors_known = true;
+        self.page = None;
+    }
+
+    /// The segment that comes next.
+    pub(super) const fn next_segment(&self) -> SegmentNumber {
+        self.rules.segment_size.segment_of(self.next)
     }
 
     pub(super) const fn rules(&self) -> &PageRules {
@@ -158,15 +201,18 @@ impl Reader {
         if record.rmid == RM_XLOG && record.operation() == xlog::OVERWRITE_CONTRECORD {
             // `xlogrecovery_redo` dies where they differ.
             let named = u64_at(record.main, 0).map(Lsn);
-            if named != Some(*overwritten) {
+            if let Some(overwritten) = *overwritten
+                && named != Some(overwritten)
+            {
                 return corrupt(format!(
                     "The record says that it replaces an unfinished one at {}, which was at \
                      {overwritten}.",
                     named.unwrap_or_default()
                 ));
             }
-            *overwritten = Lsn::INVALID;
+            *overwritten = Some(Lsn::INVALID);
         }
+        overwritten.get_or_insert(Lsn::INVALID);
         *previous = Some(found.start);
         *next = end;
         Step::Record(record)
@@ -177,6 +223,10 @@ impl Reader {
             if self.next >= segment.end {
                 return Ok(None);
             }
+            if let Some(search) = self.search {
+                self.pass_over(segment, search)?;
+                continue;
+            }
             let found = match self.unfinished {
                 Some(unfinished) => self.go_on(segment, unfinished)?,
                 None => self.begin(segment)?,
@@ -185,6 +235,40 @@ impl Reader {
                 return Ok(found);
             }
         }
+    }
+
+    /// Passes over the part that the page at `next` has of a record that began before the search.
+    fn pass_over(&mut self, segment: &Segment<'_>, search: Search) -> Result<(), Fault> {
+        let page = self.next;
+        let header = self.page_header(segment, page)?;
+        let corrupt = |detail: String| Defect::corrupt(detail).at(page);
+        if !header.continues {
+            if let Some(left) = search.left
+                && !header.overwrites
+            {
+                return Err(corrupt(format!(
+                    "The page does not continue the record before it, of which {left} bytes are left."
+                )));
+            }
+            self.search = None;
+            return Ok(());
+        }
+        let remaining = header.remaining;
+        if remaining == 0 || search.left.is_some_and(|left| left != remaining) {
+            let left = search.left.map_or_else(String::new, |left| format!(" instead of {left}"));
+            return Err(corrupt(format!(
+                "The page says that {remaining} bytes{left} are left of the record before it."
+            )));
+        }
+        let room = PAGE_SIZE - header.length;
+        if u64::from(remaining) > room {
+            self.search = Some(Search { left: Some(remaining - room as u32) });
+            self.next = Lsn(page.0 + PAGE_SIZE);
+        } else {
+            self.search = None;
+            self.next = Lsn(page.0 + header.length + u64::from(remaining)).max_align();
+        }
+        Ok(())
     }
 
     /// Reads the record that begins at `next`: all of it, or its part on this page.
@@ -238,7 +322,7 @@ impl Reader {
         let header = self.page_header(segment, page)?;
         if header.overwrites {
             // Production crashed inside the record and went on here without it.
-            self.overwritten = start;
+            self.overwritten = Some(start);
             self.unfinished = None;
             return Ok(None);
         }

@@ -156,6 +156,7 @@ impl WalScan {
             system_id: start.system_id,
             segment_size: start.segment_size,
             history: start.history,
+            ancestors_known: true,
         };
         let reader = Reader::new(rules, start.start);
         Self { reader, fold, end: None, timeline_before: None, stopped: false }
@@ -242,7 +243,6 @@ impl WalScan {
         ScanStep::Stop
     }
 
-    /// Says in which segment a fault lies, and whether it looks like space that was never written.
     fn locate(
         &self,
         fault: Fault,
@@ -250,19 +250,30 @@ impl WalScan {
         number: SegmentNumber,
     ) -> (WalDamage, bool) {
         let size = self.reader.rules().segment_size;
-        let Fault { lsn, defect } = fault;
-        let segment = size.segment_of(lsn);
-        let here = segment == number;
-        let damage = WalDamage {
-            kind: defect.kind,
-            timeline: if here { timeline } else { self.timeline_before.unwrap_or(timeline) },
-            segment,
-            lsn,
-            offset: lsn.0 - segment.start(size).0,
-            detail: defect.detail,
-        };
-        (damage, defect.unwritten)
+        locate(fault, size, (timeline, number), self.timeline_before)
     }
+}
+
+/// Says in which segment a fault lies, and whether it looks like space that was never written. `here`
+/// is the segment being read, `before` the timeline of the one before it.
+pub(super) fn locate(
+    fault: Fault,
+    size: SegmentSize,
+    here: (TimelineId, SegmentNumber),
+    before: Option<TimelineId>,
+) -> (WalDamage, bool) {
+    let Fault { lsn, defect } = fault;
+    let (timeline, number) = here;
+    let segment = size.segment_of(lsn);
+    let damage = WalDamage {
+        kind: defect.kind,
+        timeline: if segment == number { timeline } else { before.unwrap_or(timeline) },
+        segment,
+        lsn,
+        offset: lsn.0 - segment.start(size).0,
+        detail: defect.detail,
+    };
+    (damage, defect.unwritten)
 }
 
 #[cfg(test)]

@@ -1,0 +1,201 @@
+//! Reads all of a timeline's WAL, wherever it begins, and goes on after damage: not what one recovery
+//! would replay, but everything that is there.
+
+use super::fault::Fault;
+use super::fold::Fold;
+use super::page::PageRules;
+use super::reader::{Reader, Step};
+use super::record::Record;
+use super::scan::{ScanStart, ScanTarget, TransactionEnd, WalDamage, WalSummary, locate};
+use crate::pg::{Lsn, Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId};
+
+/// What the WAL must agree with.
+#[derive(Clone, Debug)]
+pub struct WalkRules {
+    pub major: Major,
+    pub system_id: u64,
+    pub segment_size: SegmentSize,
+    /// The timeline that is read, and where it comes from.
+    pub history: TimelineHistory,
+    /// `false` where its history file is not known: then its first segments may hold pages and
+    /// records of any earlier timeline.
+    pub ancestors_known: bool,
+}
+
+/// Records without a fault between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// Start of the first record; `None` where there is none yet.
+    pub begin: Option<Lsn>,
+    /// End of the last record, `MAXALIGN`ed; after `XLOG_SWITCH` the next segment's start.
+    pub end: Lsn,
+    /// The last commit so far, also of stretches before this one.
+    pub last_commit: Option<TransactionEnd>,
+}
+
+/// Damage, and what is good before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    pub damage: WalDamage,
+    pub before: Stretch,
+}
+
+/// A walk in progress. Holds at most one unfinished record; a clone is a place to return to.
+#[derive(Clone, Debug)]
+pub struct WalWalk {
+    reader: Reader,
+    fold: Fold,
+    /// What ends the log unless another segment follows: then it is damage.
+    open: Option<WalDamage>,
+    timeline_before: Option<TimelineId>,
+    begin: Option<Lsn>,
+}
+
+impl WalWalk {
+    /// Begins with `segment`, of which the first record must be found: what is left there of a record
+    /// of the segment before is passed over.
+    #[must_use]
+    pub fn new(rules: WalkRules, segment: SegmentNumber) -> Self {
+        let WalkRules { major, system_id, segment_size, history, ancestors_known } = rules;
+        let fold = Fold::new(&ScanStart {
+            major,
+            system_id,
+            segment_size,
+            start: segment.start(segment_size),
+            history: history.clone(),
+            target: ScanTarget::Latest,
+            exclusive: false,
+            min_recovery_point: None,
+        });
+        let fold = if ancestors_known { fold } else { fold.ancestors_unknown() };
+        let rules = PageRules { major, system_id, segment_size, history, ancestors_known };
+        let reader = Reader::searching(rules, segment);
+        Self { reader, fold, open: None, timeline_before: None, begin: None }
+    }
+
+    /// Goes on from here on a timeline that forked off within the next segment: a record that crosses
+    /// into it is read with its beginning.
+    #[must_use]
+    pub fn fork(&self, history: &TimelineHistory) -> Self {
+        let mut child = self.clone();
+        child.reader.follow(history.clone());
+        child.fold.follow(history.clone());
+        child
+    }
+
+    /// Reads one whole, decoded segment and shows its records. One that does not follow the one
+    /// before begins anew, as does what comes after damage: at the next segment, or at this one where
+    /// the damaged record began earlier.
+    pub fn segment(
+        &mut self,
+        timeline: TimelineId,
+        number: SegmentNumber,
+        bytes: &[u8],
+        mut visit: impl FnMut(&Record<'_>),
+    ) -> Vec<Broken> {
+        let mut found = Vec::new();
+        if let Some(mut damage) = self.open.take() {
+            damage.detail.push_str(" Later segments exist, so the log did not end there.");
+            found.push(self.broken(damage));
+            self.search(number);
+        }
+        if self.reader.next_segment() != number {
+            self.search(number);
+        }
+        while let Some(damage) = self.read(timeline, number, bytes, &mut visit) {
+            let again = damage.segment < number;
+            found.push(self.broken(damage));
+            self.search(if again { number } else { number.next() });
+            if !again {
+                break;
+            }
+        }
+        self.timeline_before = Some(timeline);
+        found
+    }
+
+    fn read(
+        &mut self,
+        timeline: TimelineId,
+        number: SegmentNumber,
+        bytes: &[u8],
+        visit: &mut impl FnMut(&Record<'_>),
+    ) -> Option<WalDamage> {
+        let size = self.reader.rules().segment_size;
+        let before = self.timeline_before;
+        let place = |fault: Fault| locate(fault, size, (timeline, number), before);
+        let segment = match self.reader.enter(number, bytes) {
+            Ok(segment) => segment,
+            Err(fault) => return Some(place(fault).0),
+        };
+        loop {
+            match self.reader.next(&segment) {
+                Step::SegmentEnd => return None,
+                Step::Record(record) => {
+                    if self.begin.is_none() {
+                        self.begin = Some(record.start);
+                        self.fold.resume(record.start);
+                    }
+                    if let Err(fault) = self.fold.apply(&record, visit) {
+                        return Some(place(fault).0);
+                    }
+                }
+                Step::Fault(fault) => {
+                    let (damage, unwritten) = place(fault);
+                    if !unwritten {
+                        return Some(damage);
+                    }
+                    self.open = Some(damage);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Ends a run of segments: the next one is not there, or was not read. A record that the run
+    /// breaks off in is no damage unless it cannot be one.
+    pub fn end_run(&mut self) -> Option<Broken> {
+        let fault = match self.open {
+            Some(_) => None,
+            None => self.reader.check_unfinished().err(),
+        }?;
+        let rules = self.reader.rules();
+        let number = rules.segment_size.segment_of(fault.lsn);
+        let timeline = self.timeline_before.unwrap_or(rules.history.timeline);
+        let (damage, _) = locate(fault, rules.segment_size, (timeline, number), None);
+        Some(self.broken(damage))
+    }
+
+    /// Where the last segment looks as if it had never been written further; see
+    /// [`WalSummary::open_end`].
+    #[must_use]
+    pub const fn open_end(&self) -> Option<&WalDamage> {
+        self.open.as_ref()
+    }
+
+    /// The records since the last hole.
+    #[must_use]
+    pub const fn stretch(&self) -> Stretch {
+        let summary = self.fold.summary();
+        Stretch { begin: self.begin, end: summary.end, last_commit: summary.last_commit }
+    }
+
+    /// What all records so far say; `end` is that of the last one.
+    #[must_use]
+    pub const fn summary(&self) -> &WalSummary {
+        self.fold.summary()
+    }
+
+    const fn broken(&self, damage: WalDamage) -> Broken {
+        Broken { damage, before: self.stretch() }
+    }
+
+    fn search(&mut self, segment: SegmentNumber) {
+        self.open = None;
+        self.begin = None;
+        self.reader.search(segment);
+    }
+}
+
+#[cfg(test)]
+mod tests;
