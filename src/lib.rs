@@ -15,6 +15,7 @@ pub mod runner;
 pub mod store;
 pub mod survey;
 pub mod telemetry;
+pub mod verify;
 
 // Sample data that the unit tests share with `tests/it` names this crate from outside.
 #[cfg(test)]

@@ -29,6 +29,18 @@ pub enum FetchFailure {
     Cancelled,
 }
 
+/// An object that was damaged at the first reading and is not at the second: nothing is known of it.
+#[must_use]
+pub fn two_readings(key: &str, first: &str) -> Error {
+    let what = format!(
+        "`{key}` was read twice: the first reading was damaged ({}), the second was not",
+        first.trim_end_matches('.')
+    );
+    Error::new(Code::BodyIncomplete, what)
+        .class(FailureClass::ObjectReadIncomplete)
+        .hint("Run it again; if this comes back, look at what lies between here and the store.")
+}
+
 /// An object that was listed and is gone or another one: the archive moved under the drill.
 fn vanished(error: Error) -> Error {
     match error.code {

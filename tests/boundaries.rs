@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Who may use whom. `docs/architecture.md` explains it.
-const EDGES: [(&str, &[&str]); 13] = [
+const EDGES: [(&str, &[&str]); 14] = [
     ("pg", &[]),
     ("archive", &["pg"]),
     ("drill", &["pg", "archive"]),
@@ -19,6 +19,7 @@ const EDGES: [(&str, &[&str]); 13] = [
     ("telemetry", &["drill", "pg", "archive"]),
     ("report", &["store", "drill", "pg", "archive"]),
     ("survey", &["restore", "store", "telemetry", "drill", "pg", "archive"]),
+    ("verify", &["survey", "restore", "store", "telemetry", "drill", "pg", "archive"]),
     ("engine", &["restore", "store", "telemetry", "drill", "pg", "archive"]),
     ("check", &["engine", "telemetry", "drill", "pg", "archive"]),
     (
@@ -27,6 +28,7 @@ const EDGES: [(&str, &[&str]); 13] = [
             "engine",
             "check",
             "survey",
+            "verify",
             "restore",
             "store",
             "report",
@@ -44,6 +46,7 @@ const EDGES: [(&str, &[&str]); 13] = [
             "engine",
             "check",
             "survey",
+            "verify",
             "restore",
             "store",
             "telemetry",

@@ -208,6 +208,17 @@ impl WalIndex {
             .map(|entry| self.object(entry, ".partial"))
     }
 
+    /// Every unfinished last segment that a promotion left behind.
+    pub fn partials(
+        &self,
+        size: SegmentSize,
+    ) -> impl Iterator<Item = (TimelineId, SegmentNumber, ObjectRef)> {
+        self.partials.iter().filter_map(move |entry| {
+            let number = entry.number(size)?;
+            Some((TimelineId(entry.timeline), number, self.object(entry, ".partial")))
+        })
+    }
+
     /// When a complete segment was stored; the outer `None`: there is no such segment.
     #[must_use]
     pub fn stored_at(

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::{
     Run, config,
     identity::Identity,
-    judge::{self, Outlook},
+    judge,
     lease::{self, JobLock, Lease, LeaseRecord},
     place::{self, Place},
     recover::Recovery,
@@ -23,6 +23,7 @@ use crate::{
     drill::{
         Code, DrillPlan, Error, FailureClass, Finding,
         job::Target,
+        outlook::{self, Outlook},
         report::SandboxReport,
         stage::{Stage, Volume},
     },
@@ -86,7 +87,7 @@ impl Run {
             &machine.server,
             !spooled.summary.tablespaces.is_empty(),
         )?;
-        self.promise = Some(judge::promise(&self.context.plan, &spooled));
+        self.promise = Some(outlook::promise(&self.context.plan, &spooled.summary));
         self.stages.begin(Stage::Start, Instant::now(), None);
         make_ready(&machine)?;
         let recovery = Recovery {
@@ -179,7 +180,7 @@ impl Run {
         if wal_decides {
             let spooled = self.wal(machine, begin, None).await?;
             let mut found = Vec::new();
-            match judge::wal(&plan, &spooled, &mut found) {
+            match outlook::wal(&plan, &spooled.summary, spooled.damage.as_ref(), &mut found) {
                 Outlook::Replay { .. } => {}
                 Outlook::Damaged => return Ok(self.damaged(found)),
                 Outlook::Refused(refusal) => {
@@ -201,7 +202,7 @@ impl Run {
             Ok(restored) => Fetched::Both(Box::new((restored, spooled))),
             Err(findings) => {
                 let mut found = Vec::new();
-                judge::wal(&plan, &spooled, &mut found);
+                outlook::wal(&plan, &spooled.summary, spooled.damage.as_ref(), &mut found);
                 self.findings.extend(found);
                 self.damaged(findings)
             }
@@ -214,7 +215,8 @@ impl Run {
     }
 
     fn judge_wal(&mut self, spooled: &Spooled) -> Outlook {
-        judge::wal(&self.context.plan, spooled, &mut self.findings)
+        let damage = spooled.damage.as_ref();
+        outlook::wal(&self.context.plan, &spooled.summary, damage, &mut self.findings)
     }
 
     fn counter(&self) -> impl Fn(u64) + Send + Sync + use<> {
@@ -263,7 +265,7 @@ impl Run {
             segment_size: plan.segment_size,
             start: begin,
             history: plan.history.clone(),
-            target: judge::scan_target(&plan.target),
+            target: outlook::scan_target(&plan.target),
             exclusive: plan.exclusive,
             min_recovery_point,
         };

@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     archive::ObjectRef,
-    drill::{Code, Error, FailureClass, Finding, plan::PlannedSegment, stage::Volume},
+    drill::{Code, Error, FailureClass, outlook::Damage, plan::PlannedSegment, stage::Volume},
     pg::{
-        Lsn, SegmentNumber, SegmentSize,
+        SegmentNumber, SegmentSize,
         wal::{
-            scan::{DamageKind, ScanStart, ScanStep, WalDamage, WalScan, WalSummary},
+            scan::{ScanStart, ScanStep, WalDamage, WalScan, WalSummary},
             tablespace::WalPatch,
         },
     },
@@ -49,19 +49,6 @@ pub struct Spooled {
     /// The last segment that replay may be given; `None`: not one.
     pub last: Option<SegmentNumber>,
     pub volume: Volume,
-}
-
-/// Damage in the planned range.
-#[derive(Clone, Debug)]
-pub struct Damage {
-    pub class: FailureClass,
-    /// The object's key.
-    pub key: String,
-    pub segment: SegmentNumber,
-    pub lsn: Lsn,
-    pub detail: String,
-    /// Bytes of the segment before the damage that replay may still read; 0 for none.
-    usable: u64,
 }
 
 impl Spool {
@@ -153,38 +140,15 @@ impl Spool {
             SegmentDamage::WrongSize => "is not as long as a segment",
             SegmentDamage::Stream => "cannot be decoded to its end",
         };
-        Damage {
-            class: FailureClass::WalCorrupt,
-            key: segment.object.key.clone(),
-            segment: segment.number,
-            lsn: segment.number.start(self.size),
-            detail: format!("the segment {what}: {detail}"),
-            usable: 0,
-        }
+        let why = format!("the segment {what}: {detail}");
+        Damage::undecodable(&segment.object.key, segment.number, self.size, &why)
     }
 
     fn locate(&self, damage: &WalDamage, wal: &[PlannedSegment]) -> Damage {
-        let class = match damage.kind {
-            DamageKind::Corrupt | DamageKind::WrongSize => FailureClass::WalCorrupt,
-            DamageKind::ForeignSystem => FailureClass::SystemIdMismatch,
-        };
         let planned = wal.iter().find(|planned| planned.number == damage.segment);
         let name = || damage.segment.file_name(damage.timeline, self.size);
-        // The good records of a damaged segment are still replayed; a record that began in the
-        // segment before is not, so nothing of this one is then.
-        let start = damage.segment.start(self.size);
-        let usable = match damage.kind {
-            DamageKind::Corrupt => damage.lsn.0.saturating_sub(start.0).min(self.size.bytes()),
-            DamageKind::ForeignSystem | DamageKind::WrongSize => 0,
-        };
-        Damage {
-            class,
-            key: planned.map_or_else(name, |planned| planned.object.key.clone()),
-            segment: damage.segment,
-            lsn: damage.lsn,
-            detail: damage.detail.clone(),
-            usable,
-        }
+        let key = planned.map_or_else(name, |planned| planned.object.key.clone());
+        Damage::in_object(damage, key, self.size)
     }
 
     /// Makes sure that replay cannot read beyond the damage: zeros from there on are how the end of
@@ -231,30 +195,6 @@ impl Spool {
         }
         Ok(())
     }
-}
-
-impl Damage {
-    /// The finding, with what was lost behind it. `last_good` is the last commit before the damage.
-    #[must_use]
-    pub fn finding(&self, last_good: Option<jiff::Timestamp>) -> Finding {
-        let good = last_good.map_or_else(
-            || "no commit lies before it".to_owned(),
-            |at| format!("the last good commit before it is of {at}"),
-        );
-        Finding::new(
-            self.class,
-            self.key.clone(),
-            format!("{} At {}; {good}.", sentence(&self.detail), self.lsn),
-            "Nothing after this position can be recovered from this archive: take a new base backup \
-             and find out what wrote the segment.",
-        )
-        .at(self.lsn)
-    }
-}
-
-/// Ends a sentence with a full stop, whoever wrote it.
-fn sentence(text: &str) -> String {
-    format!("{}.", text.trim_end_matches('.'))
 }
 
 fn write(path: &Path, owner: Option<(u32, u32)>, fsync: bool, bytes: &[u8]) -> io::Result<()> {

@@ -134,8 +134,8 @@ pub enum ScanStep {
     Stop,
 }
 
-/// A scan in progress. Holds at most one unfinished record.
-#[derive(Debug)]
+/// A scan in progress. Holds at most one unfinished record; a clone is a place to return to.
+#[derive(Clone, Debug)]
 pub struct WalScan {
     reader: Reader,
     fold: Fold,
@@ -220,6 +220,12 @@ impl WalScan {
         }
         self.timeline_before = Some(timeline);
         if self.stopped { ScanStep::Stop } else { ScanStep::Continue }
+    }
+
+    /// The damage that has ended the scan, if it has.
+    #[must_use]
+    pub const fn damage(&self) -> Option<&WalDamage> {
+        self.fold.summary().damage.as_ref()
     }
 
     /// What was found. An unfinished record at the end is the archive's end, not damage.

@@ -6,14 +6,14 @@ use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AT_A_TIME, BaseRestored,
+    AT_A_TIME, BaseRestored, finish, missing,
     part::{Part, PartFailure, fetch_part},
-    parts_of, {finish, missing},
+    parts_of,
 };
 use crate::{
     archive::Backup,
-    drill::{Code, Error, FailureClass, Finding},
-    restore::{FetchFailure, unpack::Unpacker},
+    drill::{Error, Finding},
+    restore::{FetchFailure, two_readings, unpack::Unpacker},
     store::SharedStore,
 };
 
@@ -100,20 +100,7 @@ async fn examine_part(
     let again = Arc::new(Unpacker::examine());
     let key = part.object.key.clone();
     match fetch_part(store, part, again, &|_| (), cancel).await {
-        Ok(_) => {
-            let what = format!(
-                "`{key}` was read twice: the first reading was damaged ({}), the second was not",
-                finding.detail
-            );
-            Err(PartFailure::Store(
-                Error::new(Code::BodyIncomplete, what)
-                    .class(FailureClass::ObjectReadIncomplete)
-                    .hint(
-                        "Run it again; if this comes back, look at what lies between here and \
-                           the store.",
-                    ),
-            ))
-        }
+        Ok(_) => Err(PartFailure::Store(two_readings(&key, &finding.detail))),
         // The first reading stands, whatever became of the second.
         Err(PartFailure::Cancelled) => Err(PartFailure::Cancelled),
         Err(PartFailure::Damaged(second)) => Err(PartFailure::Damaged(second)),

@@ -1,0 +1,129 @@
+//! The read tier: every byte of an archive streamed once, decoded and examined, without PostgreSQL
+//! and without a disk.
+//!
+//! Memory is that of the WAL index, two parts of a tar on their way, and three decoded WAL segments
+//! with what they were decoded from (two, where segments are larger than 64 MiB).
+
+mod archive;
+mod base;
+mod feed;
+mod point;
+mod reach;
+mod tally;
+mod wal;
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
+};
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use self::tally::Tally;
+use crate::{
+    drill::{
+        Code, DrillPlan, Error, Job, VerifyReport,
+        plan::{self, PlanRefusal},
+        stage::Stage,
+        verify_report::Scope,
+    },
+    store::SharedStore,
+    survey::survey,
+    telemetry::{Progress, progress::ProgressEvent},
+};
+
+pub use self::point::PointRead;
+
+/// What to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifyOptions {
+    pub scope: Scope,
+    /// For choices of the plan; only [`Scope::RecoveryPoint`] makes one.
+    pub seed: u64,
+}
+
+impl Default for VerifyOptions {
+    fn default() -> Self {
+        Self { scope: Scope::Archive, seed: 0 }
+    }
+}
+
+/// Reads the archive of `job`, or what its recovery point needs, and says what is good. Damage is
+/// data; so is what the store or the machine did while objects were read (`errors`: inconclusive).
+///
+/// # Errors
+/// Where there is nothing to report on: the archive could not be listed, the job names what does not
+/// exist, or the caller cancelled.
+pub async fn verify(
+    store: &SharedStore,
+    job: &Job,
+    options: VerifyOptions,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) -> Result<VerifyReport, Error> {
+    let started_at = Timestamp::now();
+    let clock = Instant::now();
+    let catalog = survey(store, &job.archive, progress, cancel).await?;
+    let mut tally = Tally::default();
+    tally.notes.extend(catalog.notes.iter().cloned());
+    let reading = Reading { store, progress, cancel, bytes: AtomicU64::new(0) };
+    match options.scope {
+        Scope::Archive => archive::read(&reading, job, &catalog, started_at, &mut tally).await?,
+        Scope::RecoveryPoint => match plan::plan(job, &catalog, started_at, options.seed) {
+            Ok(plan) => point::report(&reading, &plan, &mut tally).await?,
+            Err(PlanRefusal { findings, .. }) => {
+                findings.into_iter().for_each(|f| tally.catalog(f))
+            }
+        },
+    }
+    tally.volume.bytes = reading.bytes.load(Ordering::Relaxed);
+    tally.volume.seconds = clock.elapsed().as_secs_f64();
+    Ok(tally.report(job, options.scope, started_at, Timestamp::now()))
+}
+
+/// Reads what a plan needs; for a drill that goes no deeper.
+///
+/// # Errors
+/// As [`verify`].
+pub async fn read_plan(
+    store: &SharedStore,
+    plan: &DrillPlan,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) -> Result<PointRead, Error> {
+    let reading = Reading { store, progress, cancel, bytes: AtomicU64::new(0) };
+    point::read_point(&reading, plan).await
+}
+
+/// What every reader here works with.
+#[derive(Debug)]
+struct Reading<'a> {
+    store: &'a SharedStore,
+    progress: &'a Progress,
+    cancel: &'a CancellationToken,
+    /// Taken from the store so far.
+    bytes: AtomicU64,
+}
+
+impl Reading<'_> {
+    fn fetched(&self, bytes: u64) {
+        let sum = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.progress.emit(ProgressEvent::Fetched { bytes: sum });
+    }
+
+    fn begin(&self, total_bytes: u64) -> Instant {
+        let total_bytes = Some(total_bytes);
+        self.progress.emit(ProgressEvent::StageStarted { stage: Stage::Fetch, total_bytes });
+        Instant::now()
+    }
+
+    fn end(&self, since: Instant) {
+        let seconds = since.elapsed().as_secs_f64();
+        self.progress.emit(ProgressEvent::StageFinished { stage: Stage::Fetch, seconds });
+    }
+}
+
+fn interrupted() -> Error {
+    Error::new(Code::Interrupted, "stopped while the archive was read")
+}

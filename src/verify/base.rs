@@ -1,0 +1,78 @@
+//! One base backup: its tars to their last blocks, and its own files against its description.
+
+use crate::{
+    archive::{Backup, BackupInfo},
+    drill::{
+        Error, Finding,
+        own_files::{self, Claims, OwnFiles},
+    },
+    pg::Major,
+    restore::{
+        FetchFailure,
+        base::{BaseExamined, examine_base},
+    },
+};
+
+use super::{Reading, interrupted};
+
+/// What the tars of a backup show.
+#[derive(Debug, Default)]
+pub(super) struct BaseRead {
+    pub findings: Vec<Finding>,
+    pub errors: Vec<Error>,
+    pub notes: Vec<String>,
+    pub files: u64,
+    pub objects: u64,
+    pub own_files: Option<OwnFiles>,
+}
+
+/// Reads every tar of `backup`.
+///
+/// # Errors
+/// The caller cancelled, or this machine failed.
+pub(super) async fn read(reading: &Reading<'_>, backup: &Backup) -> Result<BaseRead, Error> {
+    let count = |bytes| reading.fetched(bytes);
+    let examined = examine_base(reading.store, backup, &count, reading.cancel).await;
+    let BaseExamined { restored, whole, errors } = match examined {
+        Ok(examined) => examined,
+        Err(FetchFailure::Store(error) | FetchFailure::Local(error)) => return Err(error),
+        Err(FetchFailure::Damaged(findings)) => {
+            return Ok(BaseRead { findings, ..BaseRead::default() });
+        }
+        Err(FetchFailure::Cancelled) => return Err(interrupted()),
+    };
+    let mut read = BaseRead {
+        findings: restored.findings,
+        errors,
+        notes: restored.notes,
+        files: restored.files,
+        objects: backup.objects().count() as u64,
+        own_files: None,
+    };
+    let claims = backup.info.as_ref().ok().and_then(|info| claims(&backup.id, info));
+    // Of parts that could not be read nothing is known: then only what is there can be judged.
+    let there = !restored.pg_control.is_empty() && restored.backup_label.is_some();
+    if let Some(claims) = claims
+        && (there || whole)
+    {
+        let label = restored.backup_label.as_deref();
+        match own_files::judge(&claims, &restored.pg_control, label) {
+            Ok(files) => read.own_files = Some(files),
+            // That a file is not there has been found already.
+            Err(_) if !there => {}
+            Err(findings) => read.findings.extend(findings),
+        }
+    }
+    Ok(read)
+}
+
+fn claims<'a>(id: &'a str, info: &BackupInfo) -> Option<Claims<'a>> {
+    Some(Claims {
+        backup: id,
+        system_id: info.system_id?,
+        major: Major::from_version_num(info.version?)?,
+        segment_size: info.segment_size?,
+        begin: info.label_start().or(info.begin_xlog)?,
+        data_checksums: info.data_checksums,
+    })
+}

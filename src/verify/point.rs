@@ -1,0 +1,245 @@
+//! A recovery point: the one base backup and the WAL that recovery to the target reads.
+
+use super::{
+    Reading, base,
+    base::BaseRead,
+    feed::{Feed, Fetched, Listed, fetch},
+    interrupted, reach,
+    tally::Tally,
+};
+use crate::{
+    drill::{
+        Code, DrillPlan, Error, Finding,
+        expectation::Promise,
+        outlook::{self, Damage, Outlook},
+        plan::PlannedSegment,
+        verify_report::{BackupState, Reach},
+    },
+    pg::{
+        Lsn,
+        wal::scan::{ScanStart, ScanStep, WalScan, WalSummary},
+    },
+    restore::two_readings,
+};
+
+/// What the bytes of a recovery point say.
+#[derive(Debug, Default)]
+pub struct PointRead {
+    /// What is wrong with the tars and the files in them.
+    pub base: Vec<Finding>,
+    /// What is wrong with the WAL, or keeps recovery from the target.
+    pub wal: Vec<Finding>,
+    /// What could not be read: nothing is known of it.
+    pub errors: Vec<Error>,
+    pub notes: Vec<String>,
+    /// What recovery would reach; `None` where it would not become consistent.
+    pub promise: Option<Promise>,
+    pub files: u64,
+    pub objects: u64,
+    pub wal_segments: u64,
+    pub wal_records: u64,
+    /// Taken from the store.
+    pub bytes: u64,
+    last_commit: Option<crate::pg::wal::scan::TransactionEnd>,
+}
+
+/// Reads the base backup and the WAL of `plan`.
+///
+/// # Errors
+/// The caller cancelled, or this machine failed.
+pub(super) async fn read_point(
+    reading: &Reading<'_>,
+    plan: &DrillPlan,
+) -> Result<PointRead, Error> {
+    let since = reading.begin(plan.base_bytes + plan.wal_bytes);
+    let base = base::read(reading, &plan.backup).await?;
+    let info = plan.backup.info.as_ref().ok();
+    let begin = info.and_then(|info| info.label_start().or(info.begin_xlog)).unwrap_or_default();
+    // Only a standby's backup is consistent where its own pg_control says so.
+    let standby = info.is_some_and(crate::archive::BackupInfo::is_from_standby);
+    let own = base.own_files.as_ref().filter(|_| standby);
+    let min_recovery_point = own.map(|files| files.control.min_recovery_point);
+    let start = ScanStart {
+        major: plan.major,
+        system_id: plan.system_id,
+        segment_size: plan.segment_size,
+        start: begin,
+        history: plan.history.clone(),
+        target: outlook::scan_target(&plan.target),
+        exclusive: plan.exclusive,
+        min_recovery_point,
+    };
+    let mut read = PointRead { objects: base.objects, files: base.files, ..PointRead::default() };
+    let log = wal(reading, plan, start, &mut read).await?;
+    let BaseRead { findings, errors, notes, .. } = base;
+    read.base = findings;
+    read.errors.extend(errors);
+    read.notes = notes;
+    if let Some((summary, damage)) = log {
+        read.wal_records = summary.records;
+        read.last_commit = summary.last_commit;
+        let end = info.and_then(|info| info.end_xlog).unwrap_or_default();
+        // A standby's base that could not be read does not say where it is consistent.
+        let known = !standby || min_recovery_point.is_some();
+        match outlook::wal(plan, &summary, damage.as_ref(), &mut read.wal) {
+            Outlook::Replay { .. } => read.promise = Some(outlook::promise(plan, &summary)),
+            Outlook::Damaged => {}
+            Outlook::Refused(refusal) if known => read.wal.extend(refusal.findings),
+            Outlook::Refused(_) => {}
+        }
+        if known && read.wal.is_empty() && read.errors.is_empty() && short(&summary, end) {
+            read.wal.push(never_consistent(plan, &summary));
+        }
+    }
+    read.bytes = reading.bytes.load(std::sync::atomic::Ordering::Relaxed);
+    reading.end(since);
+    Ok(read)
+}
+
+/// Whether the WAL ends before the backup is consistent, and nothing has said so.
+fn short(summary: &WalSummary, end: Lsn) -> bool {
+    summary.consistent_at.is_none() && summary.end < end
+}
+
+fn never_consistent(plan: &DrillPlan, summary: &WalSummary) -> Finding {
+    let last = plan.wal.last();
+    let key = last.map_or_else(|| "wals/".to_owned(), |segment| segment.object.key.clone());
+    outlook::unreachable_consistency(&plan.backup.id, &key, summary.end)
+}
+
+type Log = (WalSummary, Option<Damage>);
+
+/// Reads the planned segments up to the target. `None` where one could not be read before.
+async fn wal(
+    reading: &Reading<'_>,
+    plan: &DrillPlan,
+    start: ScanStart,
+    read: &mut PointRead,
+) -> Result<Option<Log>, Error> {
+    let size = plan.segment_size;
+    let listed = plan.wal.iter().map(|segment| {
+        let PlannedSegment { timeline, number, object } = segment.clone();
+        Listed { timeline, number, object }
+    });
+    let mut feed = Feed::new(reading.store, size, reading.cancel, listed);
+    let mut scan = WalScan::new(start);
+    let mut before: Option<(Listed, WalScan)> = None;
+    let mut damage = None;
+    while let Some((listed, fetched)) = feed.next().await {
+        reading.fetched(listed.object.size);
+        read.objects += 1;
+        read.wal_segments += 1;
+        let bytes = match fetched {
+            Fetched::Bytes(bytes) => bytes,
+            Fetched::Cancelled => return Err(interrupted()),
+            Fetched::Unread(error) => {
+                read.errors.push(error);
+                return Ok(None);
+            }
+            Fetched::Damaged(why) => {
+                let why = format!("the segment cannot be decoded: {why}");
+                let key = &listed.object.key;
+                damage = Some(Damage::undecodable(key, listed.number, size, &why));
+                break;
+            }
+        };
+        let here = scan.clone();
+        let mut step;
+        (scan, step) = step_over(scan, &listed, bytes).await?;
+        if let Some(found) = scan.damage().cloned() {
+            let again: Vec<(Listed, WalScan)> = match before.take() {
+                Some(before) if found.segment < listed.number => {
+                    vec![before, (listed.clone(), here.clone())]
+                }
+                _ => vec![(listed.clone(), here.clone())],
+            };
+            if let Some(sound) = look_again(reading, plan, again).await? {
+                read.errors.push(two_readings(&listed.object.key, &found.detail));
+                (scan, step) = sound;
+            }
+        }
+        before = Some((listed, here));
+        if step == ScanStep::Stop {
+            break;
+        }
+    }
+    let summary = scan.finish();
+    let found = summary.damage.as_ref().map(|damage| {
+        let planned = plan.wal.iter().find(|planned| planned.number == damage.segment);
+        let name = || damage.segment.file_name(damage.timeline, size);
+        let key = planned.map_or_else(name, |planned| planned.object.key.clone());
+        Damage::in_object(damage, key, size)
+    });
+    Ok(Some((summary, found.or(damage))))
+}
+
+/// Reads the last segments once more; the scan if the second reading is sound.
+async fn look_again(
+    reading: &Reading<'_>,
+    plan: &DrillPlan,
+    again: Vec<(Listed, WalScan)>,
+) -> Result<Option<(WalScan, ScanStep)>, Error> {
+    let mut state: Option<(WalScan, ScanStep)> = None;
+    for (listed, scan) in again {
+        let scan = state.map_or(scan, |(scan, _)| scan);
+        let object = &listed.object;
+        match fetch(reading.store, object, plan.segment_size, reading.cancel).await {
+            Fetched::Bytes(bytes) => state = Some(step_over(scan, &listed, bytes).await?),
+            Fetched::Cancelled => return Err(interrupted()),
+            Fetched::Damaged(_) | Fetched::Unread(_) => return Ok(None),
+        }
+    }
+    Ok(state.filter(|(scan, _)| scan.damage().is_none()))
+}
+
+async fn step_over(
+    mut scan: WalScan,
+    listed: &Listed,
+    bytes: Vec<u8>,
+) -> Result<(WalScan, ScanStep), Error> {
+    let (timeline, number) = (listed.timeline, listed.number);
+    let work = move || {
+        let step = scan.segment(timeline, number, &bytes);
+        (scan, step)
+    };
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Error::new(Code::Bug, format!("reading WAL ended: {error}")))
+}
+
+/// Reads a recovery point into a report.
+///
+/// # Errors
+/// As [`read_point`].
+pub(super) async fn report(
+    reading: &Reading<'_>,
+    plan: &DrillPlan,
+    tally: &mut Tally,
+) -> Result<(), Error> {
+    let read = read_point(reading, plan).await?;
+    plan.findings.iter().cloned().for_each(|finding| tally.catalog(finding));
+    plan.notes.iter().cloned().for_each(|note| tally.note(note));
+    tally.note(plan.why.clone());
+    let mut verified = reach::described(&plan.backup);
+    let sound = read.base.is_empty() && read.wal.is_empty();
+    verified.state = match (sound, read.promise.is_some() && read.errors.is_empty()) {
+        (false, _) => BackupState::Damaged,
+        (true, true) => BackupState::Good,
+        (true, false) => BackupState::Unknown,
+    };
+    verified.files = read.files;
+    verified.reach = read.promise.as_ref().map(|promise| Reach {
+        timeline: promise.timeline,
+        lsn: promise.end,
+        last_commit: read.last_commit.map(Into::into),
+    });
+    verified.blocked_by = read.base.iter().chain(&read.wal).take(5).cloned().collect();
+    tally.backups.push(verified);
+    read.base.into_iter().for_each(|finding| tally.base(finding));
+    read.wal.into_iter().for_each(|finding| tally.wal(finding));
+    read.errors.into_iter().for_each(|error| tally.error(error));
+    read.notes.into_iter().for_each(|note| tally.note(note));
+    tally.volume.objects += read.objects;
+    tally.volume.wal_segments += read.wal_segments;
+    tally.volume.wal_records += read.wal_records;
+    Ok(())
+}

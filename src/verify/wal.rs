@@ -1,0 +1,406 @@
+//! The WAL of all timelines: each segment once, in order, records across segments and forks included.
+
+mod stretches;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Reading,
+    feed::{Feed, Fetched, Listed, fetch},
+    interrupted,
+    tally::Tally,
+};
+use crate::{
+    archive::{Catalog, wal_index::Runs},
+    drill::{
+        Code, Error, FailureClass, Finding,
+        outlook::{self, Damage},
+        verify_report::{Parameters, TimelineVerified},
+    },
+    pg::{
+        Lsn, Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId,
+        wal::walk::{Broken, WalWalk, WalkRules},
+    },
+    restore::two_readings,
+};
+
+pub(super) use stretches::{Ended, Stretches};
+
+/// What all of the WAL must agree with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct System {
+    pub major: Major,
+    pub system_id: u64,
+    pub segment_size: SegmentSize,
+}
+
+/// Where a timeline comes from.
+struct Lineage {
+    history: TimelineHistory,
+    known: bool,
+}
+
+/// A timeline and the last segment before another one forks off.
+type BeforeFork = (TimelineId, SegmentNumber);
+
+struct Pass<'a> {
+    reading: &'a Reading<'a>,
+    system: System,
+    catalog: &'a Catalog,
+    runs: &'a Runs,
+    lineages: BTreeMap<TimelineId, Lineage>,
+    /// Where a walk must be kept for a child, and those that were.
+    wanted: BTreeSet<BeforeFork>,
+    kept: BTreeMap<BeforeFork, (WalWalk, usize)>,
+    stretches: Stretches,
+    tally: &'a mut Tally,
+}
+
+/// A run that is being read.
+struct Current {
+    timeline: TimelineId,
+    last: SegmentNumber,
+    walk: WalWalk,
+    /// The segment before, and the walk as it was before that: to read both once more.
+    before: Option<(Listed, WalWalk)>,
+    records_before: u64,
+}
+
+/// Reads every segment. `starts` are the places where backups begin.
+///
+/// # Errors
+/// The caller cancelled, or a thread died.
+pub(super) async fn read(
+    reading: &Reading<'_>,
+    system: System,
+    catalog: &Catalog,
+    starts: Vec<(TimelineId, Lsn)>,
+    tally: &mut Tally,
+) -> Result<Stretches, Error> {
+    let size = system.segment_size;
+    let runs = catalog.wal.runs(size);
+    let lineages = lineages(catalog, &runs, size);
+    let wanted = lineages.values().filter_map(|lineage| before_fork(&lineage.history, size));
+    let wanted = wanted.collect();
+    let stretches = Stretches::new(starts);
+    let kept = BTreeMap::new();
+    let mut pass =
+        Pass { reading, system, catalog, runs: &runs, lineages, wanted, kept, stretches, tally };
+
+    let timelines = catalog.wal.timelines();
+    let segments = timelines.into_iter().flat_map(|t| runs.of(t)).flat_map(|run| {
+        let timeline = run.timeline;
+        (run.first.0..=run.last.0).map(move |number| (timeline, SegmentNumber(number)))
+    });
+    let listed = segments.filter_map(|(timeline, number)| {
+        let object = catalog.wal.segment(timeline, number, size)?;
+        Some(Listed { timeline, number, object })
+    });
+    let mut feed = Feed::new(reading.store, size, reading.cancel, listed);
+    let mut current: Option<Current> = None;
+    while let Some((listed, fetched)) = feed.next().await {
+        let follows = |c: &Current| c.timeline == listed.timeline && c.last.next() == listed.number;
+        let mut run = match current.take() {
+            Some(run) if follows(&run) => run,
+            other => {
+                if let Some(run) = other {
+                    pass.end(run);
+                }
+                pass.begin(&listed)
+            }
+        };
+        pass.segment(&mut run, listed, fetched).await?;
+        current = Some(run);
+    }
+    if let Some(run) = current {
+        pass.end(run);
+    }
+    pass.partials().await?;
+    Ok(pass.stretches)
+}
+
+fn lineages(catalog: &Catalog, runs: &Runs, size: SegmentSize) -> BTreeMap<TimelineId, Lineage> {
+    let of = |timeline: TimelineId| {
+        let text = catalog.histories.get(&timeline);
+        let parsed = text.and_then(|text| TimelineHistory::parse(timeline, text).ok());
+        // Segments from before the fork that the file names: one of the two is not true.
+        let fits = |history: &TimelineHistory| {
+            let fork = history.ancestors.last().map(|fork| size.segment_of(fork.switch));
+            runs.of(timeline).first().is_none_or(|run| Some(run.first) >= fork)
+        };
+        match parsed.filter(fits) {
+            Some(history) => Lineage { history, known: true },
+            None => Lineage { history: TimelineHistory::root(timeline), known: timeline.0 == 1 },
+        }
+    };
+    catalog.wal.timelines().into_iter().map(|timeline| (timeline, of(timeline))).collect()
+}
+
+/// The last segment that a timeline shares with its past, and whose it is.
+fn before_fork(history: &TimelineHistory, size: SegmentSize) -> Option<BeforeFork> {
+    let fork = size.segment_of(history.ancestors.last()?.switch);
+    let before = SegmentNumber(fork.0.checked_sub(1)?);
+    Some((history.timeline_of_segment(before, size), before))
+}
+
+impl Pass<'_> {
+    fn size(&self) -> SegmentSize {
+        self.system.segment_size
+    }
+
+    /// Begins a run: behind a fork with what its parent was reading, else afresh.
+    fn begin(&mut self, listed: &Listed) -> Current {
+        let Listed { timeline, number, .. } = *listed;
+        let lineage = &self.lineages[&timeline];
+        let before = before_fork(&lineage.history, self.size());
+        let kept = before.filter(|(_, last)| last.next() == number);
+        let (walk, parent) = match kept.and_then(|before| self.kept.get(&before)) {
+            Some((walk, stretch)) => (walk.fork(&lineage.history), Some(*stretch)),
+            None => {
+                let System { major, system_id, segment_size } = self.system;
+                let rules = WalkRules {
+                    major,
+                    system_id,
+                    segment_size,
+                    history: lineage.history.clone(),
+                    ancestors_known: lineage.known,
+                };
+                (WalWalk::new(rules, number), None)
+            }
+        };
+        if self.tally.timelines.last().is_none_or(|known| known.timeline != timeline) {
+            let name = number.file_name(timeline, self.size());
+            self.tally.timelines.push(TimelineVerified {
+                timeline,
+                first: name.clone(),
+                last: name,
+                segments: 0,
+                bytes: 0,
+                records: 0,
+                end: None,
+                last_commit: None,
+                damaged: 0,
+                gaps: self.runs.of(timeline).len().saturating_sub(1) as u64,
+                parameters: None,
+                tablespaces: Vec::new(),
+                custom_resource_managers: Vec::new(),
+            });
+        }
+        self.stretches.open(timeline, parent);
+        let records_before = walk.summary().records;
+        Current { timeline, last: number, walk, before: None, records_before }
+    }
+
+    async fn segment(
+        &mut self,
+        run: &mut Current,
+        listed: Listed,
+        fetched: Fetched,
+    ) -> Result<(), Error> {
+        let (number, size) = (listed.number, self.size());
+        run.last = number;
+        self.reading.fetched(listed.object.size);
+        self.tally.volume.objects += 1;
+        self.tally.volume.wal_segments += 1;
+        if let Some(timeline) = self.tally.timelines.last_mut() {
+            timeline.segments += 1;
+            timeline.bytes += listed.object.size;
+            timeline.last = number.file_name(listed.timeline, size);
+        }
+        match fetched {
+            Fetched::Cancelled => return Err(interrupted()),
+            Fetched::Unread(error) => {
+                self.tally.error(error);
+                self.close(run, Ended::Unread);
+            }
+            Fetched::Damaged(why) => {
+                let what = format!("the segment cannot be decoded: {why}");
+                let damage = Damage::undecodable(&listed.object.key, number, size, &what);
+                self.damaged(run, &damage);
+            }
+            Fetched::Bytes(bytes) => {
+                let start = run.walk.clone();
+                let mut broken = scan(&mut run.walk, &listed, bytes).await?;
+                if !broken.is_empty() {
+                    broken = self.look_again(run, &start, &listed, broken).await?;
+                }
+                for broken in broken {
+                    let Broken { damage, before } = &broken;
+                    let object = self.catalog.wal.segment(damage.timeline, damage.segment, size);
+                    let name = || damage.segment.file_name(damage.timeline, size);
+                    let key = object.map_or_else(name, |object| object.key);
+                    let damage = Damage::in_object(damage, key, size);
+                    self.stretches.update(before);
+                    self.damaged(run, &damage);
+                }
+                self.stretches.update(&run.walk.stretch());
+                run.before = Some((listed.clone(), start));
+            }
+        }
+        let here = (listed.timeline, number);
+        if self.wanted.contains(&here) {
+            self.kept.insert(here, (run.walk.clone(), self.stretches.refer()));
+        }
+        Ok(())
+    }
+
+    /// Reads what seems damaged once more: what the second reading does not show was not the
+    /// archive's doing.
+    async fn look_again(
+        &mut self,
+        run: &mut Current,
+        start: &WalWalk,
+        listed: &Listed,
+        first: Vec<Broken>,
+    ) -> Result<Vec<Broken>, Error> {
+        let began_before = first.iter().any(|broken| broken.damage.segment < listed.number);
+        let mut walk = start.clone();
+        let mut again = vec![listed.clone()];
+        if let (true, Some((previous, earlier))) = (began_before, &run.before) {
+            walk = earlier.clone();
+            again.insert(0, previous.clone());
+        }
+        let mut second = Vec::new();
+        for listed in &again {
+            let (store, cancel) = (self.reading.store, self.reading.cancel);
+            match fetch(store, &listed.object, self.size(), cancel).await {
+                Fetched::Bytes(bytes) => second.extend(scan(&mut walk, listed, bytes).await?),
+                Fetched::Cancelled => return Err(interrupted()),
+                Fetched::Damaged(_) | Fetched::Unread(_) => return Ok(first),
+            }
+        }
+        if second.is_empty() {
+            let detail = first.first().map_or("", |broken| broken.damage.detail.as_str());
+            self.tally.error(two_readings(&listed.object.key, detail));
+        }
+        run.walk = walk;
+        Ok(second)
+    }
+
+    fn damaged(&mut self, run: &Current, damage: &Damage) {
+        let last = self.stretches.last_commit().or(run.walk.stretch().last_commit);
+        let finding = damage.finding(last.map(|commit| commit.at));
+        if let Some(timeline) = self.tally.timelines.last_mut() {
+            timeline.damaged += 1;
+        }
+        self.found(run.timeline, damage.segment, finding.clone());
+        self.close(run, Ended::Damage(Box::new(finding)));
+    }
+
+    /// A finding where a recovery could read the segment, else something to know.
+    fn found(&mut self, timeline: TimelineId, segment: SegmentNumber, finding: Finding) {
+        let history = &self.lineages[&timeline].history;
+        if self.stretches.is_needed(history, segment.end(self.size())) {
+            self.tally.wal(finding);
+        } else {
+            self.tally.attention(finding);
+        }
+    }
+
+    /// Ends the stretch; what comes next on the timeline is another one.
+    fn close(&mut self, run: &Current, ended: Ended) {
+        self.stretches.close(ended);
+        self.stretches.open(run.timeline, None);
+    }
+
+    fn end(&mut self, mut run: Current) {
+        let size = self.size();
+        if let Some(Broken { damage, before }) = run.walk.end_run() {
+            self.stretches.update(&before);
+            let object = self.catalog.wal.segment(damage.timeline, damage.segment, size);
+            let key = object.map_or_else(String::new, |object| object.key);
+            let damage = Damage::in_object(&damage, key, size);
+            self.damaged(&run, &damage);
+        }
+        let open = run.walk.open_end().map(|open| outlook::never_closed(open, size));
+        if let Some(finding) = &open {
+            self.found(run.timeline, run.last, finding.clone());
+        }
+        let more = self.runs.first_from(run.timeline, run.last.next()).is_some();
+        self.stretches.close(match open {
+            Some(finding) => Ended::Damage(Box::new(finding)),
+            None if more => Ended::Gap(run.last.next()),
+            None => Ended::Newest,
+        });
+        let summary = run.walk.summary();
+        if let Some(at) = summary.minimal_wal_at {
+            let detail =
+                format!("the source ran with wal_level=minimal at {at}: replay cannot pass it");
+            let hint = "Take a base backup after wal_level was raised again.";
+            let finding = Finding::new(FailureClass::WalLevelMinimal, "wal_level", detail, hint);
+            self.found(run.timeline, size.segment_of(at), finding.at(at));
+        }
+        let records = summary.records - run.records_before;
+        self.tally.volume.wal_records += records;
+        let Some(timeline) = self.tally.timelines.last_mut() else { return };
+        timeline.records += records;
+        if records > 0 {
+            timeline.end = Some(summary.end);
+        }
+        timeline.last_commit = summary.last_commit.map(Into::into).or(timeline.last_commit);
+        timeline.parameters = Parameters::of(summary.parameters).or(timeline.parameters);
+        for made in summary.tablespaces.iter().take(100) {
+            let made = format!("{} {}", made.oid, made.location);
+            if !timeline.tablespaces.contains(&made) {
+                timeline.tablespaces.push(made);
+            }
+        }
+        let custom = &mut timeline.custom_resource_managers;
+        custom.extend(&summary.custom_resource_managers);
+        custom.sort_unstable();
+        custom.dedup();
+    }
+
+    /// Unfinished last segments of timelines that were left: no recovery asks for them, and their
+    /// open end is their nature.
+    async fn partials(&mut self) -> Result<(), Error> {
+        let size = self.size();
+        for (timeline, number, object) in self.catalog.wal.partials(size) {
+            let listed = Listed { timeline, number, object };
+            let fetched =
+                fetch(self.reading.store, &listed.object, size, self.reading.cancel).await;
+            self.reading.fetched(listed.object.size);
+            self.tally.volume.objects += 1;
+            let damage = match fetched {
+                Fetched::Cancelled => return Err(interrupted()),
+                Fetched::Unread(error) => {
+                    self.tally.error(error);
+                    continue;
+                }
+                Fetched::Damaged(why) => {
+                    Some(Damage::undecodable(&listed.object.key, number, size, &why))
+                }
+                Fetched::Bytes(bytes) => {
+                    let System { major, system_id, segment_size } = self.system;
+                    let history = TimelineHistory::root(timeline);
+                    let ancestors_known = false;
+                    let rules =
+                        WalkRules { major, system_id, segment_size, history, ancestors_known };
+                    let mut walk = WalWalk::new(rules, number);
+                    let broken = scan(&mut walk, &listed, bytes).await?;
+                    let key = listed.object.key.clone();
+                    broken.first().map(|b| Damage::in_object(&b.damage, key, size))
+                }
+            };
+            if let Some(damage) = damage {
+                self.tally.attention(damage.finding(None));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads one segment off the threads that run futures.
+async fn scan(walk: &mut WalWalk, listed: &Listed, bytes: Vec<u8>) -> Result<Vec<Broken>, Error> {
+    let mut moved = walk.clone();
+    let (timeline, number) = (listed.timeline, listed.number);
+    let work = move || {
+        let broken = moved.segment(timeline, number, &bytes, |_| ());
+        (moved, broken)
+    };
+    let (moved, broken) = tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::new(Code::Bug, format!("reading WAL ended: {error}")))?;
+    *walk = moved;
+    Ok(broken)
+}

@@ -1,0 +1,135 @@
+//! Records without a fault between them, as far as backups need them: how far a recovery gets.
+
+use crate::{
+    drill::{Finding, verify_report::Reach},
+    pg::{
+        Lsn, SegmentNumber, TimelineHistory, TimelineId,
+        wal::{scan::TransactionEnd, walk},
+    },
+};
+
+/// What ended a stretch.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::verify) enum Ended {
+    /// Nothing is archived behind it.
+    Newest,
+    /// This segment is not in the archive, later ones are.
+    Gap(SegmentNumber),
+    Damage(Box<Finding>),
+    /// What follows could not be read.
+    Unread,
+}
+
+#[derive(Clone, Debug)]
+struct Stretch {
+    timeline: TimelineId,
+    /// The stretch of another timeline that it goes on from.
+    parent: Option<usize>,
+    begin: Option<Lsn>,
+    end: Lsn,
+    last_commit: Option<TransactionEnd>,
+    ended: Ended,
+    /// A child goes on from it.
+    referred: bool,
+}
+
+/// Those stretches that a backup begins in, or that lead on from one. The last one is open.
+#[derive(Debug)]
+pub(in crate::verify) struct Stretches {
+    all: Vec<Stretch>,
+    /// Where backups begin.
+    starts: Vec<(TimelineId, Lsn)>,
+}
+
+impl Stretches {
+    pub(super) const fn new(starts: Vec<(TimelineId, Lsn)>) -> Self {
+        Self { all: Vec::new(), starts }
+    }
+
+    pub(super) fn open(&mut self, timeline: TimelineId, parent: Option<usize>) {
+        self.all.push(Stretch {
+            timeline,
+            parent,
+            begin: None,
+            end: Lsn::INVALID,
+            last_commit: None,
+            ended: Ended::Newest,
+            referred: false,
+        });
+    }
+
+    /// Takes in how far the open one has come.
+    pub(super) fn update(&mut self, walked: &walk::Stretch) {
+        if let Some(open) = self.all.last_mut() {
+            let walk::Stretch { begin, end, last_commit } = *walked;
+            (open.begin, open.end, open.last_commit) = (begin, end, last_commit);
+        }
+    }
+
+    pub(super) fn last_commit(&self) -> Option<TransactionEnd> {
+        self.all.last()?.last_commit
+    }
+
+    /// The open one, which a child will go on from.
+    pub(super) fn refer(&mut self) -> usize {
+        if let Some(open) = self.all.last_mut() {
+            open.referred = true;
+        }
+        self.all.len().saturating_sub(1)
+    }
+
+    /// Ends the open one; what no recovery begins in is forgotten.
+    pub(super) fn close(&mut self, ended: Ended) {
+        let Some(open) = self.all.last_mut() else { return };
+        open.ended = ended;
+        let starts = &self.starts;
+        let begins = starts.iter().any(|(timeline, at)| open.holds(*timeline, *at));
+        if !begins && open.parent.is_none() && !open.referred {
+            self.all.pop();
+        }
+    }
+
+    /// Whether a recovery from any backup may read the segment that ends at `end` on the timeline of
+    /// `history`.
+    pub(super) fn is_needed(&self, history: &TimelineHistory, end: Lsn) -> bool {
+        let mut starts = self.starts.iter();
+        starts.any(|(timeline, start)| {
+            // Nothing is known of the past of a timeline without a history file.
+            let related = history.contains(*timeline) || history.ancestors.is_empty();
+            related && *start < end
+        })
+    }
+
+    /// How far a recovery that begins at `start` and follows `path` gets, and what ends it. `None`
+    /// where nothing can be read there.
+    pub(in crate::verify) fn reach(
+        &self,
+        (timeline, start): (TimelineId, Lsn),
+        path: &TimelineHistory,
+    ) -> Option<(Reach, &Ended)> {
+        let mut index = self.all.iter().position(|stretch| stretch.holds(timeline, start))?;
+        loop {
+            let here = &self.all[index];
+            let on_path = |s: &Stretch| s.parent == Some(index) && path.contains(s.timeline);
+            let mut children = self.all.iter().enumerate().filter(|(_, s)| on_path(s));
+            // Where several forked off within one segment, the last holds what the others have.
+            if let Some((child, _)) = children.by_ref().max_by_key(|(_, s)| s.timeline) {
+                index = child;
+                continue;
+            }
+            // Recovery leaves the timeline at the fork, whether or not the child is there.
+            let fork = path.switch_point(here.timeline);
+            let lsn = fork.map_or(here.end, |fork| fork.min(here.end));
+            let last_commit = here.last_commit.filter(|c| c.lsn >= start && c.lsn < lsn);
+            let last_commit = last_commit.map(Into::into);
+            return Some((Reach { timeline: here.timeline, lsn, last_commit }, &here.ended));
+        }
+    }
+}
+
+impl Stretch {
+    fn holds(&self, timeline: TimelineId, at: Lsn) -> bool {
+        let begins = self.begin.is_some_and(|begin| begin <= at);
+        self.timeline == timeline && begins && at < self.end
+    }
+}
