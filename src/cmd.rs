@@ -12,6 +12,7 @@ mod job_args;
 mod signals;
 mod sweep;
 mod usage;
+mod verify;
 
 use std::{panic, process::ExitCode, time::Duration};
 
@@ -118,6 +119,7 @@ async fn dispatch(command: Command, context: Context) -> Outcome {
     match command {
         Command::Drill(args) => Box::pin(drill::run(*args, &context)).await,
         Command::Catalog(args) => Box::pin(catalog::run(*args, &context)).await,
+        Command::Verify(args) => Box::pin(verify::run(*args, &context)).await,
         Command::Check(args) => check::run(&args, &context),
         Command::Init(args) => Box::pin(init::run(args, &context)).await,
         Command::Doctor(args) => Box::pin(doctor::run(args, &context)).await,

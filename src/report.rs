@@ -5,3 +5,4 @@ pub mod json;
 pub mod kept;
 pub mod plan;
 pub mod terminal;
+pub mod verify;

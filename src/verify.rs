@@ -66,7 +66,6 @@ pub async fn verify(
     let clock = Instant::now();
     let catalog = survey(store, &job.archive, progress, cancel).await?;
     let mut tally = Tally::default();
-    tally.notes.extend(catalog.notes.iter().cloned());
     let reading = Reading { store, progress, cancel, bytes: AtomicU64::new(0) };
     match options.scope {
         Scope::Archive => archive::read(&reading, job, &catalog, started_at, &mut tally).await?,

@@ -11,6 +11,7 @@ use super::{
     drill::DrillArgs,
     init::InitArgs,
     sweep::SweepArgs,
+    verify::VerifyArgs,
 };
 
 /// Help of one command: what it does at length, then the usual. Short and long help are the same.
@@ -109,6 +110,7 @@ impl From<When> for Color {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Drill(Box<DrillArgs>),
+    Verify(Box<VerifyArgs>),
     Catalog(Box<CatalogArgs>),
     Check(CheckArgs),
     Init(InitArgs),
@@ -122,6 +124,7 @@ impl Command {
     pub(super) fn output(&self) -> Output {
         match self {
             Self::Drill(args) => args.output,
+            Self::Verify(args) => args.output,
             Self::Catalog(args) => args.output,
             Self::Check(args) => args.output,
             Self::Doctor(args) => args.output,

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{
     finding::Finding,
+    holdings::Blocker,
     report::{CheckReport, ErrorReport},
     verdict::Verdict,
 };
@@ -113,7 +114,7 @@ pub struct BackupVerified {
     /// How far recovery from it gets.
     pub reach: Option<Reach>,
     /// What ends that, unless it is the end of the archive; where the backup is not good, why.
-    pub blocked_by: Vec<Finding>,
+    pub blocked_by: Vec<Blocker>,
 }
 
 /// How far recovery gets.

@@ -219,7 +219,7 @@ pub(super) async fn report(
     plan.findings.iter().cloned().for_each(|finding| tally.catalog(finding));
     plan.notes.iter().cloned().for_each(|note| tally.note(note));
     tally.note(plan.why.clone());
-    let mut verified = reach::described(&plan.backup);
+    let mut verified = reach::described(&plan.backup, None);
     let sound = read.base.is_empty() && read.wal.is_empty();
     verified.state = match (sound, read.promise.is_some() && read.errors.is_empty()) {
         (false, _) => BackupState::Damaged,
@@ -232,7 +232,7 @@ pub(super) async fn report(
         lsn: promise.end,
         last_commit: read.last_commit.map(Into::into),
     });
-    verified.blocked_by = read.base.iter().chain(&read.wal).take(5).cloned().collect();
+    verified.blocked_by = read.base.iter().chain(&read.wal).take(5).map(Into::into).collect();
     tally.backups.push(verified);
     read.base.into_iter().for_each(|finding| tally.base(finding));
     read.wal.into_iter().for_each(|finding| tally.wal(finding));

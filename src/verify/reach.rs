@@ -7,17 +7,19 @@ use super::{
 use crate::{
     archive::{Backup, BackupInfo},
     drill::{
-        Finding, outlook,
+        Finding,
+        holdings::{self, BackupLine, Blocker},
+        outlook,
         verify_report::{BackupState, BackupVerified},
     },
     pg::{Lsn, TimelineHistory, TimelineId},
 };
 
-/// So many findings are shown with a backup.
+/// So much that is in the way is shown with a backup.
 const SHOWN: usize = 5;
 
 /// A backup of which nothing but its description is known.
-pub(super) fn described(backup: &Backup) -> BackupVerified {
+pub(super) fn described(backup: &Backup, line: Option<&BackupLine>) -> BackupVerified {
     let info = backup.info.as_ref().ok();
     BackupVerified {
         id: backup.id.clone(),
@@ -30,7 +32,7 @@ pub(super) fn described(backup: &Backup) -> BackupVerified {
         bytes: backup.total_bytes(),
         files: 0,
         reach: None,
-        blocked_by: Vec::new(),
+        blocked_by: line.map(|line| line.blocked_by.clone()).unwrap_or_default(),
     }
 }
 
@@ -41,13 +43,13 @@ pub(super) fn start(info: &BackupInfo) -> Option<(TimelineId, Lsn)> {
 
 /// Puts together what was found. Gives the findings that only both together show.
 pub(super) fn judge(
-    mut verified: BackupVerified,
+    verified: &mut BackupVerified,
     info: &BackupInfo,
     base: &BaseRead,
-    planned: &[Finding],
+    line: Option<&BackupLine>,
     path: &TimelineHistory,
     stretches: &Stretches,
-) -> (BackupVerified, Vec<Finding>) {
+) -> Vec<Finding> {
     let mut found = Vec::new();
     let reach = start(info).and_then(|start| stretches.reach(start, path));
     let end = info.end_xlog.unwrap_or_default();
@@ -56,34 +58,31 @@ pub(super) fn judge(
     let mut damaged = !base.findings.is_empty();
     match reach.map(|(_, ended)| ended) {
         _ if consistent => {}
-        Some(Ended::Unread) | None => unread = true,
         Some(Ended::Damage(finding)) => {
             damaged = true;
             let at = finding.lsn.unwrap_or_default();
             found.push(outlook::unreachable_consistency(&verified.id, &finding.subject, at));
         }
-        // The plan has said it: where the rest may still be on its way, that is no damage.
-        Some(Ended::Gap(_) | Ended::Newest) => {
-            if planned.iter().any(|f| !f.class.is_environment()) {
-                damaged = true;
-            } else {
-                unread = true;
-            }
+        // The listing has said it: where the rest may still be on its way, that is no damage.
+        Some(Ended::Gap | Ended::Newest) | None
+            if line.is_some_and(|line| line.state == holdings::BackupState::Blocked) =>
+        {
+            damaged = true;
         }
+        _ => unread = true,
     }
-    verified.files = base.files;
     verified.state = match (damaged, unread) {
         (true, _) => BackupState::Damaged,
         (false, true) => BackupState::Unknown,
         (false, false) => BackupState::Good,
     };
     verified.reach = reach.map(|(reach, _)| reach);
-    let mut blocked: Vec<Finding> = base.findings.clone();
+    let mut blocked: Vec<Blocker> = base.findings.iter().map(Blocker::from).collect();
     if let Some((_, Ended::Damage(finding))) = reach {
-        blocked.push((**finding).clone());
+        blocked.push(Blocker::from(&**finding));
     }
-    blocked.extend(planned.iter().cloned());
+    blocked.append(&mut verified.blocked_by);
     blocked.truncate(SHOWN);
     verified.blocked_by = blocked;
-    (verified, found)
+    found
 }

@@ -100,12 +100,11 @@ impl Tally {
         });
         let good = self.backups.iter().filter(|b| b.state == BackupState::Good).count();
         let reason = reason(verdict, &checks, &self.errors, good);
-        let location = &job.archive.store;
         VerifyReport {
             schema_version: SCHEMA_VERSION,
             pgassay_version: env!("CARGO_PKG_VERSION").to_owned(),
             job: job.name.clone(),
-            archive_url: format!("s3://{}/{}", location.bucket, location.prefix),
+            archive_url: job.archive.store.url(),
             server: job.archive.server.clone(),
             scope,
             started_at,

@@ -319,7 +319,7 @@ impl Pass<'_> {
         let more = self.runs.first_from(run.timeline, run.last.next()).is_some();
         self.stretches.close(match open {
             Some(finding) => Ended::Damage(Box::new(finding)),
-            None if more => Ended::Gap(run.last.next()),
+            None if more => Ended::Gap,
             None => Ended::Newest,
         });
         let summary = run.walk.summary();

@@ -3,7 +3,7 @@
 use crate::{
     drill::{Finding, verify_report::Reach},
     pg::{
-        Lsn, SegmentNumber, TimelineHistory, TimelineId,
+        Lsn, TimelineHistory, TimelineId,
         wal::{scan::TransactionEnd, walk},
     },
 };
@@ -13,8 +13,8 @@ use crate::{
 pub(in crate::verify) enum Ended {
     /// Nothing is archived behind it.
     Newest,
-    /// This segment is not in the archive, later ones are.
-    Gap(SegmentNumber),
+    /// The next segment is not in the archive, later ones are.
+    Gap,
     Damage(Box<Finding>),
     /// What follows could not be read.
     Unread,
