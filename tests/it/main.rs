@@ -20,4 +20,5 @@ mod restore;
 mod sample_report;
 mod store;
 mod support;
+mod verify;
 mod wal;

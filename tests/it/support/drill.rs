@@ -61,6 +61,19 @@ impl Drill {
         command
     }
 
+    /// Reads the archive with `pgassay verify` instead, and checks that nothing is written: neither to
+    /// the archive nor to this machine.
+    pub fn verify(&self, arguments: &[&str]) -> Answer {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pgassay"));
+        command.env_clear().envs(environment()).arg("verify").arg(&self.job);
+        command.args(["--output", "json"]).args(arguments).current_dir(self.sandboxes());
+        command.env("TMPDIR", self.sandboxes());
+        let answer = Answer::from(command.output().unwrap());
+        assert_eq!(self.server.writes_seen(), Vec::<String>::new(), "wrote to the archive");
+        assert_eq!(tree(&self.sandboxes()), Vec::<String>::new(), "wrote to this machine");
+        answer
+    }
+
     /// Where sandboxes are made.
     pub fn sandboxes(&self) -> PathBuf {
         let dir = self.work.join("sandboxes");

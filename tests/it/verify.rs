@@ -1,0 +1,252 @@
+//! `pgassay verify`: every byte of real archives read, without PostgreSQL.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+
+use crate::support::{
+    drill::{Answer, Drill, damaged_copy},
+    fixture::{self, Archive, CODECS},
+};
+
+/// A segment in the middle of the main fixture's timeline 1.
+const MIDDLE: &str = "000000010000000000000020";
+
+fn object(root: &Path, name: &str) -> std::path::PathBuf {
+    root.join("bucket/archive/rich").join(name)
+}
+
+fn segment(root: &Path, name: &str) -> std::path::PathBuf {
+    object(root, &format!("wals/{}/{name}.gz", &name[..16]))
+}
+
+fn verify_damaged(archive: &Archive, damage: impl FnOnce(&Path)) -> Answer {
+    let copy = damaged_copy(archive, damage);
+    Drill::new(copy.path(), "rich", "").verify(&[])
+}
+
+fn rewrite_gz(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    use std::io::{Read as _, Write as _};
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).unwrap();
+    flate2::read::MultiGzDecoder::new(file).read_to_end(&mut bytes).unwrap();
+    change(&mut bytes);
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gz.write_all(&bytes).unwrap();
+    fs::write(path, gz.finish().unwrap()).unwrap();
+}
+
+/// Flips a bit inside a row's text, where nothing but the record's CRC can tell.
+fn flip_row(bytes: &mut [u8], from: usize) {
+    let hex = |window: &[u8]| window.iter().all(u8::is_ascii_hexdigit);
+    let row = bytes[from..].windows(64).position(hex).unwrap();
+    bytes[from + row + 32] ^= 0x01;
+}
+
+/// `0/20AB12C8` as a number.
+fn lsn(text: &str) -> u64 {
+    let (high, low) = text.split_once('/').unwrap();
+    u64::from_str_radix(high, 16).unwrap() << 32 | u64::from_str_radix(low, 16).unwrap()
+}
+
+#[track_caller]
+fn reach(answer: &Answer, backup: usize) -> (u64, u64, String) {
+    let reach = &answer.report["backups"][backup]["reach"];
+    let at = reach["last_commit"]["at"].as_str().unwrap_or_default().to_owned();
+    (reach["timeline"].as_u64().unwrap(), lsn(reach["lsn"].as_str().unwrap()), at)
+}
+
+/// What a drill of the same archive is promised.
+fn promised(archive: &Archive, server: &str, spec: &str) -> Value {
+    let answer = Drill::new(&archive.root, server, spec).run(&[]);
+    answer.expect("pass", 0);
+    answer.report["promise"].clone()
+}
+
+#[test]
+fn a_sound_archive_recovers_to_where_a_drill_does() {
+    let archive = fixture::rich();
+    let answer = Drill::new(&archive.root, "rich", "").verify(&[]);
+    answer.expect("pass", 0);
+    let report = &answer.report;
+    assert_eq!(report["backups"][0]["state"], "good");
+    let (timeline, end, last) = reach(&answer, 0);
+    let promise = promised(&archive, "rich", "");
+    assert_eq!(promise["timeline"], timeline);
+    assert_eq!(lsn(promise["end"].as_str().unwrap()), end);
+    assert_eq!(promise["last_transaction"]["at"].as_str().unwrap(), last);
+    assert!(end >= lsn(&archive.marks["end"].lsn));
+    // Segments before the backup, and both timelines.
+    let timelines = report["timelines"].as_array().unwrap();
+    assert_eq!(
+        timelines.iter().map(|t| t["timeline"].as_u64()).collect::<Vec<_>>(),
+        [Some(1), Some(2)]
+    );
+    let read: u64 = timelines.iter().map(|t| t["segments"].as_u64().unwrap()).sum();
+    assert_eq!(report["volume"]["wal_segments"], read);
+    assert!(report["volume"]["wal_records"].as_u64().unwrap() > 10_000);
+
+    // What one recovery point needs is less.
+    let drill = Drill::new(&archive.root, "rich", "");
+    let point = drill.verify(&["--recovery-point", "--target-time", &archive.marks["middle"].time]);
+    point.expect("pass", 0);
+    assert!(point.report["volume"]["wal_segments"].as_u64().unwrap() < read);
+    let (_, middle, _) = reach(&point, 0);
+    assert!(middle < lsn(&archive.marks["before_switch"].lsn), "{middle:X}");
+    let latest = drill.verify(&["--recovery-point"]);
+    latest.expect("pass", 0);
+    assert_eq!(reach(&latest, 0), (timeline, end, last));
+}
+
+#[test]
+fn every_codec_is_read() {
+    let archive = fixture::codecs();
+    for (server, _, _) in CODECS {
+        let answer = Drill::new(&archive.root, server, "").verify(&[]);
+        answer.expect("pass", 0);
+        assert!(reach(&answer, 0).1 >= lsn(&archive.marks[server].lsn), "{server}");
+    }
+}
+
+#[test]
+fn the_oldest_and_the_newest_major() {
+    for major in [14, 18] {
+        let archive = fixture::of_major(major);
+        let answer = Drill::new(&archive.root, &format!("major{major}"), "").verify(&[]);
+        answer.expect("pass", 0);
+        assert!(reach(&answer, 0).1 >= lsn(&archive.marks["end"].lsn), "{major}");
+    }
+}
+
+#[test]
+fn several_damages_are_all_found() {
+    let parent = "000000010000000000000018";
+    let child = "00000002000000000000002D";
+    let answer = verify_damaged(&fixture::rich(), |root| {
+        rewrite_gz(&segment(root, parent), |bytes| flip_row(bytes, 300_000));
+        rewrite_gz(&segment(root, MIDDLE), |bytes| bytes[24] ^= 0xFF);
+        let cut = fs::read(segment(root, child)).unwrap();
+        fs::write(segment(root, child), &cut[..cut.len() / 2]).unwrap();
+        let part = backup_folder(root).join("data_0001.tar.gz");
+        let mut bytes = fs::read(&part).unwrap();
+        let place = bytes.len() / 3;
+        bytes[place] ^= 1;
+        fs::write(part, bytes).unwrap();
+    });
+    answer
+        .expect("fail", 1)
+        .expect_finding("wal_corrupt", parent)
+        .expect_finding("system_id_mismatch", MIDDLE)
+        .expect_finding("wal_corrupt", child)
+        .expect_finding("archive_corrupt", "data_0001.tar.gz");
+    // Where exactly: the segment, the record, its byte, and the last commit before it.
+    let found = answer.findings();
+    let (_, _, first) = found.iter().find(|(_, s, _)| s.contains(parent)).unwrap();
+    let at = lsn(first["lsn"].as_str().unwrap());
+    assert_eq!(at >> 20, 0x18);
+    let detail = first["detail"].as_str().unwrap();
+    assert!(detail.contains(&format!("byte {} of the segment", at & 0xF_FFFF)), "{detail}");
+    assert!(detail.contains("the last good commit before it is of 20"), "{detail}");
+    // Recovery gets to the first of them.
+    let (timeline, end, _) = reach(&answer, 0);
+    assert_eq!(timeline, 1);
+    assert!(end <= at && end >> 20 >= 0x17, "{end:X} {at:X}");
+    assert_eq!(answer.report["backups"][0]["state"], "damaged");
+    assert_eq!(answer.report["timelines"][0]["damaged"], 2);
+}
+
+#[test]
+fn a_neighbours_copy() {
+    let answer = verify_damaged(&fixture::rich(), |root| {
+        fs::copy(segment(root, "00000001000000000000001F"), segment(root, MIDDLE)).unwrap();
+    });
+    answer.expect("fail", 1).expect_finding("wal_corrupt", MIDDLE);
+}
+
+#[test]
+fn a_missing_segment() {
+    let answer = verify_damaged(&fixture::rich(), |root| {
+        fs::remove_file(segment(root, MIDDLE)).unwrap();
+    });
+    answer.expect("fail", 1).expect_finding("wal_gap", MIDDLE);
+    assert!(reach(&answer, 0).1 <= 0x200_0000);
+    // What follows is read all the same.
+    assert_eq!(answer.report["timelines"].as_array().unwrap().len(), 2);
+    assert_eq!(answer.report["timelines"][0]["gaps"], 1);
+}
+
+#[test]
+fn a_missing_history_file() {
+    let answer = verify_damaged(&fixture::rich(), |root| {
+        fs::remove_file(object(root, "wals/00000002.history.gz")).unwrap();
+    });
+    answer.expect("fail", 1).expect_finding("timeline_history_missing", "00000002.history");
+    // Its segments are good.
+    assert_eq!(answer.report["timelines"][1]["damaged"], 0);
+}
+
+#[test]
+fn a_last_segment_whose_end_was_never_written() {
+    let answer = verify_damaged(&fixture::rich(), |root| {
+        let folder = object(root, "wals/0000000200000000");
+        let mut segments: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+        segments.sort();
+        while segments.len() > 1 {
+            fs::remove_file(segments.pop().unwrap()).unwrap();
+        }
+        rewrite_gz(&segments[0], |bytes| bytes[512 << 10..].fill(0));
+    });
+    answer.expect("fail", 1).expect_finding("wal_corrupt", "nothing was written");
+}
+
+#[test]
+fn damage_before_every_backup_is_for_attention_only() {
+    let answer = verify_damaged(&fixture::rich(), |root| {
+        let folder = object(root, "wals/0000000100000000");
+        let mut segments: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+        segments.sort();
+        rewrite_gz(&segments[2], |bytes| bytes[9000] ^= 0xFF);
+    });
+    answer.expect("pass", 0);
+    let attentions = answer.report["attentions"].to_string();
+    assert!(attentions.contains("wal_corrupt"), "{attentions}");
+}
+
+fn backup_folder(root: &Path) -> std::path::PathBuf {
+    fs::read_dir(object(root, "base")).unwrap().next().unwrap().unwrap().path()
+}
+
+#[test]
+fn a_missing_last_part() {
+    let answer = verify_damaged(&fixture::rich(), |root| {
+        fs::remove_file(backup_folder(root).join("data_0002.tar.gz")).unwrap();
+    });
+    answer.expect("fail", 1).expect_finding("backup_part_missing", "pg_control");
+}
+
+#[test]
+fn a_description_that_its_backup_contradicts() {
+    let answer = verify_damaged(&fixture::rich(), |root| {
+        let path = backup_folder(root).join("backup.info");
+        let text = fs::read_to_string(&path).unwrap();
+        let lines = text.lines().map(|line| match line.starts_with("data_checksums=") {
+            true => "data_checksums=off",
+            false => line,
+        });
+        fs::write(&path, lines.collect::<Vec<_>>().join("\n")).unwrap();
+    });
+    answer.expect("fail", 1).expect_finding("backup_info_mismatch", "data checksums");
+}
+
+#[test]
+fn a_backup_that_is_still_running() {
+    let answer = verify_damaged(&fixture::rich(), |root| {
+        let running = object(root, "base/20990101T000000");
+        fs::create_dir(&running).unwrap();
+        fs::copy(backup_folder(root).join("data.tar.gz"), running.join("data.tar.gz")).unwrap();
+    });
+    answer.expect("pass", 0);
+    assert_eq!(answer.report["backups"][1]["state"], "not_restorable");
+}
