@@ -150,14 +150,16 @@ fn edit(info: &Path, lines: &[(&str, &str)]) {
     let mut text = fs::read_to_string(info).unwrap();
     for (key, value) in lines {
         let kept = text.lines().filter(|line| !line.starts_with(&format!("{key}=")));
-        text = kept.map(|line| format!("{line}\n")).collect::<String>();
-        text.push_str(&format!("{key}={value}\n"));
+        let mut lines: Vec<String> = kept.map(str::to_owned).collect();
+        lines.push(format!("{key}={value}"));
+        text = lines.join("\n") + "\n";
     }
     fs::write(info, text).unwrap();
 }
 
-fn remove(path: PathBuf) {
-    fs::remove_file(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+fn remove(path: impl AsRef<Path>) {
+    let path = path.as_ref();
+    fs::remove_file(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
 /// What is damaged, by which class it is found, and what the finding names.

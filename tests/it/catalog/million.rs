@@ -63,10 +63,10 @@ fn page(token: u64) -> String {
     let first = token * PAGE;
     let last = first + PAGE;
     let mut contents = String::new();
-    let mut count = 0;
+    let mut count = 0_u64;
     for (key, size) in (first..last).filter_map(object) {
         count += 1;
-        let tag = format!("{:032x}", u128::from(first) << 64 | u128::from(count as u64));
+        let tag = format!("{:032x}", u128::from(first) << 64 | u128::from(count));
         write!(
             contents,
             "<Contents><Key>{key}</Key><LastModified>2026-02-01T00:00:00.000Z</LastModified>\
