@@ -29,6 +29,7 @@ use crate::{
     store::{self, SharedStore, secret},
     survey,
     telemetry::{self, Progress, push::Login},
+    verify,
 };
 
 /// A drill to run.
@@ -147,8 +148,10 @@ async fn run(
         }
     };
     course.planned(&plan);
-    if job.depth == Depth::Catalog {
-        return Ok(());
+    match job.depth {
+        Depth::Catalog => return Ok(()),
+        Depth::Read => return read(request, &store, &plan, cancel, course).await,
+        Depth::Restore | Depth::Deep => {}
     }
 
     let context = EngineContext {
@@ -169,6 +172,33 @@ async fn run(
         stage.end(course, StageEnd::Done, Volume::default());
     }
     examined
+}
+
+/// Reads what recovery would read, and restores nothing.
+async fn read(
+    request: &DrillRequest,
+    store: &SharedStore,
+    plan: &DrillPlan,
+    cancel: &CancellationToken,
+    course: &mut Course,
+) -> Result<(), Error> {
+    let stage = RunningStage::start(Stage::Fetch, &request.progress);
+    let read = verify::read_plan(store, plan, &request.progress, cancel).await;
+    let (end, volume) = match &read {
+        Ok(read) => (
+            StageEnd::Done,
+            Volume {
+                fetched_bytes: read.bytes,
+                restored_bytes: 0,
+                files: read.files,
+                wal_segments: read.wal_segments,
+            },
+        ),
+        Err(_) => (StageEnd::Aborted, Volume::default()),
+    };
+    stage.end(course, end, volume);
+    course.read(read?);
+    Ok(())
 }
 
 /// Looks at the recovered cluster.

@@ -82,7 +82,8 @@ pub(super) struct OverrideArgs {
     /// Stop just before the target instead of just after it
     #[arg(long)]
     pub exclusive: bool,
-    /// How deep to look: `catalog`, `restore` or `deep`
+    /// How deep to look: `catalog` (the listing), `read` (every byte that recovery reads), `restore`
+    /// (recover) or `deep` (and examine everything)
     #[arg(long, value_name = "DEPTH")]
     pub depth: Option<String>,
     /// Longest time that a restore may take, such as `4h`

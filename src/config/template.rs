@@ -53,7 +53,7 @@ spec:
     backup: latest      # or random, or a backup's id
     target: latest      # or immediate, or one of {{time: …}}, {{lsn: …}}, {{xid: …}}, {{name: …}}
 
-  depth: deep           # catalog: read the listing; restore: recover; deep: and examine everything
+  depth: deep           # catalog: the listing; read: every byte; restore: recover; deep: examine all
 
   # What you promise. Without an objective nothing is ever too slow or too old.
   # objectives:

@@ -227,12 +227,12 @@ pub(super) fn engine(text: &str) -> Parsed<EngineKind> {
 }
 
 pub(super) fn depth(text: &str) -> Parsed<Depth> {
-    let hint = "Write `catalog`, `restore` or `deep`.";
+    let hint = "Write `catalog`, `read`, `restore` or `deep`.";
     match text.trim() {
         "catalog" => Ok(Depth::Catalog),
+        "read" => Ok(Depth::Read),
         "restore" => Ok(Depth::Restore),
         "deep" => Ok(Depth::Deep),
-        word @ "read" => Err(not_available(word, hint)),
         other => Err(Complaint::new(format!("`{}` is not a depth", short(other)), hint)),
     }
 }

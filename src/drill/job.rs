@@ -204,6 +204,7 @@ pub enum EngineKind {
 #[serde(rename_all = "kebab-case")]
 pub enum Depth {
     Catalog,
+    Read,
     Restore,
     Deep,
 }

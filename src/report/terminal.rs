@@ -328,6 +328,7 @@ fn drill(page: &mut Page, report: &DrillReport) {
     );
     let depth = match report.depth {
         crate::drill::job::Depth::Catalog => "catalog",
+        crate::drill::job::Depth::Read => "read",
         crate::drill::job::Depth::Restore => "restore",
         crate::drill::job::Depth::Deep => "deep",
     };

@@ -11,6 +11,7 @@ use crate::{
     drill::{
         CheckOutcome, DrillPlan, Error, Job,
         expectation::Promise,
+        format::counted,
         job::{Depth, EngineKind, Target},
         plan::{PlanRefusal, Window},
         reached::Reached,
@@ -20,6 +21,7 @@ use crate::{
     },
     engine::{RestoreEnd, Restored},
     telemetry::{Progress, progress::ProgressEvent},
+    verify::PointRead,
 };
 
 /// Grows from stage to stage and becomes the report.
@@ -161,6 +163,26 @@ impl Course {
             RestoreEnd::Refused(_) | RestoreEnd::Errored(_) => return,
         };
         self.check("restore", outcome, Duration::ZERO);
+    }
+
+    /// The read tier came back.
+    pub fn read(&mut self, read: PointRead) {
+        let PointRead { base, wal, errors, notes, promise, files, wal_records, .. } = read;
+        self.notes.extend(notes);
+        self.promise = promise;
+        let files = format!("{} to the last block of every tar", counted(files, "file"));
+        let records = format!("{}, each with a CRC that holds", counted(wal_records, "WAL record"));
+        // What could not be read is not known to be good.
+        let unread = !errors.is_empty() || self.promise.is_none();
+        for (name, findings, looked_at) in [("base", base, files), ("wal", wal, records)] {
+            let outcome = match (findings.is_empty(), unread) {
+                (false, _) => CheckOutcome::Failed(findings),
+                (true, true) => CheckOutcome::Skipped("not everything could be read".to_owned()),
+                (true, false) => CheckOutcome::Passed(looked_at),
+            };
+            self.check(name, outcome, Duration::ZERO);
+        }
+        self.errors.extend(errors);
     }
 
     /// Whether a required check has failed so far.

@@ -96,12 +96,16 @@ fn reason(verdict: Verdict, course: &Course, rto: Option<&Rto>, rpo: &Rpo) -> St
         findings.find(|f| wanted(f.class)).map(Finding::summary)
     };
     match verdict {
-        Verdict::Pass => match &course.reached {
-            Some(reached) => format!(
+        Verdict::Pass => match (&course.reached, &course.promise) {
+            (Some(reached), _) => format!(
                 "restored to {} on timeline {}, and every check passed",
                 reached.end, reached.timeline
             ),
-            None => "the catalog holds everything that a restore needs".to_owned(),
+            (None, Some(promise)) => format!(
+                "every byte that recovery reads is good, to {} on timeline {}; nothing was restored",
+                promise.end, promise.timeline
+            ),
+            (None, None) => "the catalog holds everything that a restore needs".to_owned(),
         },
         Verdict::Fail => finding(|c| !c.is_breach() && !c.is_environment()).unwrap_or_else(|| {
             let failed = course.checks.iter().find(|c| c.status == CheckStatus::Failed);

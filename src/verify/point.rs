@@ -51,7 +51,6 @@ pub(super) async fn read_point(
     reading: &Reading<'_>,
     plan: &DrillPlan,
 ) -> Result<PointRead, Error> {
-    let since = reading.begin(plan.base_bytes + plan.wal_bytes);
     let base = base::read(reading, &plan.backup).await?;
     let info = plan.backup.info.as_ref().ok();
     let begin = info.and_then(|info| info.label_start().or(info.begin_xlog)).unwrap_or_default();
@@ -92,7 +91,6 @@ pub(super) async fn read_point(
         }
     }
     read.bytes = reading.bytes.load(std::sync::atomic::Ordering::Relaxed);
-    reading.end(since);
     Ok(read)
 }
 
@@ -215,7 +213,9 @@ pub(super) async fn report(
     plan: &DrillPlan,
     tally: &mut Tally,
 ) -> Result<(), Error> {
+    let since = reading.begin(plan.base_bytes + plan.wal_bytes);
     let read = read_point(reading, plan).await?;
+    reading.end(since);
     plan.findings.iter().cloned().for_each(|finding| tally.catalog(finding));
     plan.notes.iter().cloned().for_each(|note| tally.note(note));
     tally.note(plan.why.clone());

@@ -250,3 +250,23 @@ fn a_backup_that_is_still_running() {
     answer.expect("pass", 0);
     assert_eq!(answer.report["backups"][1]["state"], "not_restorable");
 }
+
+#[test]
+fn a_drill_that_only_reads() {
+    let archive = fixture::rich();
+    let drill = Drill::new(&archive.root, "rich", "");
+    let answer = drill.run(&["--depth", "read"]);
+    answer.expect("pass", 0);
+    assert!(answer.report["sandbox"].is_null() && answer.report["reached"].is_null());
+    let end = answer.report["promise"]["end"].as_str().unwrap();
+    assert!(lsn(end) >= lsn(&archive.marks["end"].lsn));
+    let names: Vec<_> =
+        answer.report["checks"].as_array().unwrap().iter().map(|c| c["name"].clone()).collect();
+    assert_eq!(names, ["plan", "base", "wal"]);
+
+    let copy = damaged_copy(&archive, |root| {
+        rewrite_gz(&segment(root, MIDDLE), |bytes| flip_row(bytes, 500_000));
+    });
+    let answer = Drill::new(copy.path(), "rich", "").run(&["--depth", "read"]);
+    answer.expect("fail", 1).expect_finding("wal_corrupt", MIDDLE);
+}
