@@ -3,7 +3,7 @@
 use crate::{
     archive::{Backup, BackupInfo},
     drill::{
-        Error, Finding,
+        Code, Error, Finding,
         own_files::{self, Claims, OwnFiles},
     },
     pg::Major,
@@ -63,7 +63,25 @@ pub(super) async fn read(reading: &Reading<'_>, backup: &Backup) -> Result<BaseR
             Err(findings) => read.findings.extend(findings),
         }
     }
+    if let Some(own) = &read.own_files {
+        match restored.pages.judged_by(&own.control) {
+            Ok(suspects) if suspects.is_empty() => {}
+            Ok(suspects) => read.errors.push(unjudged(backup, suspects.count())),
+            Err(error) => read.errors.push(error),
+        }
+    }
     Ok(read)
+}
+
+/// Pages that were being written while they were copied look the same as damaged ones until the
+/// backup's own WAL has made them anew.
+fn unjudged(backup: &Backup, pages: u64) -> Error {
+    let what = format!(
+        "{pages} pages of backup `{}` fail by their own bytes; whether its WAL makes them anew shows \
+         only in a drill",
+        backup.id
+    );
+    Error::new(Code::Unsupported, what).hint("Run `pgassay drill` with the depth `deep`.")
 }
 
 fn claims<'a>(id: &'a str, info: &BackupInfo) -> Option<Claims<'a>> {
