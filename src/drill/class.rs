@@ -125,6 +125,8 @@ failure_classes! {
     BackupUnsupported => "backup_unsupported",
     /// Recovery went on beyond the position or commit that the archive promises.
     RecoveredBeyond => "recovered_beyond",
+    /// A page of the base backup is bad, and whether anything needs it cannot be told.
+    PageUndecided => "page_undecided",
 }
 
 impl FailureClass {
@@ -157,6 +159,7 @@ impl FailureClass {
                 | Self::DeletedDuringDrill
                 | Self::ArchiveUnsettled
                 | Self::BackupUnsupported
+                | Self::PageUndecided
         )
     }
 }

@@ -7,9 +7,10 @@ mod page;
 mod reader;
 pub mod record;
 pub mod scan;
+pub mod storage;
 pub mod tablespace;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod walk;
 mod xact;
 mod xlog;
