@@ -1,7 +1,7 @@
 //! Checks: named examinations of a recovered cluster that yield findings.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -20,6 +20,7 @@ use crate::{
         row_floor::KnownFloor,
     },
     engine::{ClusterAccess, Redacted},
+    pg::relation_file::RelationFile,
     telemetry::{Progress, progress::ProgressEvent},
 };
 
@@ -77,6 +78,9 @@ pub struct Observed {
     pub tables: Vec<TableRead>,
     /// It read every table to its end.
     pub all_read: bool,
+    /// Relations that were in the making when the backup ended: nothing refers to them, and their
+    /// pages may be bad.
+    pub unfinished: BTreeSet<RelationFile>,
 }
 
 /// One table as `readAll` read it.
@@ -95,6 +99,14 @@ pub struct TableRead {
 }
 
 impl Observations {
+    /// With what the restore left behind.
+    #[must_use]
+    pub fn after(unfinished: impl IntoIterator<Item = RelationFile>) -> Self {
+        let observations = Self::default();
+        observations.lock().unfinished.extend(unfinished);
+        observations
+    }
+
     /// A copy of what was seen so far.
     #[must_use]
     pub fn snapshot(&self) -> Observed {

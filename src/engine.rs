@@ -10,7 +10,7 @@ use crate::{
         DrillPlan, Error, Finding, Job, expectation::Promise, plan::PlanRefusal, reached::Reached,
         report::SandboxReport, stage::StageLog,
     },
-    pg::Major,
+    pg::{Major, relation_file::RelationFile},
     store::SharedStore,
     telemetry::Progress,
 };
@@ -41,6 +41,9 @@ pub struct Restored {
     pub promise: Option<Promise>,
     pub stages: StageLog,
     pub notes: Vec<String>,
+    /// Relations in the making when the backup ended, with bad pages that replay may leave as they
+    /// are: nothing refers to them.
+    pub unfinished: Vec<RelationFile>,
     /// `None` only where the sandbox could not even be made.
     pub sandbox: Option<Box<dyn Sandbox>>,
 }

@@ -234,7 +234,7 @@ async fn examine(
         cluster,
         floor: floor::known(job, course).await,
         passwords,
-        observations: Observations::default(),
+        observations: Observations::after(std::mem::take(&mut restored.unfinished)),
         progress: request.progress.clone(),
         cancel: cancel.clone(),
     };

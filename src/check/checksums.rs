@@ -1,6 +1,7 @@
 //! The check `checksums`: every page of every relation of the stopped cluster, as the server itself
 //! would judge it on reading.
 
+use std::collections::BTreeSet;
 use std::sync::{
     Mutex, PoisonError,
     atomic::{AtomicU64, Ordering},
@@ -55,7 +56,10 @@ impl Check for Checksums {
         let cancel = context.cancel.clone();
         let all = move || verify_cluster(&data_dir, &progress, &cancel);
         match tokio::task::spawn_blocking(all).await {
-            Ok(Ok(cluster)) => cluster.outcome(),
+            Ok(Ok(mut cluster)) => {
+                cluster.pass_over(&context.observations.snapshot().unfinished);
+                cluster.outcome()
+            }
             Ok(Err(error)) => CheckOutcome::Errored(error),
             Err(_) => CheckOutcome::Errored(Error::new(Code::Bug, "a page reader panicked")),
         }
@@ -152,6 +156,14 @@ pub fn verify_cluster(
 }
 
 impl ClusterPages {
+    /// Leaves out bad pages of relations that never came to be.
+    fn pass_over(&mut self, unfinished: &BTreeSet<RelationFile>) {
+        let subjects: BTreeSet<String> = unfinished.iter().map(subject).collect();
+        self.findings.retain(|finding| {
+            finding.class != FailureClass::PageChecksum || !subjects.contains(&finding.subject)
+        });
+    }
+
     fn add(&mut self, scan: ForkScan) {
         self.files += scan.files;
         self.pages += scan.pages;
@@ -160,8 +172,7 @@ impl ClusterPages {
             return;
         }
         let mut add = |class, file: &RelationFile, detail: String| {
-            let subject = format!("{file} (filenode {})", file.filenode);
-            self.findings.push(Finding::new(class, subject, detail, damage_hint(class)));
+            self.findings.push(Finding::new(class, subject(file), detail, damage_hint(class)));
         };
         if scan.damaged.count > 0 {
             let detail = format!(
@@ -184,6 +195,10 @@ impl ClusterPages {
             add(FailureClass::RelationMissing, &file, what);
         }
     }
+}
+
+fn subject(file: &RelationFile) -> String {
+    format!("{file} (filenode {})", file.filenode)
 }
 
 fn read_control(data_dir: &Path) -> Result<ControlFile, Error> {

@@ -15,7 +15,10 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use super::{Engine, EngineContext, RestoreEnd, Restored};
-use crate::drill::{Code, Error, FailureClass, Finding, expectation::Promise};
+use crate::{
+    drill::{Code, Error, FailureClass, Finding, expectation::Promise},
+    pg::relation_file::RelationFile,
+};
 
 mod activity;
 mod classify;
@@ -28,6 +31,7 @@ pub mod lease;
 mod log;
 mod mend;
 mod outcome;
+mod pages;
 pub mod place;
 mod processes;
 mod recover;
@@ -75,6 +79,7 @@ struct Run {
     findings: Vec<Finding>,
     promise: Option<Promise>,
     notes: Vec<String>,
+    unfinished: Vec<RelationFile>,
     sandbox: Option<Box<NativeSandbox>>,
 }
 
@@ -91,6 +96,7 @@ impl Engine for NativeEngine {
             findings: Vec::new(),
             promise: None,
             notes: Vec::new(),
+            unfinished: Vec::new(),
             sandbox: None,
             context,
         };
@@ -124,13 +130,14 @@ impl Engine for NativeEngine {
                 _ => error,
             })
         });
-        let Run { stages, findings, promise, notes, sandbox, .. } = run;
+        let Run { stages, findings, promise, notes, unfinished, sandbox, .. } = run;
         Restored {
             end,
             findings,
             promise,
             stages: stages.finish(),
             notes,
+            unfinished,
             sandbox: sandbox.map(|sandbox| sandbox as Box<dyn super::Sandbox>),
         }
     }

@@ -14,6 +14,7 @@ use super::{
     identity::Identity,
     judge,
     lease::{self, JobLock, Lease, LeaseRecord},
+    pages::PageCase,
     place::{self, Place},
     recover::Recovery,
     sandbox::NativeSandbox,
@@ -57,7 +58,7 @@ impl Run {
             Instant::now(),
             Some(self.context.plan.base_bytes + self.context.plan.wal_bytes),
         );
-        let (restored, spooled) = match self.fetch(&machine, begin).await? {
+        let (mut restored, spooled) = match self.fetch(&machine, begin).await? {
             Fetched::Both(both) => *both,
             Fetched::End(end) => return Ok(end),
         };
@@ -83,6 +84,21 @@ impl Run {
             Outlook::Damaged => return Ok(RestoreEnd::Damaged),
             Outlook::Refused(refusal) => return Ok(RestoreEnd::Refused(refusal)),
         };
+        let case = PageCase {
+            plan: Arc::clone(&self.context.plan),
+            control,
+            begin,
+            standby: from_standby(&self.context.plan),
+            data: machine.place.data.clone(),
+            wal: machine.place.wal.clone(),
+            activity: Arc::clone(&self.activity),
+            cancel: self.cancel.clone(),
+            last: spooled.last,
+        };
+        let pages = case.judged(std::mem::take(&mut restored.pages)).await?;
+        self.notes.extend(pages.notes());
+        self.findings.extend(pages.findings);
+        self.unfinished = pages.unfinished;
         postgres_install::check_tablespaces(
             &machine.server,
             !spooled.summary.tablespaces.is_empty(),

@@ -6,16 +6,16 @@ use super::scan::{ScanStart, ScanTarget, WalScan, WalSummary};
 use super::xlog;
 use crate::pg::{Lsn, Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId};
 
-pub(super) const SYSTEM_ID: u64 = 7_000_000_000_000_000_001;
-pub(super) const FIRST_SEGMENT: SegmentNumber = SegmentNumber(3);
+pub(crate) const SYSTEM_ID: u64 = 7_000_000_000_000_000_001;
+pub(crate) const FIRST_SEGMENT: SegmentNumber = SegmentNumber(3);
 
-pub(super) fn size() -> SegmentSize {
+pub(crate) fn size() -> SegmentSize {
     SegmentSize::new(1 << 20).unwrap()
 }
 
 /// A log from the start of [`FIRST_SEGMENT`].
 #[derive(Clone, Debug)]
-pub(super) struct LogWriter {
+pub(crate) struct LogWriter {
     pub major: Major,
     pub timeline: u32,
     bytes: Vec<u8>,
@@ -24,7 +24,7 @@ pub(super) struct LogWriter {
 }
 
 impl LogWriter {
-    pub(super) fn new(major: Major) -> Self {
+    pub(crate) fn new(major: Major) -> Self {
         let mut log =
             Self { major, timeline: 1, bytes: Vec::new(), prev: Lsn(0x100), overwrites: false };
         log.page_header(0);
@@ -32,7 +32,7 @@ impl LogWriter {
     }
 
     /// Where the next record begins, or the page boundary before it.
-    pub(super) fn at(&self) -> Lsn {
+    pub(crate) fn at(&self) -> Lsn {
         Lsn(FIRST_SEGMENT.start(size()).0 + self.bytes.len() as u64)
     }
 
@@ -63,7 +63,7 @@ impl LogWriter {
     }
 
     /// Where a record written now begins.
-    pub(super) fn next_start(&mut self) -> Lsn {
+    pub(crate) fn next_start(&mut self) -> Lsn {
         if self.page_room() == 0 {
             self.page_header(0);
         }
@@ -71,7 +71,7 @@ impl LogWriter {
     }
 
     /// Appends a record of which `body` follows the header.
-    pub(super) fn record(&mut self, rmid: u8, info: u8, xid: u32, body: &[u8]) -> Lsn {
+    pub(crate) fn record(&mut self, rmid: u8, info: u8, xid: u32, body: &[u8]) -> Lsn {
         let start = self.next_start();
         let bytes = self.build(rmid, info, xid, body);
         let mut rest = &bytes[..];
@@ -101,7 +101,7 @@ impl LogWriter {
     }
 
     /// A record that has main data only.
-    pub(super) fn main(&mut self, rmid: u8, info: u8, xid: u32, data: &[u8]) -> Lsn {
+    pub(crate) fn main(&mut self, rmid: u8, info: u8, xid: u32, data: &[u8]) -> Lsn {
         let mut body = Vec::with_capacity(data.len() + 5);
         if let Ok(length) = u8::try_from(data.len()) {
             body.extend([255, length]);
@@ -113,26 +113,26 @@ impl LogWriter {
         self.record(rmid, info, xid, &body)
     }
 
-    pub(super) fn commit(&mut self, xid: u32, time: i64) -> Lsn {
+    pub(crate) fn commit(&mut self, xid: u32, time: i64) -> Lsn {
         self.main(RM_XACT, 0x00, xid, &time.to_le_bytes())
     }
 
-    pub(super) fn abort(&mut self, xid: u32, time: i64) -> Lsn {
+    pub(crate) fn abort(&mut self, xid: u32, time: i64) -> Lsn {
         self.main(RM_XACT, 0x20, xid, &time.to_le_bytes())
     }
 
-    pub(super) fn backup_end(&mut self, start: Lsn) -> Lsn {
+    pub(crate) fn backup_end(&mut self, start: Lsn) -> Lsn {
         self.main(RM_XLOG, 0x50, 0, &start.0.to_le_bytes())
     }
 
-    pub(super) fn restore_point(&mut self, name: &str) -> Lsn {
+    pub(crate) fn restore_point(&mut self, name: &str) -> Lsn {
         let mut data = vec![0; 72];
         data[8..8 + name.len()].copy_from_slice(name.as_bytes());
         self.main(RM_XLOG, 0x70, 0, &data)
     }
 
     /// No-operation records, until `room` bytes are left in the page (a multiple of 8).
-    pub(super) fn fill_page(&mut self, room: usize) {
+    pub(crate) fn fill_page(&mut self, room: usize) {
         self.next_start();
         let fill = self.page_room() - room;
         assert!((32..8192).contains(&fill), "cannot fill {fill} bytes");
@@ -141,7 +141,7 @@ impl LogWriter {
         assert_eq!(self.page_room(), room);
     }
 
-    pub(super) fn switch(&mut self) -> Lsn {
+    pub(crate) fn switch(&mut self) -> Lsn {
         let start = self.record(RM_XLOG, xlog::SWITCH, 0, &[]);
         self.bytes.resize(self.bytes.len().next_multiple_of(size().bytes() as usize), 0);
         start
@@ -149,7 +149,7 @@ impl LogWriter {
 
     /// Production crashes inside a record of `length` bytes whose first page alone was written, and
     /// goes on with a record that says so.
-    pub(super) fn crash_inside_record(&mut self, length: usize) -> Lsn {
+    pub(crate) fn crash_inside_record(&mut self, length: usize) -> Lsn {
         let start = self.next_start();
         let mut bytes = self.build(RM_XLOG, 0x20, 0, &[254, 0, 0, 0, 0]);
         bytes.resize(length, 1);
@@ -165,13 +165,13 @@ impl LogWriter {
     }
 
     /// The log so far, the last segment filled with zeros.
-    pub(super) fn segments(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn segments(&self) -> Vec<Vec<u8>> {
         let mut bytes = self.bytes.clone();
         bytes.resize(bytes.len().next_multiple_of(size().bytes() as usize), 0);
         bytes.chunks(size().bytes() as usize).map(<[u8]>::to_vec).collect()
     }
 
-    pub(super) fn scan_start(&self) -> ScanStart {
+    pub(crate) fn scan_start(&self) -> ScanStart {
         ScanStart {
             major: self.major,
             system_id: SYSTEM_ID,
@@ -184,17 +184,17 @@ impl LogWriter {
         }
     }
 
-    pub(super) fn scan(&self) -> WalSummary {
+    pub(crate) fn scan(&self) -> WalSummary {
         scan(self.scan_start(), &self.segments())
     }
 
-    pub(super) fn scan_to(&self, target: ScanTarget, exclusive: bool) -> WalSummary {
+    pub(crate) fn scan_to(&self, target: ScanTarget, exclusive: bool) -> WalSummary {
         scan(ScanStart { target, exclusive, ..self.scan_start() }, &self.segments())
     }
 }
 
 /// Scans segments from [`FIRST_SEGMENT`] on.
-pub(super) fn scan(start: ScanStart, segments: &[Vec<u8>]) -> WalSummary {
+pub(crate) fn scan(start: ScanStart, segments: &[Vec<u8>]) -> WalSummary {
     let timeline = start.history.timeline;
     let mut scan = WalScan::new(start);
     for (index, bytes) in segments.iter().enumerate() {
@@ -204,7 +204,7 @@ pub(super) fn scan(start: ScanStart, segments: &[Vec<u8>]) -> WalSummary {
 }
 
 /// Three commits, then whatever the caller adds.
-pub(super) fn log() -> LogWriter {
+pub(crate) fn log() -> LogWriter {
     let mut log = LogWriter::new(Major::V15);
     for xid in 700..703 {
         log.commit(xid, i64::from(xid) * 1_000_000);

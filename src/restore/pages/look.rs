@@ -119,6 +119,9 @@ impl CatalogLook {
 
     fn want_catalogs(&mut self) {
         let databases = &self.databases_asked;
+        if !self.maps.contains_key(&Location::Global) {
+            self.unreadable.insert(Location::Global);
+        }
         for (location, map) in &self.maps {
             let (which, wanted) = match location {
                 Location::Global if databases.is_empty() => continue,
@@ -479,7 +482,3 @@ impl Answers {
         self.0.get(&of).copied().unwrap_or(Existence::Unknown)
     }
 }
-
-#[cfg(test)]
-#[path = "look/tests.rs"]
-mod tests;

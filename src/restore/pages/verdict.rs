@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::{
     commits::Commits,
     judge::key,
-    look::{Answers, CatalogLook, Existence},
+    look::{CatalogLook, Existence},
     watch::{PageFault, PagesChecked},
 };
 use crate::{
@@ -182,6 +182,7 @@ impl Judged {
         };
         let mut damage = self.damage;
         let mut undecided = BTreeMap::new();
+        let left_open = !self.open.is_empty();
         for (file, pages) in self.open {
             let existence = answers.of(&file);
             let logged = pages.iter().any(|page| page.logged);
@@ -194,7 +195,9 @@ impl Judged {
                 }
                 Existence::Unknown | Existence::Absent => {
                     verdict.unneeded += pages.len() as u64;
-                    verdict.unfinished.push(file);
+                    if !logged {
+                        verdict.unfinished.push(file);
+                    }
                 }
             }
         }
@@ -230,7 +233,7 @@ impl Judged {
                 format!("{} more pages are bad than can be remembered and judged", self.not_kept),
             ));
         }
-        if !self.window_complete && !damaged {
+        if !self.window_complete && left_open && !damaged {
             verdict.findings.push(undecided_finding(
                 "the base backup".into(),
                 "the WAL ends before the backup does, so that its bad pages cannot be judged"

@@ -327,17 +327,21 @@ impl WatchedPages {
         let version_dir = control
             .major()
             .map(|major| format!("PG_{}_{}", major.number(), control.catalog_version));
+        // What an older major left in a tablespace is not of this cluster.
+        let foreign = |location: &Location| {
+            matches!(location, Location::Tablespace { version_dir: dir, .. }
+                if version_dir.as_ref().is_some_and(|own| own != dir))
+        };
+        let mut maps = self.maps;
+        maps.retain(|location, _| !foreign(location));
         let mut forks = BTreeMap::new();
         for (file, mut pages) in self.suspects {
-            // What an older major left in a tablespace is not of this cluster.
-            let foreign = matches!(&file.location, Location::Tablespace { version_dir: dir, .. }
-                if version_dir.as_ref().is_some_and(|own| own != dir));
             let unlogged = file.fork == Fork::Main
                 && self.unlogged.contains(&(file.location.clone(), file.filenode));
             pages.retain(|page| {
                 checksums || !matches!(page.fault, PageFault::Checksum { sane: true, .. })
             });
-            if foreign || unlogged || pages.is_empty() {
+            if foreign(&file.location) || unlogged || pages.is_empty() {
                 continue;
             }
             pages.sort_unstable_by_key(|page| page.block);
@@ -349,7 +353,7 @@ impl WatchedPages {
             not_computed: checksums && !self.checksums_computed,
             forks,
             not_kept: self.more_headers + if checksums { self.more_checksums } else { 0 },
-            maps: self.maps,
+            maps,
             incomplete_names: self.too_many_names,
         })
     }

@@ -125,6 +125,23 @@ fn a_page_of_another_place_is_bad() {
     assert_ne!(checksum(&page(1, 1), 1), checksum(&page(1, 1), 2));
 }
 
+#[test]
+fn maps_of_this_cluster_are_kept() {
+    let map = crate::pg::filenode_map::tests::bytes(&[(1259, 1259)], true);
+    let places =
+        ["base/5", "global", "pg_tblspc/9/PG_15_202209061/6", "pg_tblspc/9/PG_14_202107181/6"];
+    let files = places.map(|place| format!("{place}/pg_filenode.map"));
+    let watch = PageWatch::new(WatchRules::default());
+    for path in &files {
+        watch.file(path.as_bytes()).unwrap().data(&map);
+    }
+    // One that is damaged is none.
+    watch.file(b"base/7/pg_filenode.map").unwrap().data(&map[..500]);
+    let seen = watch.finish().judged_by(&control(true)).unwrap();
+    let kept: Vec<String> = seen.maps.keys().map(ToString::to_string).collect();
+    assert_eq!(kept, ["global", "base/5", "pg_tblspc/9/PG_15_202209061/6"]);
+}
+
 proptest! {
     #[test]
     fn pieces_of_any_size_give_the_same(
