@@ -5,6 +5,7 @@ mod archive;
 mod bad_input;
 mod catalog;
 mod check;
+mod clean;
 mod cli;
 mod deliveries;
 mod deploy;

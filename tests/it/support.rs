@@ -3,5 +3,6 @@
 pub mod drill;
 pub mod fixture;
 pub mod gateway;
+pub mod hold;
 pub mod tools;
 pub mod workdir;

@@ -50,6 +50,9 @@ pub struct Mark {
     pub digest: String,
     /// `pg_walfile_name()` there.
     pub segment: String,
+    /// What gives `digest`, where it is not [`DIGEST`].
+    #[serde(default)]
+    pub query: String,
 }
 
 impl Archive {
@@ -83,12 +86,21 @@ pub struct Recipe<'a> {
     /// Of the cluster's `archive_command`.
     pub compression: &'a [&'a str],
     pub superuser: &'a str,
+    /// Whether its pages have checksums.
+    pub checksums: bool,
 }
 
 impl Default for Recipe<'_> {
     fn default() -> Self {
         let major = tools::packaged_major();
-        Self { major, initdb: &[], settings: &[], compression: &["--gzip"], superuser: "postgres" }
+        Self {
+            major,
+            initdb: &[],
+            settings: &[],
+            compression: &["--gzip"],
+            superuser: "postgres",
+            checksums: true,
+        }
     }
 }
 
@@ -120,7 +132,7 @@ impl Workshop {
             root: work.join("source"),
             owner: tools::postgres_owner(),
             superuser: recipe.superuser.into(),
-            initdb: [&["--data-checksums"], recipe.initdb]
+            initdb: [if recipe.checksums { &["--data-checksums"][..] } else { &[] }, recipe.initdb]
                 .concat()
                 .iter()
                 .map(|&s| s.to_owned())
@@ -192,8 +204,35 @@ impl Workshop {
         let mut next = || fields.next().unwrap();
         let (time, lsn, segment) = (next(), next(), next());
         let digest = self.sql("app", DIGEST);
-        self.marks.insert(name.into(), Mark { time, lsn, xid, digest, segment });
+        let query = String::new();
+        self.marks.insert(name.into(), Mark { time, lsn, xid, digest, segment, query });
         std::thread::sleep(Duration::from_millis(2));
+    }
+
+    /// Remembers the rows of every table of a database, large objects among them, as the mark
+    /// `rows of <database>`. Unlogged tables do not outlive a crash, and are left out.
+    pub fn remember_rows(&mut self, database: &str) {
+        let tables = self.sql(
+            database,
+            "select string_agg(format('(select count(*) || ''/'' || coalesce(sum(hashtextextended(the_row::text, 0)), 0) \
+               from only %I.%I the_row)', nspname, relname), ' || ' order by nspname, relname) \
+             from pg_class c join pg_namespace n on n.oid = relnamespace \
+             where relkind in ('r', 'm') and relpersistence = 'p' and (c.oid = 'pg_largeobject'::regclass \
+               or nspname not in ('pg_catalog', 'information_schema', 'pg_toast'))",
+        );
+        let query = format!("select 'rows ' || md5({tables})");
+        let digest = self.sql(database, &query);
+        self.marks.insert(format!("rows of {database}"), Mark { digest, query, ..Mark::default() });
+    }
+
+    /// Waits until a query is true.
+    pub fn wait(&self, database: &str, query: &str) {
+        let since = Instant::now();
+        while self.sql(database, query) != "t" {
+            let log = fs::read_to_string(self.source.log_path()).unwrap_or_default();
+            assert!(since.elapsed() < Duration::from_mins(2), "never true: {query}: {log}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Closes the current segment and waits until everything so far is in the archive.
