@@ -25,8 +25,9 @@ use crate::{
 const NAME: &str = "readAll";
 
 /// What holds rows: tables, partitions that are leaves, materialized views that were filled,
-/// sequences, catalogs. Not
-/// toast (read with its table), foreign tables, or temporary tables of sessions that are gone.
+/// sequences, catalogs. Not toast (read with its table), foreign tables, temporary tables of
+/// sessions that are gone, or unlogged sequences: replay of `XLOG_SEQ_LOG` leaves their init fork in
+/// the buffers, so that after any promotion they are empty (`seq_redo`, `commands/sequence.c`).
 const LIST: &str = "\
     SELECT n.nspname, c.relname, c.oid, c.relkind, \
            pg_catalog.pg_relation_size(c.oid), \
@@ -45,6 +46,7 @@ const LIST: &str = "\
             WHERE c.relispartition AND r.oid = pg_catalog.pg_partition_root(c.oid)) \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind IN ('r', 'm', 'S') AND c.relpersistence <> 't' AND c.relispopulated \
+      AND NOT (c.relkind = 'S' AND c.relpersistence = 'u') \
       AND (NOT c.relisshared OR pg_catalog.current_database() = ";
 
 /// Reads every row of every database.
