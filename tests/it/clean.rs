@@ -70,7 +70,13 @@ fn passes(archive: &Archive, server: &str) -> Answer {
 }
 
 fn passes_with(archive: &Archive, server: &str, arguments: &[&str]) -> Answer {
-    let answer = Drill::new(&archive.root, server, &job(archive)).run(arguments);
+    let drill = Drill::new(&archive.root, server, &job(archive));
+    let listed = drill.ask("catalog");
+    listed.expect("pass", 0);
+    for complaints in ["findings", "attentions"] {
+        assert_eq!(listed.report[complaints], serde_json::json!([]), "{}", listed.stdout);
+    }
+    let answer = drill.run(arguments);
     answer.expect("pass", 0);
     assert_eq!(answer.findings(), Vec::new(), "{arguments:?}: {}", answer.stdout);
     answer

@@ -223,6 +223,7 @@ fn torn_maps_are_no_damage() {
 
 /// A file that shrinks between its size and its last byte: barman-cloud fills the rest with zeros.
 #[test]
+#[ignore = "a matrix: make test-all"]
 fn files_that_shrink_or_vanish_while_they_are_read() {
     let archive = of("shrunk", small(), |shop| {
         for table in ["shrunk", "vanished", "rewritten"] {

@@ -81,6 +81,15 @@ impl Drill {
         dir
     }
 
+    /// Runs another command on the same job, such as `catalog`; it writes nothing either.
+    pub fn ask(&self, command: &str) -> Answer {
+        let mut asked = Command::new(env!("CARGO_BIN_EXE_pgassay"));
+        asked.env_clear().envs(environment()).arg(command).arg(&self.job);
+        let answer = Answer::from(asked.args(["--output", "json"]).output().unwrap());
+        assert_eq!(self.server.writes_seen(), Vec::<String>::new(), "wrote to the archive");
+        answer
+    }
+
     /// Runs it, and checks what must hold of every drill: nothing written to the archive, nothing
     /// left in the work directory, no secret printed.
     pub fn run(&self, arguments: &[&str]) -> Answer {

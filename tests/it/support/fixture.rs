@@ -217,7 +217,7 @@ impl Workshop {
             "select string_agg(format('(select count(*) || ''/'' || coalesce(sum(hashtextextended(the_row::text, 0)), 0) \
                from only %I.%I the_row)', nspname, relname), ' || ' order by nspname, relname) \
              from pg_class c join pg_namespace n on n.oid = relnamespace \
-             where relkind in ('r', 'm') and relpersistence = 'p' and (c.oid = 'pg_largeobject'::regclass \
+             where relkind in ('r', 'm') and relispopulated and relpersistence = 'p' and (c.oid = 'pg_largeobject'::regclass \
                or nspname not in ('pg_catalog', 'information_schema', 'pg_toast'))",
         );
         let query = format!("select 'rows ' || md5({tables})");
