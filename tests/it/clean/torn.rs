@@ -172,7 +172,7 @@ fn a_torn_page_of_what_is_gone_by_the_end_of_the_backup() {
                     "drop table dropped; truncate emptied; delete from cut where i > 100",
                 );
                 shop.sql("app", "vacuum (truncate) cut");
-                assert_eq!(fs::metadata(shop.on_disk(&files[1])).unwrap().len() / 8192, 5);
+                assert!(fs::metadata(shop.on_disk(&files[1])).unwrap().len() < 10 * 8192);
             } else if !begun {
                 begun = true;
                 for file in &files {
