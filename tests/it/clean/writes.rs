@@ -1,4 +1,4 @@
-//! Base backups of clusters that write as fast as they can: pages change, move and go while they
+//! Base backups of clusters that write all the time: pages change, move and go while they
 //! are copied, and every kind of record may lie across the backup's window.
 
 use std::fs;
@@ -21,11 +21,12 @@ fn busy(name: &str, recipe: Recipe<'_>, backups: usize) -> Archive {
     of(name, Recipe { settings: &settings, ..recipe }, |shop| {
         shop.pgbench(&["-i", "-q", "-s", "1"]).end();
         let script = shop.work.join("checkpoints.sql");
-        fs::write(&script, "checkpoint;\n\\sleep 100 ms\n").unwrap();
+        fs::write(&script, "checkpoint;\n\\sleep 300 ms\n").unwrap();
         let script = script.to_str().unwrap().to_owned();
         for backup in 0..backups {
             let seed = format!("--random-seed={}", 7 + backup);
-            let load = shop.pgbench(&["-n", "-c", "4", "-T", "600", &seed]);
+            // More than this and the log grows faster than one archiver takes it away.
+            let load = shop.pgbench(&["-n", "-c", "4", "-R", "200", "-T", "600", &seed]);
             let checkpoints = shop.pgbench(&["-n", "-T", "600", "-f", &script]);
             let churn = churn(shop);
             shop.wait("app", "select count(*) > 20 from pgbench_history");
@@ -46,7 +47,7 @@ fn churn(shop: &Workshop) -> crate::support::hold::Session {
                 update events set note = note where id = :i;\n\
                 vacuum items;\n";
     fs::write(&script, text).unwrap();
-    shop.pgbench(&["-n", "-T", "600", "-f", script.to_str().unwrap()])
+    shop.pgbench(&["-n", "-R", "30", "-T", "600", "-f", script.to_str().unwrap()])
 }
 
 /// Torn pages, hint bits and index splits as they come; full images make them good.
