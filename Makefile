@@ -1,7 +1,7 @@
 # A person's verbs. `make help` lists them.
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-all bench-memory bench-catalog check setup-demo setup-test setup-test-all
+.PHONY: help demo test test-all bench-memory bench-catalog selftest check setup-demo setup-test setup-test-all
 
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -10,6 +10,10 @@ demo: setup-demo ## Make an archive here, lose its source, drill it, print the r
 	@echo "demo: building; the first time takes some minutes" >&2
 	cargo build --bin pgassay
 	@target/debug/pgassay demo
+
+selftest: setup-demo ## Damage that archive in every way that is known, and see each damage caught
+	cargo build --bin pgassay
+	@target/debug/pgassay selftest
 
 test: setup-test ## Every test, against the real programs
 	cargo test --all-targets

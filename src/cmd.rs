@@ -9,6 +9,7 @@ mod doctor;
 mod drill;
 mod init;
 mod job_args;
+mod selftest;
 mod signals;
 mod sweep;
 mod usage;
@@ -124,6 +125,7 @@ async fn dispatch(command: Command, context: Context) -> Outcome {
         Command::Init(args) => Box::pin(init::run(args, &context)).await,
         Command::Doctor(args) => Box::pin(doctor::run(args, &context)).await,
         Command::Demo(args) => demo::run(args, &context).await,
+        Command::Selftest(args) => Box::pin(selftest::run(args, &context)).await,
         Command::Sweep(args) => sweep::run(args, &context).await,
     }
 }

@@ -15,6 +15,7 @@ pub mod plan;
 pub mod reached;
 pub mod report;
 pub mod row_floor;
+pub mod selftest;
 pub mod stage;
 pub mod verdict;
 pub mod verify_report;

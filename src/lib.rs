@@ -12,6 +12,7 @@ pub mod pg;
 pub mod report;
 pub mod restore;
 pub mod runner;
+pub mod selftest;
 pub mod store;
 pub mod survey;
 pub mod telemetry;

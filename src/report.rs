@@ -4,5 +4,6 @@ pub mod catalog;
 pub mod json;
 pub mod kept;
 pub mod plan;
+pub mod selftest;
 pub mod terminal;
 pub mod verify;

@@ -16,9 +16,10 @@ use crate::{
     drill::{
         Code, DrillPlan, DrillReport, Error, Job,
         error::ErrorKind,
-        job::{BasicAuth, Depth},
+        job::{BasicAuth, Depth, MetricsSpec},
         plan::{self, PlanRefusal},
         row_floor::RowCounts,
+        selftest::SelftestReport,
         stage::{Stage, StageEnd, Volume},
     },
     engine::{Engine, EngineContext, Redacted, RestoreEnd, Restored, native::NativeEngine},
@@ -79,9 +80,25 @@ async fn plan_from(
 /// # Errors
 /// Only where there is nothing to report on: errors of [`ErrorKind::Usage`].
 pub async fn drill(request: DrillRequest) -> Result<DrillReport, Error> {
-    let deadline = Deadline::start(&request);
+    let mut report = drilled(None, &request).await?;
+    keep(&request.job, &mut report).await;
+    deliver(&request.job, &report).await;
+    Ok(report)
+}
+
+/// Runs one drill of the archive as `store` shows it, wherever the job says that it lies. The report is
+/// neither kept nor delivered: that is the caller's.
+///
+/// # Errors
+/// As [`drill`].
+pub async fn drill_on(store: SharedStore, request: DrillRequest) -> Result<DrillReport, Error> {
+    drilled(Some(store), &request).await
+}
+
+async fn drilled(store: Option<SharedStore>, request: &DrillRequest) -> Result<DrillReport, Error> {
+    let deadline = Deadline::start(request);
     let mut course = Course::begin(&request.job, request.seed.unwrap_or_else(rand::random));
-    let outcome = run(&request, &deadline.token, &mut course).await;
+    let outcome = run(store, request, &deadline.token, &mut course).await;
     if let Err(error) = outcome {
         let error = deadline.explain(error);
         if error.code.kind() == ErrorKind::Usage {
@@ -89,14 +106,27 @@ pub async fn drill(request: DrillRequest) -> Result<DrillReport, Error> {
         }
         course.errors.push(error);
     }
-    let mut report = judge::conclude(&request.job, course, Timestamp::now());
-    keep(&request.job, &mut report).await;
-    deliver(&request.job, &report).await;
-    Ok(report)
+    Ok(judge::conclude(&request.job, course, Timestamp::now()))
 }
 
 /// Delivers the metrics. Failing to is said, and changes no verdict.
 async fn deliver(job: &Job, report: &DrillReport) {
+    let (spec, login) = destination(job).await;
+    for error in telemetry::deliver(report, &spec, login.as_ref()).await {
+        warn(&error, &error.message);
+    }
+}
+
+/// Delivers the metrics of a self-test to the places that the job names. Failing to is said.
+pub async fn deliver_selftest(job: &Job, report: &SelftestReport) {
+    let (spec, login) = destination(job).await;
+    for error in telemetry::deliver_selftest(report, &spec, login.as_ref()).await {
+        warn(&error, &error.message);
+    }
+}
+
+/// Where metrics go, and who we are there; not to a gateway whose login cannot be had.
+async fn destination(job: &Job) -> (MetricsSpec, Option<Login>) {
     let mut spec = job.metrics.clone();
     let login = match &spec.basic_auth {
         Some(auth) if spec.pushgateway.is_some() => login(auth).await,
@@ -108,9 +138,7 @@ async fn deliver(job: &Job, report: &DrillReport) {
         spec.pushgateway = None;
         None
     });
-    for error in telemetry::deliver(report, &spec, login.as_ref()).await {
-        warn(&error, &error.message);
-    }
+    (spec, login)
 }
 
 async fn login(auth: &BasicAuth) -> Result<Option<Login>, Error> {
@@ -122,6 +150,7 @@ async fn login(auth: &BasicAuth) -> Result<Option<Login>, Error> {
 /// Everything between the first listing and the end of the teardown. What is learned goes into
 /// `course`; an error is what ended it early.
 async fn run(
+    given: Option<SharedStore>,
     request: &DrillRequest,
     cancel: &CancellationToken,
     course: &mut Course,
@@ -132,7 +161,10 @@ async fn run(
     let (store, plan) = {
         let stage = RunningStage::start(Stage::Plan, &request.progress);
         let planned = async {
-            let store = store::open(&job.archive.store, job.limits.bandwidth).await?;
+            let store = match given {
+                Some(store) => store,
+                None => store::open(&job.archive.store, job.limits.bandwidth).await?,
+            };
             let outcome = plan_from(&store, request, course.seed, cancel).await?;
             Ok::<_, Error>((store, outcome))
         };

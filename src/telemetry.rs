@@ -9,5 +9,5 @@ pub mod push;
 pub mod text;
 pub mod textfile;
 
-pub use deliver::{Grouping, deliver};
+pub use deliver::{Grouping, deliver, deliver_selftest};
 pub use progress::Progress;

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Who may use whom. `docs/architecture.md` explains it.
-const EDGES: [(&str, &[&str]); 14] = [
+const EDGES: [(&str, &[&str]); 15] = [
     ("pg", &[]),
     ("archive", &["pg"]),
     ("drill", &["pg", "archive"]),
@@ -37,6 +37,10 @@ const EDGES: [(&str, &[&str]); 14] = [
             "pg",
             "archive",
         ],
+    ),
+    (
+        "selftest",
+        &["runner", "verify", "survey", "restore", "store", "telemetry", "drill", "pg", "archive"],
     ),
     (
         "demo",

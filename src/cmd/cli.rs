@@ -10,6 +10,7 @@ use super::{
     doctor::DoctorArgs,
     drill::DrillArgs,
     init::InitArgs,
+    selftest::SelftestArgs,
     sweep::SweepArgs,
     verify::VerifyArgs,
 };
@@ -116,6 +117,7 @@ pub(super) enum Command {
     Init(InitArgs),
     Doctor(DoctorArgs),
     Demo(DemoArgs),
+    Selftest(SelftestArgs),
     Sweep(SweepArgs),
 }
 
@@ -129,6 +131,7 @@ impl Command {
             Self::Check(args) => args.output,
             Self::Doctor(args) => args.output,
             Self::Demo(args) => args.output,
+            Self::Selftest(args) => args.output,
             Self::Sweep(args) => args.output,
             Self::Init(_) => Output::Human,
         }

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{Context, Outcome, console::Output};
 use crate::{
-    demo::story,
+    demo::story::{self, Plot},
     report,
     runner::{self, DrillRequest},
     telemetry::progress_bar,
@@ -28,7 +28,7 @@ pub(super) struct DemoArgs {
 pub(super) async fn run(args: DemoArgs, context: &Context) -> Outcome {
     let console = &context.console;
     let say = |line: String| console.talk(&line);
-    let stage = story::set_up(&say, &context.cancel).await?;
+    let stage = story::set_up(Plot::Short, &say, &context.cancel).await?;
     say("drilling what is left: the archive".into());
     let request = DrillRequest {
         job: stage.job.clone(),

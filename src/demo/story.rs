@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     barman::{self, Barman},
+    rich,
     s3_server::S3Server,
     source::{Source, SourceSpec},
 };
@@ -27,6 +28,8 @@ use crate::{
 
 const ACCESS_KEY: &str = "pgassay-demo";
 const SERVER: &str = "orders";
+/// For the archiver, which starts a program for every segment.
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// The demo's archive, served over HTTP, and the job that drills it. Dropping it removes all of it.
 #[derive(Debug)]
@@ -36,11 +39,22 @@ pub struct Stage {
     _folder: tempfile::TempDir,
 }
 
+/// What happens to the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plot {
+    /// A base backup and some WAL: enough to see a drill.
+    Short,
+    /// Tablespaces, a split base backup, many segments, a second timeline: something of everything
+    /// that can go bad.
+    Rich,
+}
+
 /// Makes the archive. `say` gets one line for each step.
 ///
 /// # Errors
 /// `ToolMissing` and `PostgresMissing` name what is not installed.
 pub async fn set_up(
+    plot: Plot,
     say: &(dyn Fn(String) + Sync),
     cancel: &CancellationToken,
 ) -> Result<Stage, Error> {
@@ -82,7 +96,10 @@ pub async fn set_up(
     };
     let work = async {
         let source = blocking(move || Source::create(spec)).await?;
-        let rows = live(source, &server, barman, say, cancel).await?;
+        let rows = match plot {
+            Plot::Short => live(source, &server, barman, say, cancel).await?,
+            Plot::Rich => rich::live(source, &server, barman, say, cancel).await?,
+        };
         fs::remove_dir_all(root.join("source")).map_err(|e| Error::io("lose the source", &e))?;
         say("the source is lost: its files are deleted".into());
         Ok::<_, Error>(rows)
@@ -101,16 +118,7 @@ async fn live(
     say: &(dyn Fn(String) + Sync),
     cancel: &CancellationToken,
 ) -> Result<u64, Error> {
-    let access = ClusterAccess {
-        major: server.major,
-        socket_dir: source.socket_dir(),
-        port: 5432,
-        user: source.superuser().to_owned(),
-        password: Redacted(String::new()),
-        data_dir: source.data_dir(),
-        version_num: server.version_num,
-    };
-    let sql = connect(&access, cancel).await?;
+    let sql = connect(&source, server, cancel).await?;
     execute(
         &sql,
         "create table public.customers (id int primary key, name text not null unique);
@@ -140,12 +148,22 @@ async fn live(
         .await?;
     }
     let orders = value(&sql, "select count(*) from public.orders").await?;
-    let last = value(&sql, "select pg_walfile_name(pg_switch_wal())").await?;
+    archive_all(&sql, &source).await?;
+    drop(sql);
+    blocking(move || source.stop(true)).await?;
+    orders.parse().map_err(|_| Error::new(Code::Bug, format!("`{orders}` is not a number of rows")))
+}
+
+/// Closes the current segment and waits until it is in the archive.
+pub(super) async fn archive_all(sql: &Connection, source: &Source) -> Result<(), Error> {
+    let last = value(sql, "select pg_walfile_name(pg_switch_wal())").await?;
     let since = Instant::now();
-    let archived =
-        format!("select coalesce(max(last_archived_wal), '') >= '{last}' from pg_stat_archiver");
-    while value(&sql, &archived).await? != "t" {
-        if since.elapsed() > Duration::from_mins(2) {
+    let archived = format!(
+        "select coalesce(max(last_archived_wal), '') >= '{last}' and max(last_archived_wal) !~ 'history'
+           from pg_stat_archiver"
+    );
+    while value(sql, &archived).await? != "t" {
+        if since.elapsed() > PATIENCE {
             let log = fs::read_to_string(source.log_path()).unwrap_or_default();
             let tail = log.lines().rev().take(3).collect::<Vec<_>>().join(" | ");
             return Err(Error::new(
@@ -155,9 +173,7 @@ async fn live(
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    drop(sql);
-    blocking(move || source.stop(true)).await?;
-    orders.parse().map_err(|_| Error::new(Code::Bug, format!("`{orders}` is not a number of rows")))
+    Ok(())
 }
 
 fn job(root: &Path, s3: &S3Server, secret_key: &str, orders: u64) -> Result<Job, Error> {
@@ -227,22 +243,35 @@ fn make(dir: &Path) -> Result<PathBuf, Error> {
     made.map_err(|e| Error::io(format_args!("make `{}`", dir.display()), &e))
 }
 
-async fn connect(access: &ClusterAccess, cancel: &CancellationToken) -> Result<Connection, Error> {
-    connection::connect(access, "postgres", cancel)
+pub(super) async fn connect(
+    source: &Source,
+    server: &Installation,
+    cancel: &CancellationToken,
+) -> Result<Connection, Error> {
+    let access = ClusterAccess {
+        major: server.major,
+        socket_dir: source.socket_dir(),
+        port: 5432,
+        user: source.superuser().to_owned(),
+        password: Redacted(String::new()),
+        data_dir: source.data_dir(),
+        version_num: server.version_num,
+    };
+    connection::connect(&access, "postgres", cancel)
         .await
         .map_err(|e| e.into_error("connect to the source"))
 }
 
-async fn execute(sql: &Connection, statements: &str) -> Result<(), Error> {
+pub(super) async fn execute(sql: &Connection, statements: &str) -> Result<(), Error> {
     sql.execute(statements).await.map_err(|e| e.into_error("write to the source"))
 }
 
-async fn value(sql: &Connection, query: &str) -> Result<String, Error> {
+pub(super) async fn value(sql: &Connection, query: &str) -> Result<String, Error> {
     let rows = sql.rows(query).await.map_err(|e| e.into_error("read from the source"))?;
     Ok(rows.into_iter().flatten().next().flatten().unwrap_or_default())
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let done = tokio::task::spawn_blocking(work).await;

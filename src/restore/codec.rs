@@ -6,6 +6,7 @@
 //! writer asked for one (`barman-cloud` does not). The tar reader and the length of a segment see
 //! what is then missing.
 
+mod encode;
 mod lz4;
 mod snappy;
 
@@ -17,6 +18,7 @@ use std::{
     },
 };
 
+pub use self::encode::encode;
 use crate::archive::Codec;
 
 /// Bytes of compressed input that a decoder holds.

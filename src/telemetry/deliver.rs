@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::drill::{Code, DrillReport, Error, job::MetricsSpec};
+use crate::drill::{Code, DrillReport, Error, job::MetricsSpec, selftest::SelftestReport};
 
 use super::{
     metrics,
     push::{self, Login, Patience},
+    text::Family,
     textfile,
 };
 
@@ -25,9 +26,15 @@ impl Grouping {
     /// From a report and its job.
     #[must_use]
     pub fn new(report: &DrillReport, spec: &MetricsSpec) -> Self {
+        Self::of(&report.job, &report.server, spec)
+    }
+
+    /// From the names of a job and of its server.
+    #[must_use]
+    pub fn of(job: &str, server: &str, spec: &MetricsSpec) -> Self {
         Self {
-            drill: report.job.clone(),
-            cluster: spec.cluster.clone().unwrap_or_else(|| report.server.clone()),
+            drill: job.to_owned(),
+            cluster: spec.cluster.clone().unwrap_or_else(|| server.to_owned()),
             namespace: spec.namespace.clone().unwrap_or_default(),
         }
     }
@@ -46,8 +53,32 @@ pub async fn deliver(
     spec: &MetricsSpec,
     login: Option<&Login>,
 ) -> Vec<Error> {
-    let grouping = Grouping::new(report, spec);
-    let families = Arc::new(metrics::families(report));
+    send(metrics::families(report), Grouping::new(report, spec), spec, login).await
+}
+
+/// Delivers a self-test to the same places. The gateway replaces families of the same name only; a
+/// textfile is replaced as a whole, so this one goes beside the drill's: `NAME-selftest.prom`.
+pub async fn deliver_selftest(
+    report: &SelftestReport,
+    spec: &MetricsSpec,
+    login: Option<&Login>,
+) -> Vec<Error> {
+    let mut spec = spec.clone();
+    if let Some(path) = &mut spec.textfile {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        path.set_file_name(format!("{stem}-selftest.prom"));
+    }
+    let grouping = Grouping::of(&report.job, &report.server, &spec);
+    send(metrics::selftest_families(report), grouping, &spec, login).await
+}
+
+async fn send(
+    families: Vec<Family>,
+    grouping: Grouping,
+    spec: &MetricsSpec,
+    login: Option<&Login>,
+) -> Vec<Error> {
+    let families = Arc::new(families);
     let mut errors = Vec::new();
     if let Some(path) = spec.textfile.clone() {
         let (families, grouping) = (Arc::clone(&families), grouping.clone());

@@ -4,6 +4,7 @@ use crate::drill::{
     DrillReport, FailureClass, Verdict,
     measure::RpoEvidence,
     report::{CheckStatus, SandboxReport},
+    selftest::{Outcome, SelftestReport},
     stage::Stage,
 };
 
@@ -22,6 +23,35 @@ pub fn families(report: &DrillReport) -> Vec<Family> {
     all.extend(of_volume(report));
     all.extend(of_checks(report));
     all
+}
+
+/// What a self-test exports beside the drills of its job.
+#[must_use]
+pub fn selftest_families(report: &SelftestReport) -> Vec<Family> {
+    let detected = |outcome: &Outcome| match outcome {
+        Outcome::Caught => 1.0,
+        Outcome::Missed(_) => 0.0,
+        // It was not tried: that is neither.
+        Outcome::NotApplicable(_) | Outcome::Skipped(_) => f64::NAN,
+    };
+    vec![
+        one(
+            "pgassay_drill_selftest_timestamp_seconds",
+            "When the last self-test ended, as a Unix time.",
+            seconds(report.finished_at),
+        ),
+        one(
+            "pgassay_drill_selftest_false_alarms",
+            "Sound archives that the last self-test saw refused.",
+            report.false_alarms() as f64,
+        ),
+        each(
+            "pgassay_drill_selftest_detected",
+            "1 where the last self-test saw this damage caught, 0 where not; NaN where the archive has nothing to which it could happen.",
+            "damage",
+            report.damages.iter().map(|d| (d.name.clone(), detected(&d.outcome))),
+        ),
+    ]
 }
 
 fn of_the_run(report: &DrillReport) -> Vec<Family> {
@@ -266,6 +296,20 @@ mod tests {
         exact("pgassay_drill_findings{class=\"object_store_error\"}", 1.0);
         exact("pgassay_drill_objective_exceeded{objective=\"rto\"}", 0.0);
         exact("pgassay_drill_sandboxes_leaked", 1.0);
+    }
+
+    #[test]
+    fn what_a_self_test_did_not_try_is_not_a_number() {
+        let text = text::write(&selftest_families(&sample::selftest()), &[]);
+        for line in [
+            "pgassay_drill_selftest_timestamp_seconds 1795320300",
+            "pgassay_drill_selftest_false_alarms 0",
+            "pgassay_drill_selftest_detected{damage=\"wal_noise\"} 1",
+            "pgassay_drill_selftest_detected{damage=\"wal_twice\"} 0",
+            "pgassay_drill_selftest_detected{damage=\"history_missing\"} NaN",
+        ] {
+            assert!(text.lines().any(|l| l == line), "no {line} in\n{text}");
+        }
     }
 
     #[test]

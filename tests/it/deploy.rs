@@ -12,7 +12,7 @@ use pgassay::{
         FailureClass, Job, Verdict,
         job::{Credentials, SecretSource},
     },
-    telemetry::metrics::families,
+    telemetry::metrics::{families, selftest_families},
 };
 use saphyr::{LoadableYamlNode as _, Yaml};
 
@@ -69,7 +69,8 @@ fn metric_names(text: &str) -> BTreeSet<&str> {
 #[test]
 fn rules_and_pages_name_the_metrics_that_are_exported() {
     let report = sample_report::pass();
-    let families = families(&report);
+    let mut families = families(&report);
+    families.extend(selftest_families(&sample_report::selftest()));
     let exported: BTreeSet<&str> = families.iter().map(|family| family.name).collect();
     for file in ["deploy/prometheus/alerts.yaml", "deploy/prometheus/alerts_test.yaml"] {
         let text = text(file);
@@ -90,7 +91,10 @@ fn rules_and_pages_name_the_metrics_that_are_exported() {
         for (label, value) in family.samples.iter().filter_map(|s| s.label.as_ref()) {
             let row = row.unwrap();
             assert!(row.contains(&format!("`{label}`")), "{label}: {row}");
-            assert!(*label == "check" || row.contains(value.as_str()), "{value}: {row}");
+            assert!(
+                ["check", "damage"].contains(label) || row.contains(value.as_str()),
+                "{value}: {row}"
+            );
         }
     }
 }

@@ -19,6 +19,7 @@ mod memory;
 mod metrics;
 mod restore;
 mod sample_report;
+mod selftest;
 mod store;
 mod support;
 mod verify;

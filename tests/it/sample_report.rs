@@ -14,6 +14,7 @@ use pgassay::{
         report::{
             BackupSummary, CheckReport, CheckStatus, ErrorReport, SCHEMA_VERSION, SandboxReport,
         },
+        selftest::{self, DamageReport, Outcome, SelftestReport, Tier},
         stage::{Stage, StageEnd, StageLog, Volume},
     },
     pg::{Lsn, Major, TimelineId},
@@ -258,4 +259,32 @@ pub fn inconclusive() -> DrillReport {
 /// One of each.
 pub fn all() -> [DrillReport; 4] {
     [pass(), breach(), fail(), inconclusive()]
+}
+
+/// A self-test with a damage of each outcome.
+pub fn selftest() -> SelftestReport {
+    let damage = |name: &str, outcome| DamageReport {
+        name: name.to_owned(),
+        what: "something is bad".to_owned(),
+        expected: None,
+        outcome,
+        seen: Vec::new(),
+    };
+    SelftestReport {
+        schema_version: selftest::SCHEMA_VERSION,
+        pgassay_version: "0.1.0".to_owned(),
+        job: "orders-nightly".to_owned(),
+        server: "orders".to_owned(),
+        seed: 1,
+        started_at: at("2026-11-22T04:00:00Z"),
+        finished_at: at("2026-11-22T04:05:00Z"),
+        archive: "backup 20261122T030000".to_owned(),
+        tiers: Tier::ALL.to_vec(),
+        controls: Vec::new(),
+        damages: vec![
+            damage("wal_noise", Outcome::Caught),
+            damage("wal_twice", Outcome::Missed("it is not seen".to_owned())),
+            damage("history_missing", Outcome::NotApplicable("one timeline".to_owned())),
+        ],
+    }
 }

@@ -258,8 +258,14 @@ fn none_restorable(known: &Known<'_>) -> Finding {
         format!("no base backup can be restored: {}", list(&reasons))
     };
     let snapshots = backups.iter().any(|b| b.obstacles(known.now).contains(&Obstacle::Snapshots));
-    let class =
-        if snapshots { FailureClass::BackupUnsupported } else { FailureClass::NoRestorableBackup };
+    let class = if snapshots {
+        FailureClass::BackupUnsupported
+    } else if backups.iter().any(|backup| backup.unsettled) {
+        // What was there a moment ago may have been good: nobody can say any more.
+        FailureClass::ArchiveUnsettled
+    } else {
+        FailureClass::NoRestorableBackup
+    };
     Finding::new(
         class,
         "base/",

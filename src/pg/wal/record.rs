@@ -58,7 +58,8 @@ pub(super) const fn resource_manager_is_valid(rmid: u8, major: Major) -> bool {
 
 /// The CRC-32C of a record as `XLogInsertRecord` makes it: the data first, then the header up to
 /// `xl_crc`.
-pub(super) fn crc(record: &[u8]) -> u32 {
+#[must_use]
+pub fn crc(record: &[u8]) -> u32 {
     let (header, data) = record.split_at(HEADER.min(record.len()));
     crc32c::crc32c_append(crc32c::crc32c(data), &header[..CRC_OFFSET.min(header.len())])
 }
