@@ -17,6 +17,7 @@ mod habits;
 mod losses;
 mod memory;
 mod metrics;
+mod pages;
 mod restore;
 mod sample_report;
 mod selftest;
