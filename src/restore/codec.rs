@@ -71,7 +71,18 @@ pub fn decode_small(codec: Codec, bytes: &[u8], max: u64) -> io::Result<Vec<u8>>
 /// Decodes bytes that must yield exactly `expected` bytes; never makes more than one byte beyond, so
 /// that a bomb costs no memory.
 pub fn decode_exact(codec: Codec, bytes: &[u8], expected: u64) -> Result<Vec<u8>, ExactError> {
-    let mut out = Vec::with_capacity(usize::try_from(expected.saturating_add(1)).unwrap_or(0));
+    decode_exact_into(codec, bytes, expected, Vec::new())
+}
+
+/// As [`decode_exact`], into a buffer that was used before.
+pub fn decode_exact_into(
+    codec: Codec,
+    bytes: &[u8],
+    expected: u64,
+    mut out: Vec<u8>,
+) -> Result<Vec<u8>, ExactError> {
+    out.clear();
+    out.reserve_exact(usize::try_from(expected.saturating_add(1)).unwrap_or(0));
     let got = strict(codec, bytes)
         .take(expected.saturating_add(1))
         .read_to_end(&mut out)

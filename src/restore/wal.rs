@@ -1,10 +1,12 @@
 //! Fetches one WAL segment. What its pages and records say is the reader's business.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    codec::{ExactError, decode_exact},
+    codec::{ExactError, decode_exact_into},
     vanished,
 };
 use crate::{
@@ -33,15 +35,53 @@ pub enum SegmentFailure {
     Cancelled,
 }
 
+/// Buffers of segments, used again and again: an allocator that is given back large pieces by many
+/// threads keeps several times of what is in use.
+#[derive(Clone, Debug, Default)]
+pub struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Buffers {
+    fn take(&self) -> Vec<u8> {
+        self.lock().pop().unwrap_or_default()
+    }
+
+    /// Gives back a segment that is not needed any more.
+    pub fn give(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        self.lock().push(buffer);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// As [`fetch_segment_into`], once.
+///
+/// # Errors
+/// See there.
+pub async fn fetch_segment(
+    store: &SharedStore,
+    object: &ObjectRef,
+    expected: u64,
+    cancel: &CancellationToken,
+) -> Result<Vec<u8>, SegmentFailure> {
+    fetch_segment_into(store, object, expected, &Buffers::default(), cancel).await
+}
+
 /// Fetches and decodes a segment of exactly `expected` bytes. Holds at most the object, whose size is
 /// looked at first, and the segment; decodes off the threads that run futures.
 ///
 /// An object that is gone or was replaced since it was listed is an error of class
 /// `deleted_during_drill`.
-pub async fn fetch_segment(
+///
+/// # Errors
+/// See [`SegmentFailure`].
+pub async fn fetch_segment_into(
     store: &SharedStore,
     object: &ObjectRef,
     expected: u64,
+    buffers: &Buffers,
     cancel: &CancellationToken,
 ) -> Result<Vec<u8>, SegmentFailure> {
     let damaged = |detail: String, kind| Err(SegmentFailure::Damaged { detail, kind });
@@ -60,13 +100,19 @@ pub async fn fetch_segment(
     let body = tokio::select! {
         biased;
         () = cancel.cancelled() => return Err(SegmentFailure::Cancelled),
-        body = fetch(store, object) => body.map_err(SegmentFailure::Store)?,
+        body = fetch(store, object, buffers.take()) => body.map_err(SegmentFailure::Store)?,
     };
     if object.codec == Codec::Plain {
         return Ok(body);
     }
     let codec = object.codec;
-    let decoded = tokio::task::spawn_blocking(move || decode_exact(codec, &body, expected)).await;
+    let pool = buffers.clone();
+    let decode = move || {
+        let decoded = decode_exact_into(codec, &body, expected, pool.take());
+        pool.give(body);
+        decoded
+    };
+    let decoded = tokio::task::spawn_blocking(decode).await;
     match decoded {
         Ok(Ok(segment)) => Ok(segment),
         Ok(Err(error @ ExactError::WrongSize { .. })) => {
@@ -82,11 +128,16 @@ pub async fn fetch_segment(
     }
 }
 
-async fn fetch(store: &SharedStore, object: &ObjectRef) -> Result<Vec<u8>, Error> {
+async fn fetch(
+    store: &SharedStore,
+    object: &ObjectRef,
+    mut out: Vec<u8>,
+) -> Result<Vec<u8>, Error> {
     let range =
         GetRange { key: &object.key, offset: 0, length: None, if_match: object.etag.as_deref() };
     let mut body = store.get(range).await.map_err(vanished)?;
-    let mut out = Vec::with_capacity(usize::try_from(object.size).unwrap_or(0));
+    out.clear();
+    out.reserve_exact(usize::try_from(object.size).unwrap_or(0));
     while let Some(piece) = body.next().await {
         let piece = piece.map_err(vanished)?;
         out.extend_from_slice(&piece);
@@ -106,8 +157,6 @@ async fn fetch(store: &SharedStore, object: &ObjectRef) -> Result<Vec<u8>, Error
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::{
         restore::{codec::tests::encode, testing::listed},

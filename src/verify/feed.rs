@@ -10,7 +10,7 @@ use crate::{
     pg::{SegmentNumber, SegmentSize, TimelineId},
     restore::{
         two_readings,
-        wal::{SegmentFailure, fetch_segment},
+        wal::{Buffers, SegmentFailure, fetch_segment_into},
     },
     store::SharedStore,
 };
@@ -47,6 +47,7 @@ pub(super) struct Feed<I> {
     size: SegmentSize,
     cancel: CancellationToken,
     listed: I,
+    buffers: Buffers,
     flying: VecDeque<(Listed, Flight)>,
 }
 
@@ -58,7 +59,8 @@ impl<I: Iterator<Item = Listed>> Feed<I> {
         listed: I,
     ) -> Self {
         let (store, cancel) = (Arc::clone(store), cancel.clone());
-        Self { store, size, cancel, listed, flying: VecDeque::new() }
+        let buffers = Buffers::default();
+        Self { store, size, cancel, listed, buffers, flying: VecDeque::new() }
     }
 
     /// The next segment; meanwhile those behind it are on their way.
@@ -73,13 +75,19 @@ impl<I: Iterator<Item = Listed>> Feed<I> {
         Some((listed, fetched))
     }
 
+    /// Where segments go that have been read.
+    pub(super) const fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+
     fn launch(&mut self) {
         let ahead = if self.size.bytes() > LARGE { 1 } else { AHEAD };
         while self.flying.len() < ahead {
             let Some(listed) = self.listed.next() else { return };
             let (store, cancel) = (Arc::clone(&self.store), self.cancel.clone());
             let (object, size) = (listed.object.clone(), self.size);
-            let work = async move { fetch(&store, &object, size, &cancel).await };
+            let buffers = self.buffers.clone();
+            let work = async move { fetch_into(&store, &object, size, &buffers, &cancel).await };
             self.flying.push_back((listed, AbortOnDropHandle::new(tokio::spawn(work))));
         }
     }
@@ -92,12 +100,22 @@ pub(super) async fn fetch(
     size: SegmentSize,
     cancel: &CancellationToken,
 ) -> Fetched {
-    match fetch_segment(store, object, size.bytes(), cancel).await {
+    fetch_into(store, object, size, &Buffers::default(), cancel).await
+}
+
+async fn fetch_into(
+    store: &SharedStore,
+    object: &ObjectRef,
+    size: SegmentSize,
+    buffers: &Buffers,
+    cancel: &CancellationToken,
+) -> Fetched {
+    match fetch_segment_into(store, object, size.bytes(), buffers, cancel).await {
         Ok(bytes) => Fetched::Bytes(bytes),
         Err(SegmentFailure::Store(error)) => Fetched::Unread(error),
         Err(SegmentFailure::Cancelled) => Fetched::Cancelled,
         Err(SegmentFailure::Damaged { detail, .. }) => {
-            match fetch_segment(store, object, size.bytes(), cancel).await {
+            match fetch_segment_into(store, object, size.bytes(), buffers, cancel).await {
                 Ok(_) => Fetched::Unread(two_readings(&object.key, &detail)),
                 Err(SegmentFailure::Cancelled) => Fetched::Cancelled,
                 Err(SegmentFailure::Damaged { .. } | SegmentFailure::Store(_)) => {

@@ -19,7 +19,7 @@ use crate::{
         Lsn,
         wal::scan::{ScanStart, ScanStep, WalScan, WalSummary},
     },
-    restore::two_readings,
+    restore::{two_readings, wal::Buffers},
 };
 
 /// What the bytes of a recovery point say.
@@ -143,7 +143,7 @@ async fn wal(
         };
         let here = scan.clone();
         let mut step;
-        (scan, step) = step_over(scan, &listed, bytes).await?;
+        (scan, step) = step_over(scan, &listed, bytes, feed.buffers()).await?;
         if let Some(found) = scan.damage().cloned() {
             let again: Vec<(Listed, WalScan)> = match before.take() {
                 Some(before) if found.segment < listed.number => {
@@ -182,7 +182,9 @@ async fn look_again(
         let scan = state.map_or(scan, |(scan, _)| scan);
         let object = &listed.object;
         match fetch(reading.store, object, plan.segment_size, reading.cancel).await {
-            Fetched::Bytes(bytes) => state = Some(step_over(scan, &listed, bytes).await?),
+            Fetched::Bytes(bytes) => {
+                state = Some(step_over(scan, &listed, bytes, &Buffers::default()).await?)
+            }
             Fetched::Cancelled => return Err(interrupted()),
             Fetched::Damaged(_) | Fetched::Unread(_) => return Ok(None),
         }
@@ -194,10 +196,13 @@ async fn step_over(
     mut scan: WalScan,
     listed: &Listed,
     bytes: Vec<u8>,
+    buffers: &Buffers,
 ) -> Result<(WalScan, ScanStep), Error> {
     let (timeline, number) = (listed.timeline, listed.number);
+    let buffers = buffers.clone();
     let work = move || {
         let step = scan.segment(timeline, number, &bytes);
+        buffers.give(bytes);
         (scan, step)
     };
     let done = tokio::task::spawn_blocking(work).await;

@@ -21,7 +21,7 @@ use crate::{
         Lsn, Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId,
         wal::walk::{Broken, WalWalk, WalkRules},
     },
-    restore::two_readings,
+    restore::{two_readings, wal::Buffers},
 };
 
 pub(super) use stretches::{Ended, Stretches};
@@ -109,7 +109,7 @@ pub(super) async fn read(
                 pass.begin(&listed)
             }
         };
-        pass.segment(&mut run, listed, fetched).await?;
+        pass.segment(&mut run, listed, fetched, feed.buffers()).await?;
         current = Some(run);
     }
     if let Some(run) = current {
@@ -196,6 +196,7 @@ impl Pass<'_> {
         run: &mut Current,
         listed: Listed,
         fetched: Fetched,
+        buffers: &Buffers,
     ) -> Result<(), Error> {
         let (number, size) = (listed.number, self.size());
         run.last = number;
@@ -220,7 +221,7 @@ impl Pass<'_> {
             }
             Fetched::Bytes(bytes) => {
                 let start = run.walk.clone();
-                let mut broken = scan(&mut run.walk, &listed, bytes).await?;
+                let mut broken = scan(&mut run.walk, &listed, bytes, buffers).await?;
                 if !broken.is_empty() {
                     broken = self.look_again(run, &start, &listed, broken).await?;
                 }
@@ -260,11 +261,13 @@ impl Pass<'_> {
             walk = earlier.clone();
             again.insert(0, previous.clone());
         }
-        let mut second = Vec::new();
+        let (mut second, none) = (Vec::new(), Buffers::default());
         for listed in &again {
             let (store, cancel) = (self.reading.store, self.reading.cancel);
             match fetch(store, &listed.object, self.size(), cancel).await {
-                Fetched::Bytes(bytes) => second.extend(scan(&mut walk, listed, bytes).await?),
+                Fetched::Bytes(bytes) => {
+                    second.extend(scan(&mut walk, listed, bytes, &none).await?)
+                }
                 Fetched::Cancelled => return Err(interrupted()),
                 Fetched::Damaged(_) | Fetched::Unread(_) => return Ok(first),
             }
@@ -377,7 +380,7 @@ impl Pass<'_> {
                     let rules =
                         WalkRules { major, system_id, segment_size, history, ancestors_known };
                     let mut walk = WalWalk::new(rules, number);
-                    let broken = scan(&mut walk, &listed, bytes).await?;
+                    let broken = scan(&mut walk, &listed, bytes, &Buffers::default()).await?;
                     let key = listed.object.key.clone();
                     broken.first().map(|b| Damage::in_object(&b.damage, key, size))
                 }
@@ -391,11 +394,17 @@ impl Pass<'_> {
 }
 
 /// Reads one segment off the threads that run futures.
-async fn scan(walk: &mut WalWalk, listed: &Listed, bytes: Vec<u8>) -> Result<Vec<Broken>, Error> {
-    let mut moved = walk.clone();
+async fn scan(
+    walk: &mut WalWalk,
+    listed: &Listed,
+    bytes: Vec<u8>,
+    buffers: &Buffers,
+) -> Result<Vec<Broken>, Error> {
+    let (mut moved, buffers) = (walk.clone(), buffers.clone());
     let (timeline, number) = (listed.timeline, listed.number);
     let work = move || {
         let broken = moved.segment(timeline, number, &bytes, |_| ());
+        buffers.give(bytes);
         (moved, broken)
     };
     let (moved, broken) = tokio::task::spawn_blocking(work)
