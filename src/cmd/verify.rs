@@ -21,7 +21,8 @@ use crate::{
 const HELP: &str = help!(
     "Reads every byte of an archive, without PostgreSQL and without a disk."
     ""
-    "Every tar is decoded and read to its last block, `pg_control` and `backup_label` are held"
+    "Every tar is decoded and read to its last block, every page's checksum is computed (a page torn"
+    "by being copied is told from a damaged one by the WAL), `pg_control` and `backup_label` are held"
     "against `backup.info`, and of the WAL of every timeline every page header and the CRC of every"
     "record is checked. For each backup it says how far a recovery gets, to the last commit."
     "With `--recovery-point` only what the job's own recovery point needs is read."

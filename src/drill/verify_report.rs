@@ -111,6 +111,10 @@ pub struct BackupVerified {
     pub bytes: u64,
     /// Files in its tars.
     pub files: u64,
+    /// Pages of relations in them.
+    pub pages: u64,
+    /// Of these, torn by being copied while PostgreSQL wrote them: the backup's own WAL makes them anew.
+    pub torn_pages: u64,
     /// How far recovery from it gets.
     pub reach: Option<Reach>,
     /// What ends that, unless it is the end of the archive; where the backup is not good, why.

@@ -1,6 +1,7 @@
 //! Restores one base backup into a data directory: every part of every tar, two at a time.
 
 mod examine;
+mod look;
 mod part;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
@@ -8,8 +9,11 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
-pub use self::examine::{BaseExamined, examine_base};
 use self::part::{Part, PartFailure, fetch_part};
+pub use self::{
+    examine::{BaseExamined, examine_base},
+    look::look_into,
+};
 use super::{
     FetchFailure,
     pages::{WatchRules, WatchedPages},

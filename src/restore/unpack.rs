@@ -5,6 +5,7 @@
 //! collected; a damaged tar stops the tar that it is in.
 
 mod ground;
+mod look;
 mod place;
 mod policy;
 
@@ -29,6 +30,7 @@ use super::{
 };
 use crate::drill::{Code, Error, FailureClass, Finding};
 
+pub use look::look;
 pub use policy::Place;
 
 /// Bytes that go to the disk in one call.

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 
 use super::{
-    Reading, base, reach,
+    Reading, base,
+    pages::{self, Window},
+    reach,
     tally::Tally,
     wal::{self, System},
 };
@@ -14,7 +16,7 @@ use crate::{
         holdings::{self, BackupLine},
         verify_report::{BackupState, BackupVerified},
     },
-    pg::{Major, TimelineHistory, TimelineId},
+    pg::{Lsn, Major, SegmentSize, TimelineHistory, TimelineId},
 };
 
 /// What is known of a backup before the WAL is read.
@@ -57,9 +59,19 @@ pub(super) async fn read(
             tally.backups.push(verified);
             continue;
         }
-        let base = base::read(reading, backup).await?;
+        let mut base = base::read(reading, backup).await?;
+        if let Ok(info) = &backup.info {
+            let path = path(catalog, info, line);
+            let (begin, standby) = (reach::start(info), info.is_from_standby());
+            let begin = begin.map_or(Lsn::INVALID, |(_, begin)| begin);
+            let window = Window { begin, standby, path: &path };
+            let size = info.segment_size.unwrap_or(SegmentSize::DEFAULT);
+            let segments = pages::segments(window, &catalog.wal, size);
+            pages::judge(reading, backup, window, segments, &mut base).await?;
+        }
         tally.volume.objects += base.objects;
         verified.files = base.files;
+        (verified.pages, verified.torn_pages) = (base.pages, base.torn_pages);
         base.findings.iter().cloned().for_each(|finding| tally.base(finding));
         base.notes.iter().for_each(|note| tally.note(format!("backup `{}`: {note}", backup.id)));
         candidates.push(Candidate { backup, line, verified, base });

@@ -3,13 +3,14 @@
 use crate::{
     archive::{Backup, BackupInfo},
     drill::{
-        Code, Error, Finding,
+        Error, Finding,
         own_files::{self, Claims, OwnFiles},
     },
     pg::Major,
     restore::{
         FetchFailure,
         base::{BaseExamined, examine_base},
+        pages::WatchedPages,
     },
 };
 
@@ -24,6 +25,18 @@ pub(super) struct BaseRead {
     pub files: u64,
     pub objects: u64,
     pub own_files: Option<OwnFiles>,
+    /// Pages, not judged yet.
+    pub watched: WatchedPages,
+    /// Pages that were looked at, and those that the backup's own WAL makes anew.
+    pub pages: u64,
+    pub torn_pages: u64,
+}
+
+impl BaseRead {
+    /// Whether something is wrong with the backup, and not only with what is known of it.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.findings.iter().any(|finding| !finding.class.is_environment())
+    }
 }
 
 /// Reads every tar of `backup`.
@@ -48,6 +61,9 @@ pub(super) async fn read(reading: &Reading<'_>, backup: &Backup) -> Result<BaseR
         files: restored.files,
         objects: backup.objects().count() as u64,
         own_files: None,
+        watched: restored.pages,
+        pages: 0,
+        torn_pages: 0,
     };
     let claims = backup.info.as_ref().ok().and_then(|info| claims(&backup.id, info));
     // Of parts that could not be read nothing is known: then only what is there can be judged.
@@ -63,25 +79,7 @@ pub(super) async fn read(reading: &Reading<'_>, backup: &Backup) -> Result<BaseR
             Err(findings) => read.findings.extend(findings),
         }
     }
-    if let Some(own) = &read.own_files {
-        match restored.pages.judged_by(&own.control) {
-            Ok(suspects) if suspects.is_empty() => {}
-            Ok(suspects) => read.errors.push(unjudged(backup, suspects.count())),
-            Err(error) => read.errors.push(error),
-        }
-    }
     Ok(read)
-}
-
-/// Pages that were being written while they were copied look the same as damaged ones until the
-/// backup's own WAL has made them anew.
-fn unjudged(backup: &Backup, pages: u64) -> Error {
-    let what = format!(
-        "{pages} pages of backup `{}` fail by their own bytes; whether its WAL makes them anew shows \
-         only in a drill",
-        backup.id
-    );
-    Error::new(Code::Unsupported, what).hint("Run `pgassay drill` with the depth `deep`.")
 }
 
 fn claims<'a>(id: &'a str, info: &BackupInfo) -> Option<Claims<'a>> {

@@ -4,7 +4,9 @@ use super::{
     Reading, base,
     base::BaseRead,
     feed::{Feed, Fetched, Listed, fetch},
-    interrupted, reach,
+    interrupted,
+    pages::{self, Window},
+    reach,
     tally::Tally,
 };
 use crate::{
@@ -51,7 +53,7 @@ pub(super) async fn read_point(
     reading: &Reading<'_>,
     plan: &DrillPlan,
 ) -> Result<PointRead, Error> {
-    let base = base::read(reading, &plan.backup).await?;
+    let mut base = base::read(reading, &plan.backup).await?;
     let info = plan.backup.info.as_ref().ok();
     let begin = info.and_then(|info| info.label_start().or(info.begin_xlog)).unwrap_or_default();
     // Only a standby's backup is consistent where its own pg_control says so.
@@ -68,6 +70,8 @@ pub(super) async fn read_point(
         exclusive: plan.exclusive,
         min_recovery_point,
     };
+    let window = Window { begin, standby, path: &plan.history };
+    pages::judge(reading, &plan.backup, window, planned(plan), &mut base).await?;
     let mut read = PointRead { objects: base.objects, files: base.files, ..PointRead::default() };
     let log = wal(reading, plan, start, &mut read).await?;
     let BaseRead { findings, errors, notes, .. } = base;
@@ -105,6 +109,13 @@ fn never_consistent(plan: &DrillPlan, summary: &WalSummary) -> Finding {
     outlook::unreachable_consistency(&plan.backup.id, &key, summary.end)
 }
 
+fn planned(plan: &DrillPlan) -> impl Iterator<Item = Listed> + use<'_> {
+    plan.wal.iter().map(|segment| {
+        let PlannedSegment { timeline, number, object } = segment.clone();
+        Listed { timeline, number, object }
+    })
+}
+
 type Log = (WalSummary, Option<Damage>);
 
 /// Reads the planned segments up to the target. `None` where one could not be read before.
@@ -115,11 +126,7 @@ async fn wal(
     read: &mut PointRead,
 ) -> Result<Option<Log>, Error> {
     let size = plan.segment_size;
-    let listed = plan.wal.iter().map(|segment| {
-        let PlannedSegment { timeline, number, object } = segment.clone();
-        Listed { timeline, number, object }
-    });
-    let mut feed = Feed::new(reading.store, size, reading.cancel, listed);
+    let mut feed = Feed::new(reading.store, size, reading.cancel, planned(plan));
     let mut scan = WalScan::new(start);
     let mut before: Option<(Listed, WalScan)> = None;
     let mut damage = None;

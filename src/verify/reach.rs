@@ -31,6 +31,8 @@ pub(super) fn described(backup: &Backup, line: Option<&BackupLine>) -> BackupVer
         end_lsn: info.and_then(|i| i.end_xlog),
         bytes: backup.total_bytes(),
         files: 0,
+        pages: 0,
+        torn_pages: 0,
         reach: None,
         blocked_by: line.map(|line| line.blocked_by.clone()).unwrap_or_default(),
     }
@@ -54,8 +56,8 @@ pub(super) fn judge(
     let reach = start(info).and_then(|start| stretches.reach(start, path));
     let end = info.end_xlog.unwrap_or_default();
     let consistent = reach.is_some_and(|(reach, _)| reach.lsn >= end);
-    let mut unread = !base.errors.is_empty();
-    let mut damaged = !base.findings.is_empty();
+    let mut damaged = base.is_damaged();
+    let mut unread = !base.errors.is_empty() || !(damaged || base.findings.is_empty());
     match reach.map(|(_, ended)| ended) {
         _ if consistent => {}
         Some(Ended::Damage(finding)) => {

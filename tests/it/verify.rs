@@ -270,3 +270,25 @@ fn a_drill_that_only_reads() {
     let answer = Drill::new(copy.path(), "rich", "").run(&["--depth", "read"]);
     answer.expect("fail", 1).expect_finding("wal_corrupt", MIDDLE);
 }
+
+#[test]
+fn a_flipped_byte_in_a_page_that_no_wal_heals() {
+    let archive = fixture::codecs();
+    let copy = damaged_copy(&archive, |root| {
+        let base = root.join("bucket/archive/zstd/base");
+        let folder = fs::read_dir(base).unwrap().next().unwrap().unwrap().path();
+        let tar = folder.join("data.tar");
+        let mut bytes = fs::read(&tar).unwrap();
+        // `md5('1501' || '1')`: a row that nothing has touched since the backup.
+        let needle = b"21bf78373135b9673366fae7f6ddddeb";
+        let place = bytes.windows(needle.len()).position(|w| w == needle).unwrap();
+        bytes[place] ^= 1;
+        fs::write(tar, bytes).unwrap();
+    });
+    let drill = Drill::new(copy.path(), "zstd", "");
+    for arguments in [&[][..], &["--recovery-point"]] {
+        let answer = drill.verify(arguments);
+        answer.expect("fail", 1).expect_finding("page_checksum", "base/");
+        assert_eq!(answer.report["backups"][0]["state"], "damaged");
+    }
+}

@@ -1,6 +1,6 @@
 //! One tar object on its way from the store to the disk.
 
-use std::sync::Arc;
+use std::{io::Read, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
@@ -31,11 +31,31 @@ pub(super) enum PartFailure {
     Cancelled,
 }
 
-/// Returns the bytes that were fetched. Whatever happens, no thread works on the part afterwards.
+/// Unpacks a part; see [`stream_part`].
 pub(super) async fn fetch_part(
     store: &SharedStore,
     part: Part,
     unpacker: Arc<Unpacker>,
+    on_bytes: &(dyn Fn(u64) + Send + Sync),
+    stop: &CancellationToken,
+) -> Result<u64, PartFailure> {
+    let unpack = move |source: TarSource<'_>, input: Input, stop: &CancellationToken| {
+        unpacker.unpack(source, input, stop)
+    };
+    stream_part(store, part, unpack, on_bytes, stop).await
+}
+
+/// A decoded tar.
+pub(super) type Input = Box<dyn Read + Send>;
+
+/// Gives a part's tar to `consume`, on a thread of its own. Returns the bytes that were fetched.
+/// Whatever happens, no thread works on the part afterwards.
+pub(super) async fn stream_part(
+    store: &SharedStore,
+    part: Part,
+    consume: impl FnOnce(TarSource<'_>, Input, &CancellationToken) -> Result<(), UnpackFailure>
+    + Send
+    + 'static,
     on_bytes: &(dyn Fn(u64) + Send + Sync),
     stop: &CancellationToken,
 ) -> Result<u64, PartFailure> {
@@ -53,7 +73,7 @@ pub(super) async fn fetch_part(
         let (key, codec, stop) = (object.key.clone(), object.codec, stop.clone());
         move || {
             let source = TarSource { key: &key, place, part: number };
-            unpacker.unpack(source, decoder(codec, reader), &stop)
+            consume(source, decoder(codec, reader), &stop)
         }
     });
     let end = feeder.feed(body, object.size, on_bytes, stop).await;

@@ -1,0 +1,61 @@
+//! A second look into the tars of a base backup, for what its catalogs say.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    bug, listed_parts,
+    part::{Input, PartFailure, stream_part},
+};
+use crate::{
+    archive::Backup,
+    restore::{
+        FetchFailure,
+        pages::CatalogLook,
+        unpack::{self, TarSource},
+    },
+    store::SharedStore,
+};
+
+/// Reads every tar of `backup` once for each pass that `look` asks for: up to three times.
+///
+/// # Errors
+/// As [`super::restore_base`].
+pub async fn look_into(
+    store: &SharedStore,
+    backup: &Backup,
+    look: CatalogLook,
+    on_bytes: &(dyn Fn(u64) + Send + Sync),
+    cancel: &CancellationToken,
+) -> Result<CatalogLook, FetchFailure> {
+    let shared = Arc::new(Mutex::new(look));
+    let lock = |shared: &Mutex<CatalogLook>, act: &mut dyn FnMut(&mut CatalogLook)| {
+        act(&mut shared.lock().unwrap_or_else(PoisonError::into_inner));
+    };
+    loop {
+        let mut wanted = false;
+        lock(&shared, &mut |look| wanted = !look.wanted().is_empty());
+        if !wanted {
+            break;
+        }
+        for part in listed_parts(backup) {
+            let shared = Arc::clone(&shared);
+            let read = move |source: TarSource<'_>, input: Input, stop: &CancellationToken| {
+                let mut look = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                unpack::look(source, input, stop, &mut look)
+            };
+            stream_part(store, part, read, on_bytes, cancel).await.map_err(
+                |failure| match failure {
+                    PartFailure::Damaged(finding) => FetchFailure::Damaged(vec![finding]),
+                    PartFailure::Local(error) => FetchFailure::Local(error),
+                    PartFailure::Store(error) => FetchFailure::Store(error),
+                    PartFailure::Cancelled => FetchFailure::Cancelled,
+                },
+            )?;
+        }
+        lock(&shared, &mut CatalogLook::next_pass);
+    }
+    let look = Arc::into_inner(shared).ok_or_else(|| bug("a thread still reads the backup"))?;
+    Ok(look.into_inner().unwrap_or_else(PoisonError::into_inner))
+}

@@ -1,0 +1,153 @@
+//! Pages of a base backup that fail by their own bytes, judged by the WAL behind its start and, where
+//! that leaves something open, by its catalogs. What is read for that is read a second time; without
+//! a bad page nothing is.
+
+use super::{
+    Reading,
+    base::BaseRead,
+    feed::{Feed, Fetched, Listed},
+    interrupted,
+};
+use crate::{
+    archive::{Backup, WalIndex},
+    drill::{Code, Error, FailureClass},
+    pg::{
+        Lsn, SegmentNumber, SegmentSize, TimelineHistory,
+        wal::scan::{ScanStart, ScanStep, ScanTarget, WalScan},
+    },
+    restore::{
+        FetchFailure,
+        base::look_into,
+        pages::{BackupWindow, PageJudge, PageVerdict, Suspects},
+    },
+};
+
+/// Where the WAL of a backup begins, and the path that it is read along.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window<'a> {
+    pub begin: Lsn,
+    pub standby: bool,
+    pub path: &'a TimelineHistory,
+}
+
+/// Judges the pages that [`super::base::read`] saw, and takes the answer into `base`.
+///
+/// # Errors
+/// The caller cancelled, or this machine failed.
+pub(super) async fn judge(
+    reading: &Reading<'_>,
+    backup: &Backup,
+    window: Window<'_>,
+    segments: impl Iterator<Item = Listed>,
+    base: &mut BaseRead,
+) -> Result<(), Error> {
+    let Some(own) = &base.own_files else { return Ok(()) };
+    let control = own.control;
+    let verdict = match std::mem::take(&mut base.watched).judged_by(&control) {
+        Ok(suspects) if suspects.is_empty() => {
+            Ok(PageVerdict::clean(suspects.checked, suspects.checksums))
+        }
+        Ok(suspects) => {
+            let min_recovery_point = window.standby.then_some(control.min_recovery_point);
+            let start = ScanStart {
+                major: control.major().ok_or_else(unsupported)?,
+                system_id: control.system_identifier,
+                segment_size: control.wal_segment_size,
+                start: window.begin,
+                history: window.path.clone(),
+                target: ScanTarget::Latest,
+                exclusive: false,
+                min_recovery_point,
+            };
+            by_the_wal(reading, backup, segments, start, suspects).await
+        }
+        Err(error) => Err(error),
+    };
+    match verdict {
+        Ok(verdict) => {
+            base.notes.extend(verdict.notes());
+            base.pages = verdict.checked.pages;
+            base.torn_pages = verdict.torn;
+            base.findings.extend(verdict.findings);
+        }
+        Err(error) if error.code == Code::Interrupted => return Err(error),
+        Err(error) => base.errors.push(error),
+    }
+    Ok(())
+}
+
+fn unsupported() -> Error {
+    Error::new(Code::Unsupported, "the major version of `pg_control` is not known")
+        .class(FailureClass::BackupUnsupported)
+}
+
+async fn by_the_wal(
+    reading: &Reading<'_>,
+    backup: &Backup,
+    segments: impl Iterator<Item = Listed>,
+    start: ScanStart,
+    suspects: Suspects,
+) -> Result<PageVerdict, Error> {
+    let (major, size) = (start.major, start.segment_size);
+    let min_recovery_point = start.min_recovery_point;
+    let judged = BackupWindow { major, start: start.start, min_recovery_point };
+    let mut judge = PageJudge::new(suspects, judged);
+    let mut scan = WalScan::new(start);
+    let mut feed = Feed::new(reading.store, size, reading.cancel, segments);
+    while let Some((listed, fetched)) = feed.next().await {
+        let bytes = match fetched {
+            Fetched::Bytes(bytes) => bytes,
+            Fetched::Cancelled => return Err(interrupted()),
+            Fetched::Unread(error) => return Err(error),
+            // Found as damage of the WAL itself.
+            Fetched::Damaged(_) => break,
+        };
+        let work = move || {
+            let step = scan.segment_with(listed.timeline, listed.number, &bytes, |record| {
+                judge.record(record);
+            });
+            (scan, judge, step)
+        };
+        let step;
+        (scan, judge, step) = tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| Error::new(Code::Bug, format!("judging pages ended: {error}")))?;
+        if step == ScanStep::Stop || judge.is_done() {
+            break;
+        }
+    }
+    drop(feed);
+    let mut judged = judge.finish();
+    let look = match judged.questions() {
+        None => None,
+        Some(look) => {
+            let looked = look_into(reading.store, backup, look, &|_| (), reading.cancel).await;
+            Some(looked.map_err(|failure| match failure {
+                FetchFailure::Store(error) | FetchFailure::Local(error) => error,
+                FetchFailure::Cancelled => interrupted(),
+                // Sound at the first reading.
+                FetchFailure::Damaged(findings) => {
+                    let what = findings.first().map_or("", |finding| finding.detail.as_str());
+                    Error::new(Code::BodyIncomplete, format!("at the second reading: {what}"))
+                        .class(FailureClass::ObjectReadIncomplete)
+                }
+            })?)
+        }
+    };
+    Ok(judged.verdict(look))
+}
+
+/// The segments from the backup's first one on, as far as there are any.
+pub(super) fn segments<'a>(
+    window: Window<'a>,
+    wal: &'a WalIndex,
+    size: SegmentSize,
+) -> impl Iterator<Item = Listed> + use<'a> {
+    let first = size.segment_of(window.begin).0;
+    (first..).map_while(move |number| {
+        let number = SegmentNumber(number);
+        let timeline = window.path.timeline_of_segment(number, size);
+        let object = wal.segment(timeline, number, size)?;
+        Some(Listed { timeline, number, object })
+    })
+}
