@@ -73,7 +73,9 @@ pub async fn verify(
         Scope::RecoveryPoint => match plan::plan(job, &catalog, started_at, options.seed) {
             Ok(plan) => point::report(&reading, &plan, &mut tally).await?,
             Err(PlanRefusal { findings, .. }) => {
-                findings.into_iter().for_each(|f| tally.catalog(f))
+                for finding in findings {
+                    tally.catalog(finding);
+                }
             }
         },
     }

@@ -7,7 +7,7 @@ use super::{
     pages::{self, Window},
     reach,
     tally::Tally,
-    wal::{self, System},
+    wal::{self, Origin},
 };
 use crate::{
     archive::{Backup, BackupInfo, Catalog, catalog::obstacle::Obstacle},
@@ -48,8 +48,12 @@ pub(super) async fn read(
             tally.catalog(finding.clone());
         }
     }
-    listed.attentions.iter().for_each(|finding| tally.attention(finding.clone()));
-    listed.notes.iter().for_each(|note| tally.note(note.clone()));
+    for finding in &listed.attentions {
+        tally.attention(finding.clone());
+    }
+    for note in &listed.notes {
+        tally.note(note.clone());
+    }
 
     let mut candidates = Vec::new();
     for backup in &catalog.backups {
@@ -72,8 +76,12 @@ pub(super) async fn read(
         tally.volume.objects += base.objects;
         verified.files = base.files;
         (verified.pages, verified.torn_pages) = (base.pages, base.torn_pages);
-        base.findings.iter().cloned().for_each(|finding| tally.base(finding));
-        base.notes.iter().for_each(|note| tally.note(format!("backup `{}`: {note}", backup.id)));
+        for finding in base.findings.iter().cloned() {
+            tally.base(finding);
+        }
+        for note in &base.notes {
+            tally.note(format!("backup `{}`: {note}", backup.id));
+        }
         candidates.push(Candidate { backup, line, verified, base });
     }
 
@@ -92,11 +100,15 @@ pub(super) async fn read(
             (Ok(info), Some(stretches)) => {
                 let path = path(catalog, info, line);
                 let found = reach::judge(&mut verified, info, &base, line, &path, stretches);
-                found.into_iter().for_each(|finding| tally.wal(finding));
+                for finding in found {
+                    tally.wal(finding);
+                }
             }
             _ => verified.state = BackupState::Damaged,
         }
-        base.errors.drain(..).for_each(|error| tally.error(error));
+        for error in base.errors.drain(..) {
+            tally.error(error);
+        }
         tally.backups.push(verified);
     }
     tally.backups.sort_by(|a, b| a.id.cmp(&b.id));
@@ -131,10 +143,10 @@ fn is_candidate(backup: &Backup, now: Timestamp) -> bool {
 }
 
 /// The system that the newest description names.
-fn system(catalog: &Catalog) -> Option<System> {
+fn system(catalog: &Catalog) -> Option<Origin> {
     let infos = catalog.backups.iter().rev().filter_map(|backup| backup.info.as_ref().ok());
     let mut systems = infos.filter_map(|info| {
-        Some(System {
+        Some(Origin {
             major: Major::from_version_num(info.version?)?,
             system_id: info.system_id?,
             segment_size: info.segment_size?,

@@ -86,9 +86,8 @@ pub(super) async fn read_point(
         let known = !standby || min_recovery_point.is_some();
         match outlook::wal(plan, &summary, damage.as_ref(), &mut read.wal) {
             Outlook::Replay { .. } => read.promise = Some(outlook::promise(plan, &summary)),
-            Outlook::Damaged => {}
             Outlook::Refused(refusal) if known => read.wal.extend(refusal.findings),
-            Outlook::Refused(_) => {}
+            Outlook::Damaged | Outlook::Refused(_) => {}
         }
         if known && read.wal.is_empty() && read.errors.is_empty() && short(&summary, end) {
             read.wal.push(never_consistent(plan, &summary));
@@ -190,7 +189,7 @@ async fn look_again(
         let object = &listed.object;
         match fetch(reading.store, object, plan.segment_size, reading.cancel).await {
             Fetched::Bytes(bytes) => {
-                state = Some(step_over(scan, &listed, bytes, &Buffers::default()).await?)
+                state = Some(step_over(scan, &listed, bytes, &Buffers::default()).await?);
             }
             Fetched::Cancelled => return Err(interrupted()),
             Fetched::Damaged(_) | Fetched::Unread(_) => return Ok(None),
@@ -228,8 +227,12 @@ pub(super) async fn report(
     let since = reading.begin(plan.base_bytes + plan.wal_bytes);
     let read = read_point(reading, plan).await?;
     reading.end(since);
-    plan.findings.iter().cloned().for_each(|finding| tally.catalog(finding));
-    plan.notes.iter().cloned().for_each(|note| tally.note(note));
+    for finding in plan.findings.iter().cloned() {
+        tally.catalog(finding);
+    }
+    for note in plan.notes.iter().cloned() {
+        tally.note(note);
+    }
     tally.note(plan.why.clone());
     let mut verified = reach::described(&plan.backup, None);
     let sound = read.base.is_empty() && read.wal.is_empty();
@@ -246,10 +249,18 @@ pub(super) async fn report(
     });
     verified.blocked_by = read.base.iter().chain(&read.wal).take(5).map(Into::into).collect();
     tally.backups.push(verified);
-    read.base.into_iter().for_each(|finding| tally.base(finding));
-    read.wal.into_iter().for_each(|finding| tally.wal(finding));
-    read.errors.into_iter().for_each(|error| tally.error(error));
-    read.notes.into_iter().for_each(|note| tally.note(note));
+    for finding in read.base {
+        tally.base(finding);
+    }
+    for finding in read.wal {
+        tally.wal(finding);
+    }
+    for error in read.errors {
+        tally.error(error);
+    }
+    for note in read.notes {
+        tally.note(note);
+    }
     tally.volume.objects += read.objects;
     tally.volume.wal_segments += read.wal_segments;
     tally.volume.wal_records += read.wal_records;

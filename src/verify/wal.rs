@@ -28,7 +28,7 @@ pub(super) use stretches::{Ended, Stretches};
 
 /// What all of the WAL must agree with.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct System {
+pub(super) struct Origin {
     pub major: Major,
     pub system_id: u64,
     pub segment_size: SegmentSize,
@@ -45,7 +45,7 @@ type BeforeFork = (TimelineId, SegmentNumber);
 
 struct Pass<'a> {
     reading: &'a Reading<'a>,
-    system: System,
+    system: Origin,
     catalog: &'a Catalog,
     runs: &'a Runs,
     lineages: BTreeMap<TimelineId, Lineage>,
@@ -72,7 +72,7 @@ struct Current {
 /// The caller cancelled, or a thread died.
 pub(super) async fn read(
     reading: &Reading<'_>,
-    system: System,
+    system: Origin,
     catalog: &Catalog,
     starts: Vec<(TimelineId, Lsn)>,
     tally: &mut Tally,
@@ -154,19 +154,14 @@ impl Pass<'_> {
         let lineage = &self.lineages[&timeline];
         let before = before_fork(&lineage.history, self.size());
         let kept = before.filter(|(_, last)| last.next() == number);
-        let (walk, parent) = match kept.and_then(|before| self.kept.get(&before)) {
-            Some((walk, stretch)) => (walk.fork(&lineage.history), Some(*stretch)),
-            None => {
-                let System { major, system_id, segment_size } = self.system;
-                let rules = WalkRules {
-                    major,
-                    system_id,
-                    segment_size,
-                    history: lineage.history.clone(),
-                    ancestors_known: lineage.known,
-                };
-                (WalWalk::new(rules, number), None)
-            }
+        let kept = kept.and_then(|before| self.kept.get(&before));
+        let (walk, parent) = if let Some((walk, stretch)) = kept {
+            (walk.fork(&lineage.history), Some(*stretch))
+        } else {
+            let Origin { major, system_id, segment_size } = self.system;
+            let (history, ancestors_known) = (lineage.history.clone(), lineage.known);
+            let rules = WalkRules { major, system_id, segment_size, history, ancestors_known };
+            (WalWalk::new(rules, number), None)
         };
         if self.tally.timelines.last().is_none_or(|known| known.timeline != timeline) {
             let name = number.file_name(timeline, self.size());
@@ -266,7 +261,7 @@ impl Pass<'_> {
             let (store, cancel) = (self.reading.store, self.reading.cancel);
             match fetch(store, &listed.object, self.size(), cancel).await {
                 Fetched::Bytes(bytes) => {
-                    second.extend(scan(&mut walk, listed, bytes, &none).await?)
+                    second.extend(scan(&mut walk, listed, bytes, &none).await?);
                 }
                 Fetched::Cancelled => return Err(interrupted()),
                 Fetched::Damaged(_) | Fetched::Unread(_) => return Ok(first),
@@ -374,7 +369,7 @@ impl Pass<'_> {
                     Some(Damage::undecodable(&listed.object.key, number, size, &why))
                 }
                 Fetched::Bytes(bytes) => {
-                    let System { major, system_id, segment_size } = self.system;
+                    let Origin { major, system_id, segment_size } = self.system;
                     let history = TimelineHistory::root(timeline);
                     let ancestors_known = false;
                     let rules =

@@ -256,9 +256,10 @@ impl Fold {
             return Ok(());
         }
         let sound = previous == self.replay_timeline && this > previous;
-        let fits = match self.ancestors_known {
-            true => sound && self.history.contains(this),
-            false => previous <= this && this <= self.history.timeline,
+        let fits = if self.ancestors_known {
+            sound && self.history.contains(this)
+        } else {
+            previous <= this && this <= self.history.timeline
         };
         if !fits {
             return Err(format!(

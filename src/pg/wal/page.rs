@@ -88,9 +88,10 @@ impl PageRules {
         }
         // `xlp_tli` is the timeline that was being written when the page was begun.
         let expected = self.history.timeline_at(address);
-        let fits = match self.ancestors_known {
-            true => timeline == expected.0,
-            false => (1..=expected.0).contains(&timeline),
+        let fits = if self.ancestors_known {
+            timeline == expected.0
+        } else {
+            (1..=expected.0).contains(&timeline)
         };
         if !fits {
             return Err(Defect::corrupt(format!(

@@ -128,7 +128,7 @@ fn a_tail_that_was_never_written_is_damage_only_before_others() {
     log.commit(1, 1);
     let short = log.segments().remove(0);
     let mut segments = long_log().segments();
-    let alone = walk(&[short.clone()], [0]);
+    let alone = walk(std::slice::from_ref(&short), [0]);
     assert_eq!(alone.broken, []);
     assert_eq!(alone.walk.open_end().unwrap().lsn, log.at());
     segments[0] = short;
