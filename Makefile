@@ -1,7 +1,7 @@
 # A person's verbs. `make help` lists them.
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-all bench-memory bench-catalog selftest check setup-demo setup-test setup-test-all
+.PHONY: help demo test test-all fuzz bench-memory bench-catalog selftest check setup-demo setup-test setup-test-all
 
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,13 @@ test: setup-test ## Every test, against the real programs
 
 test-all: setup-test-all ## Every test, the ones that take minutes among them
 	cargo test --all-targets -- --include-ignored
+
+# The dependencies are those of the tests; only our own code is compiled for speed, and every overflow
+# still panics.
+FUZZ_SECONDS ?= 600
+fuzz: ## Ten minutes of fuzzing for each target; `make fuzz FUZZ=wal FUZZ_SECONDS=60` for less
+	PGASSAY_FUZZ_SECONDS=$(FUZZ_SECONDS) CARGO_PROFILE_DEV_OPT_LEVEL=2 \
+		cargo test --test fuzz -- --nocapture --test-threads=2 $(FUZZ)
 
 bench-memory: setup-test ## Peak memory of a drill of a 1 GiB cluster, by GNU time
 	cargo test --test it -- --ignored --nocapture memory::

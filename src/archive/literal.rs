@@ -73,6 +73,7 @@ impl fmt::Display for Literal {
             Self::Bool(true) => f.write_str("True"),
             Self::Bool(false) => f.write_str("False"),
             Self::Int(number) => write!(f, "{number}"),
+            Self::Float(number) if number.is_nan() => f.write_str("nan"),
             Self::Float(number) => write!(f, "{number:?}"),
             Self::Str(text) => {
                 f.write_str("'")?;
@@ -434,6 +435,7 @@ mod tests {
             assert_eq!(parse(source), value, "{source}");
         }
         assert!(matches!(parse("nan"), Literal::Float(f) if f.is_nan()));
+        assert_eq!(parse("[nan]").to_string(), "[nan]");
     }
 
     #[test]
