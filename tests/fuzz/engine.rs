@@ -43,8 +43,15 @@ pub struct Target {
 /// What is being tried, for the watch.
 #[derive(Default)]
 struct Trying {
-    now: Mutex<(Option<(Instant, Vec<u8>)>, bool)>,
+    now: Mutex<Now>,
     ended: Condvar,
+}
+
+#[derive(Default)]
+struct Now {
+    /// Since when, and what.
+    input: Option<(Instant, Vec<u8>)>,
+    ended: bool,
 }
 
 pub fn nothing(_: &mut Vec<u8>) {}
@@ -100,7 +107,7 @@ pub fn run(target: &Target) {
         }
         cases += 1;
     }
-    trying.now.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+    trying.now.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
     trying.ended.notify_all();
     watch.join().unwrap();
     eprintln!(
@@ -130,30 +137,30 @@ impl Session<'_> {
     fn attempt(&mut self, input: &[u8]) -> bool {
         let now = || self.trying.now.lock().unwrap_or_else(PoisonError::into_inner);
         let began = Instant::now();
-        now().0 = Some((began, input.to_vec()));
+        now().input = Some((began, input.to_vec()));
         let check = || catch_unwind(AssertUnwindSafe(|| (self.target.check)(input)));
         let (result, most) = memory::peak(check);
-        now().0 = None;
+        now().input = None;
         self.slowest = self.slowest.max(began.elapsed());
         self.most = self.most.max(most);
         match result {
             Ok(_) if most > self.target.most_memory => {
-                self.failed(input, format!("held {most} bytes"));
+                self.failed(input, &format!("held {most} bytes"));
                 false
             }
             Ok(outcome) => self.outcomes.insert(shape(&outcome)),
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().cloned();
                 let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&s| s.to_owned()));
-                self.failed(input, text.unwrap_or_else(|| "panicked".into()));
+                self.failed(input, text.as_deref().unwrap_or("panicked"));
                 false
             }
         }
     }
 
-    fn failed(&mut self, input: &[u8], what: String) {
+    fn failed(&mut self, input: &[u8], what: &str) {
         // One of each kind is enough.
-        if self.outcomes.insert(format!("failure: {}", shape(&what))) {
+        if self.outcomes.insert(format!("failure: {}", shape(what))) {
             let file = keep(self.target.name, input);
             self.failures.push(format!(
                 "{}: {what}\n  input: {}",
@@ -200,10 +207,10 @@ fn keep(name: &str, input: &[u8]) -> PathBuf {
 /// Ends the process where one input hangs: nothing else could end it.
 fn watch(trying: &Trying, name: &str) {
     let mut now = trying.now.lock().unwrap_or_else(PoisonError::into_inner);
-    while !now.1 {
+    while !now.ended {
         let waited = trying.ended.wait_timeout(now, Duration::from_secs(5));
         now = waited.unwrap_or_else(PoisonError::into_inner).0;
-        if let Some((since, input)) = &now.0
+        if let Some((since, input)) = &now.input
             && since.elapsed() > HANG
         {
             eprintln!("fuzz {name}: hangs with {}", keep(name, input).display());

@@ -1,5 +1,7 @@
 //! Tars: walked member by member, and taken in as a restore would without writing.
 
+use std::fmt::Write as _;
+
 use pgassay::{
     pg::{ControlFile, page},
     restore::{
@@ -73,7 +75,9 @@ fn seeds() -> Vec<Vec<u8>> {
     member(&mut pages, "global/pg_control", b'0', "", control);
     pages.resize((pages.len() + 2 * BLOCK).next_multiple_of(10_240), 0);
     let mut seeds = vec![small, pages];
-    seeds.iter_mut().for_each(|seed| seal(seed));
+    for seed in &mut seeds {
+        seal(seed);
+    }
     seeds
 }
 
@@ -194,7 +198,7 @@ fn take_in(input: &[u8]) -> String {
     if let Ok(control) = ControlFile::parse(&done.pg_control)
         && let Ok(suspects) = done.pages.judged_by(&control)
     {
-        outcome.push_str(&format!(" {} suspects", suspects.count()));
+        let _ = write!(outcome, " {} suspects", suspects.count());
     }
     outcome
 }

@@ -115,7 +115,7 @@ fn records(head: Head, input: &[u8]) -> Vec<Vec<Range<usize>>> {
 }
 
 /// Gives every record the CRC of its bytes: the data first, then the header up to the CRC.
-fn repair(input: &mut Vec<u8>) {
+fn repair(input: &mut [u8]) {
     let Some(head) = Head::read(input) else { return };
     for pieces in records(head, input) {
         let bytes: Vec<u8> =
@@ -314,7 +314,7 @@ fn wal() {
         name: "wal",
         seeds,
         mutate,
-        repair,
+        repair: |input| repair(input),
         check,
         most_memory: 8 << 20,
         most_bytes: HEAD + 24 * PAGE,
