@@ -231,9 +231,8 @@ fn a_description_that_its_backup_contradicts() {
     let answer = verify_damaged(&fixture::rich(), |root| {
         let path = backup_folder(root).join("backup.info");
         let text = fs::read_to_string(&path).unwrap();
-        let lines = text.lines().map(|line| match line.starts_with("data_checksums=") {
-            true => "data_checksums=off",
-            false => line,
+        let lines = text.lines().map(|line| {
+            if line.starts_with("data_checksums=") { "data_checksums=off" } else { line }
         });
         fs::write(&path, lines.collect::<Vec<_>>().join("\n")).unwrap();
     });

@@ -43,7 +43,9 @@ mod tests {
     fn what_was_added_is_there() {
         let mut commits = Commits::default();
         let all = [3, 4, 8191, 8192, u32::MAX];
-        all.into_iter().for_each(|xid| commits.add(xid));
+        for xid in all {
+            commits.add(xid);
+        }
         assert!(all.into_iter().all(|xid| commits.has(xid) == Some(true)));
         assert_eq!(commits.has(5), Some(false));
         (0..MAX_CHUNKS as u32).for_each(|chunk| commits.add(chunk * CHUNK + 1));

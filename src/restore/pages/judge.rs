@@ -237,7 +237,6 @@ impl PageJudge {
                     end(&mut relation.main, 0, Fate::Gone);
                 }
             }
-            StorageEvent::Created { .. } => {}
             StorageEvent::Truncated { relation, blocks } => {
                 if let Some(relation) = self.relations.get_mut(&relation) {
                     end(&mut relation.main, blocks, fate(window, Later::Truncated));
@@ -271,7 +270,7 @@ impl PageJudge {
             StorageEvent::MapChanged { database } if window => {
                 self.moved.insert(database);
             }
-            StorageEvent::MapChanged { .. } => {}
+            StorageEvent::Created { .. } | StorageEvent::MapChanged { .. } => {}
         }
     }
 
@@ -299,7 +298,9 @@ impl PageJudge {
             for (fork, pages) in [(Fork::Main, main), (Fork::Init, init)] {
                 let file =
                     File { location: location.clone(), filenode: of.number, fork, segment: 0 };
-                pages.into_iter().for_each(|page| judged.add(&file, page));
+                for page in &pages {
+                    judged.add(&file, page);
+                }
             }
         }
         judged
@@ -307,8 +308,8 @@ impl PageJudge {
 }
 
 impl Judged {
-    fn add(&mut self, file: &File, page: Page) {
-        let Page { block, fault, fate } = page;
+    fn add(&mut self, file: &File, page: &Page) {
+        let &Page { block, fault, fate } = page;
         let (open, logged, after) = match fate {
             Fate::Torn => {
                 self.torn += 1;

@@ -322,9 +322,8 @@ impl CatalogLook {
         };
         match (self.commits.has(xid), self.statuses.get(&xid)) {
             (Some(true), _) | (_, Some(1)) => Some(true),
-            (_, Some(2)) => Some(false),
-            // Running until after the window, or lost in a crash long ago.
-            (Some(false), Some(0)) => Some(false),
+            // Rolled back; or running until after the window, or lost in a crash long ago.
+            (_, Some(2)) | (Some(false), Some(0)) => Some(false),
             _ => None,
         }
     }

@@ -1,6 +1,9 @@
 //! From what the WAL and the catalogs said to findings.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt::Write as _,
+};
 
 use super::{
     commits::Commits,
@@ -128,10 +131,11 @@ impl PageVerdict {
         };
         let mut first = format!("checked {pages} pages of {files} files in the base backup{how}");
         if self.torn > 0 {
-            first.push_str(&format!(
+            let _ = write!(
+                first,
                 "; {} were being written while they were copied, and the backup's own WAL makes them anew",
                 self.torn
-            ));
+            );
         }
         let mut notes = vec![first];
         if self.unneeded > 0 {

@@ -201,9 +201,9 @@ fn the_first_record_of_the_window_decides() {
             (&[CheckImage, Image], "damage"),
         ] {
             let mut case = Case::of(major);
-            touches.iter().for_each(|touch| {
+            for touch in touches {
                 case.touch(*touch);
-            });
+            }
             case.end();
             assert_eq!(case.verdict(), expected, "{major:?} {touches:?}");
         }
