@@ -28,9 +28,12 @@ pub mod amcheck;
 pub mod checksums;
 pub mod connection;
 mod databases;
+pub mod extensions;
 pub mod failure;
 pub mod files;
+pub mod foreign_keys;
 pub mod heartbeat;
+pub mod index_pages;
 pub mod login_roles;
 pub mod reached;
 pub mod read_all;
@@ -76,6 +79,8 @@ pub struct Observed {
     pub heartbeat: Option<Timestamp>,
     /// What the check `readAll` read, ordered by database and name.
     pub tables: Vec<TableRead>,
+    /// Indexes for the check `indexPages`, where the catalogs were read.
+    pub indexes: Option<Vec<index_pages::IndexFile>>,
     /// It read every table to its end.
     pub all_read: bool,
     /// Relations that were in the making when the backup ended: nothing refers to them, and their
@@ -146,19 +151,23 @@ pub fn registry(job: &Job) -> Vec<Box<dyn Check>> {
                 CheckSpec::LoginRoles(roles) => {
                     checks.push(Box::new(login_roles::LoginRoles(roles.clone())));
                 }
-                // After the check that counts.
-                CheckSpec::RowFloor(_) => {}
+                // In its place below.
+                CheckSpec::RowFloor(_) | CheckSpec::Extensions(_) => {}
             }
         }
     }
     if job.depth >= Depth::Deep {
         checks.push(Box::new(files::RelationFiles));
+        let may_be_missing = job.extensions_that_may_be_missing();
+        checks.push(Box::new(extensions::Extensions(may_be_missing)));
         checks.push(Box::new(read_all::ReadAll));
         if let Some(floor) = job.row_floor() {
             checks.push(Box::new(row_floor::RowFloorCheck(floor.clone())));
         }
+        checks.push(Box::new(foreign_keys::ForeignKeys));
         checks.push(Box::new(amcheck::Amcheck));
         checks.push(Box::new(checksums::Checksums));
+        checks.push(Box::new(index_pages::IndexPages));
     }
     checks
 }

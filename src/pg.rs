@@ -5,6 +5,7 @@ pub mod backup_label;
 pub mod control;
 pub mod filenode_map;
 pub mod heap;
+pub mod index_page;
 pub mod lsn;
 pub mod page;
 pub mod relation_file;

@@ -42,7 +42,7 @@ struct Tally {
     /// Names of indexes that production left invalid: said, not failed.
     invalid: Vec<String>,
     /// Collations whose version here is not the recorded one.
-    other_collations: u64,
+    other_collations: Vec<String>,
     /// `pageinspect` is not installed: index entries were not followed into their heaps.
     without_pageinspect: bool,
     findings: Vec<Finding>,
@@ -103,10 +103,11 @@ impl Tally {
             let count = self.invalid.len();
             text.push(format!("{count} invalid indexes left as they are, such as {first}"));
         }
-        if self.other_collations > 0 {
-            let count = self.other_collations;
+        if let [first, ..] = self.other_collations.as_slice() {
+            let count = self.other_collations.len();
             text.push(format!(
-                "{count} collations have another version here, their indexes are in order"
+                "{count} collations have another version here, such as {first}; their indexes are in \
+                 order"
             ));
         }
         if self.without_pageinspect {
@@ -141,7 +142,8 @@ async fn check_all(context: &CheckContext, tally: &mut Tally) -> Result<(), Stop
             };
         shared_done = true;
         tally.databases += 1;
-        tally.other_collations += mismatches;
+        let named = mismatches.iter().map(|what| format!("{what} in {}", database.name));
+        tally.other_collations.extend(named);
         tally.without_pageinspect |= pageinspect.is_none();
         let (valid, invalid): (Vec<_>, Vec<_>) = relations.into_iter().partition(|r| r.valid);
         tally.invalid.extend(invalid.iter().map(|r| format!("{}.{}", database.name, r.name)));
@@ -186,7 +188,7 @@ async fn prepare(
     context: &CheckContext,
     database: &str,
     without_shared: bool,
-) -> Result<(Vec<Relation>, u64, Option<String>), Prepare> {
+) -> Result<(Vec<Relation>, Vec<String>, Option<String>), Prepare> {
     let connection =
         connect(&context.cluster, database, &context.cancel).await.map_err(Prepare::Failed)?;
     if !catalog::has_extension(&connection).await.map_err(Prepare::Failed)? {
@@ -310,9 +312,14 @@ async fn judge(
     subject: String,
     error: &ServerError,
 ) -> Result<Finding, Error> {
-    let order = ["invariant violated", "lacks matching index tuple", "could not find tuple"]
-        .into_iter()
-        .any(|words| error.message.contains(words));
+    const ORDER: [&str; 5] = [
+        "invariant violated",
+        "lacks matching index tuple",
+        "could not find tuple",
+        "index uniqueness is violated",
+        "cross page item order",
+    ];
+    let order = ORDER.into_iter().any(|words| error.message.contains(words));
     if order && relation.kind == Kind::Btree {
         let mismatched =
             catalog::index_collation_mismatch(connection, relation.oid, context.cluster.major)

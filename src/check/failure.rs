@@ -162,6 +162,10 @@ pub const fn damage_hint(class: FailureClass) -> &'static str {
             "Look for the file on production: if it is there, the backup is incomplete; take a new \
              one and drill it."
         }
+        FailureClass::ForeignKeyBroken => {
+            "Look for the same rows on production: if nothing is missing there, the backup has lost \
+             rows of the referenced table; take a new base backup."
+        }
         _ => "Compare with production, then take a new base backup and drill it.",
     }
 }

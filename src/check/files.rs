@@ -19,11 +19,13 @@ use super::{
     connection::{Connection, Database, TextRow},
     databases::{answered, number, outcome, session, text, to_look_into},
     failure::{SqlFailure, damage_hint},
+    index_pages::IndexFile,
 };
 use crate::{
     drill::{CheckOutcome, Code, Error, FailureClass, Finding, format},
     pg::{
         Major,
+        index_page::IndexMethod,
         relation_file::{Fork, Location, RelationFile},
     },
 };
@@ -41,7 +43,8 @@ const RELATIONS: &str = "\
     SELECT n.nspname, c.relname, c.oid, pg_catalog.pg_relation_filepath(c.oid), \
            c.relpersistence, c.relpages, \
            CASE WHEN c.relkind IN ('r', 'm', 't') THEN a.amname = 'heap' \
-                WHEN c.relkind = 'i' THEN ta.amname = 'heap' ELSE true END \
+                WHEN c.relkind = 'i' THEN ta.amname = 'heap' ELSE true END, \
+           CASE WHEN i.indisvalid AND i.indisready AND i.indislive THEN a.amname END \
     FROM pg_catalog.pg_class c \
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam \
@@ -65,6 +68,8 @@ struct Inventory {
     closed: Vec<u32>,
     segment_blocks: u32,
     relations: u64,
+    /// For the check `indexPages`.
+    indexes: Vec<IndexFile>,
     /// Tables of an access method of which nothing is known here.
     other_methods: u64,
 }
@@ -95,9 +100,14 @@ impl Check for RelationFiles {
             closed: Vec::new(),
             segment_blocks: 0,
             relations: 0,
+            indexes: Vec::new(),
             other_methods: 0,
         };
         let ended = look(context, &mut inventory, &mut findings).await;
+        if ended.is_ok() {
+            let indexes = std::mem::take(&mut inventory.indexes);
+            context.observations.lock().indexes = Some(indexes);
+        }
         outcome(ended, findings, || inventory.words())
     }
 }
@@ -184,12 +194,16 @@ impl Inventory {
         let init = RelationFile { fork: Fork::Init, ..main.clone() };
         let what = self.judge(row, &main, &init);
         self.relations += 1;
+        let name = format!("{database}.{}.{}", text(row, 0), text(row, 1));
+        let method = IndexMethod::from_name(text(row, 7)).filter(|_| text(row, 4) == "p");
+        if let Some(method) = method {
+            let (name, file) = (name.clone(), main.clone());
+            let segment_blocks = self.segment_blocks;
+            self.indexes.push(IndexFile { name, method, file, segment_blocks });
+        }
         self.owned.insert(main);
         self.owned.insert(init);
-        what.map(|detail| {
-            let oid = text(row, 2);
-            missed(format!("{database}.{}.{} (oid {oid})", text(row, 0), text(row, 1)), detail)
-        })
+        what.map(|detail| missed(format!("{name} (oid {})", text(row, 2)), detail))
     }
 
     /// What is missing of one relation, in words.

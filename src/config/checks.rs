@@ -87,6 +87,7 @@ fn twice(one: &CheckSpec, other: &CheckSpec) -> Option<Complaint> {
         }
         (CheckSpec::RowFloor(_), CheckSpec::RowFloor(_)) => "rowFloor",
         (CheckSpec::LoginRoles(_), CheckSpec::LoginRoles(_)) => "loginRoles",
+        (CheckSpec::Extensions(_), CheckSpec::Extensions(_)) => "extensions",
         _ => return None,
     };
     Some(Complaint::new(
@@ -100,8 +101,9 @@ fn check(value: Value<'_>) -> Option<CheckSpec> {
         let sql = fields.optional("sql", sql).map(CheckSpec::Sql);
         let floor = fields.optional("rowFloor", row_floor).map(CheckSpec::RowFloor);
         let roles = fields.optional("loginRoles", login_roles).map(CheckSpec::LoginRoles);
-        match fields.given(&["sql", "rowFloor", "loginRoles"]).as_slice() {
-            [_] => sql.or(floor).or(roles),
+        let extensions = fields.optional("extensions", extensions).map(CheckSpec::Extensions);
+        match fields.given(&["sql", "rowFloor", "loginRoles", "extensions"]).as_slice() {
+            [_] => sql.or(floor).or(roles).or(extensions),
             [] => {
                 let hint = "Write `- sql: {name: …, database: …, query: …, expect: …}`.";
                 fields.complain(Complaint::new("names no kind of check", hint));
@@ -124,6 +126,16 @@ fn entries<T>(value: Value<'_>, read: impl Fn(Value<'_>) -> Option<T>) -> Option
         read(Value { node, path: &path, problems: value.problems })
     };
     Some(value.list()?.iter().enumerate().filter_map(read).collect())
+}
+
+/// What is missing on the machine of the drill without keeping it from an answer.
+fn extensions(value: Value<'_>) -> Option<Vec<String>> {
+    value.fields(|fields| {
+        let hint = "Write a list of extensions, such as `[pg_cron]`.";
+        fields.required("mayBeMissing", hint, |value| {
+            entries(value, |value| value.text().map(str::to_owned))
+        })
+    })?
 }
 
 fn row_floor(value: Value<'_>) -> Option<RowFloor> {

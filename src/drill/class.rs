@@ -127,6 +127,8 @@ failure_classes! {
     RecoveredBeyond => "recovered_beyond",
     /// A page of the base backup is bad, and whether anything needs it cannot be told.
     PageUndecided => "page_undecided",
+    /// Rows refer to rows of another table that are not there.
+    ForeignKeyBroken => "foreign_key_broken",
 }
 
 impl FailureClass {

@@ -246,6 +246,8 @@ pub enum CheckSpec {
     Sql(SqlCheck),
     RowFloor(RowFloor),
     LoginRoles(Vec<LoginRole>),
+    /// Extensions that may be missing on the machine of the drill.
+    Extensions(Vec<String>),
 }
 
 impl Job {
@@ -254,15 +256,25 @@ impl Job {
     pub fn row_floor(&self) -> Option<&RowFloor> {
         self.checks.iter().find_map(|check| match check {
             CheckSpec::RowFloor(floor) => Some(floor),
-            CheckSpec::Sql(_) | CheckSpec::LoginRoles(_) => None,
+            CheckSpec::Sql(_) | CheckSpec::LoginRoles(_) | CheckSpec::Extensions(_) => None,
         })
+    }
+
+    /// Extensions that the job lets be missing.
+    #[must_use]
+    pub fn extensions_that_may_be_missing(&self) -> Vec<String> {
+        let lists = self.checks.iter().filter_map(|check| match check {
+            CheckSpec::Extensions(names) => Some(names),
+            CheckSpec::Sql(_) | CheckSpec::RowFloor(_) | CheckSpec::LoginRoles(_) => None,
+        });
+        lists.flatten().cloned().collect()
     }
 
     /// Every role that must be able to log in.
     pub fn login_roles(&self) -> impl Iterator<Item = &LoginRole> {
         self.checks.iter().flat_map(|check| match check {
             CheckSpec::LoginRoles(roles) => roles.as_slice(),
-            CheckSpec::Sql(_) | CheckSpec::RowFloor(_) => &[],
+            CheckSpec::Sql(_) | CheckSpec::RowFloor(_) | CheckSpec::Extensions(_) => &[],
         })
     }
 }

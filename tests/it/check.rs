@@ -1,6 +1,9 @@
 //! The checks on real clusters, sound and damaged, and PostgreSQL's own files against its own tools.
 
+mod environment;
 mod files;
+mod foreign_keys;
+mod indexes;
 mod jobs;
 mod pages;
 mod queries;
@@ -19,8 +22,9 @@ use std::{
 use pgassay::{
     check::{
         Check, CheckContext, Observations, Phase, amcheck::Amcheck, checksums,
-        checksums::Checksums, databases, files::RelationFiles, first_write,
-        heartbeat::HeartbeatCheck, read_all::ReadAll, run_all, sql::SqlAssertion,
+        checksums::Checksums, databases, extensions::Extensions, files::RelationFiles, first_write,
+        foreign_keys::ForeignKeys, heartbeat::HeartbeatCheck, index_pages::IndexPages,
+        read_all::ReadAll, run_all, sql::SqlAssertion,
     },
     demo::source::{Source, SourceSpec},
     drill::{
@@ -116,6 +120,17 @@ impl Cluster {
              create table parted_1 partition of parted for values from ('2026-01-01') to ('2026-02-01');
              insert into parted select '2026-01-05', i from generate_series(1, 100) i;
              create materialized view sums as select count(*) from orders;
+             create table shapes (id int, tags int[], spot point, name text);
+             insert into shapes select i, array[i % 7, i % 1000, i % 11], point(i % 97, i), md5(i::text)
+               from generate_series(1, 20000) i;
+             create index shapes_hash on shapes using hash (name);
+             create index shapes_gin on shapes using gin (tags);
+             create index shapes_gist on shapes using gist (spot);
+             create index shapes_spgist on shapes using spgist (spot);
+             create index shapes_spgist_text on shapes using spgist (name);
+             create index shapes_brin on shapes using brin (id) with (pages_per_range = 1);
+             insert into shapes select i, array[i % 7, i], point(i % 97, i), md5(i::text)
+               from generate_series(20001, 26000) i;
              create unlogged table scratch (i int);
              create sequence numbers;
              create table heartbeat (at timestamptz);

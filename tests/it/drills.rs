@@ -24,7 +24,17 @@ fn latest_follows_the_timeline_switch() {
         report["checks"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
     assert_eq!(
         names,
-        ["plan", "restore", "reached", "sql:rows", "files", "readAll", "amcheck", "checksums"]
+        [
+            "plan",
+            "restore",
+            "reached",
+            "sql:rows",
+            "files",
+            "extensions",
+            "readAll",
+            "amcheck",
+            "checksums"
+        ]
     );
 }
 

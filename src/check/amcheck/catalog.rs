@@ -164,25 +164,56 @@ fn mismatched(major: Major) -> String {
     )
 }
 
-/// How many collations have another version on this machine.
+/// Collations that have another version on this machine, in words, such as `en-x-icu` 153.14 (here
+/// 153.120).
 pub(super) async fn collation_mismatches(
     connection: &Connection,
     major: Major,
-) -> Result<u64, SqlFailure> {
-    let sql = format!("SELECT pg_catalog.count(*) FROM ({}) m", mismatched(major));
-    let rows = connection.rows(&sql).await?;
-    Ok(first(&rows).and_then(|count| count.parse().ok()).unwrap_or_default())
+) -> Result<Vec<String>, SqlFailure> {
+    let (recorded, here) = if major >= Major::V15 {
+        ("d.datcollversion", "pg_catalog.pg_database_collation_actual_version(d.oid)")
+    } else {
+        ("c.collversion", "pg_catalog.pg_collation_actual_version(c.oid)")
+    };
+    let sql = format!(
+        "SELECT c.collname, \
+                CASE WHEN c.oid = 100 THEN {recorded} ELSE c.collversion END, \
+                CASE WHEN c.oid = 100 THEN {here} \
+                     ELSE pg_catalog.pg_collation_actual_version(c.oid) END \
+         FROM ({}) m (oid) JOIN pg_catalog.pg_collation c ON c.oid = m.oid \
+         JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database() \
+         ORDER BY c.oid",
+        mismatched(major)
+    );
+    let or_none = |text: &str| if text.is_empty() { "none" } else { text }.to_owned();
+    let words = |row: &TextRow| {
+        format!("`{}` {} (here {})", text(row, 0), or_none(text(row, 1)), or_none(text(row, 2)))
+    };
+    Ok(connection.rows(&sql).await?.iter().map(words).collect())
 }
 
-/// Whether a column of this index is ordered by such a collation.
+/// Whether the order or the content of this index depends on such a collation: by a column's own, by
+/// a range type's, by one that an expression or predicate names, or by the database's for types that
+/// compare texts inside (`jsonb`, and records, of which any may).
 pub(super) async fn index_collation_mismatch(
     connection: &Connection,
     index: u32,
     major: Major,
 ) -> Result<bool, SqlFailure> {
     let sql = format!(
-        "SELECT 1 FROM pg_catalog.pg_index i WHERE i.indexrelid = {index} AND EXISTS \
-         (SELECT 1 FROM ({}) m (oid) WHERE m.oid = ANY (i.indcollation::pg_catalog.oid[]))",
+        "SELECT 1 FROM pg_catalog.pg_index i, ({}) m (oid) WHERE i.indexrelid = {index} AND ( \
+           m.oid = ANY (i.indcollation::pg_catalog.oid[]) \
+           OR pg_catalog.strpos(pg_catalog.concat(i.indexprs::text, i.indpred::text), \
+                pg_catalog.concat('collid ', m.oid, ' ')) > 0 \
+           OR EXISTS (SELECT 1 FROM pg_catalog.pg_attribute a \
+                JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+                LEFT JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype \
+                LEFT JOIN pg_catalog.pg_range r \
+                  ON coalesce(b.oid, t.oid) IN (r.rngtypid, r.rngmultitypid) \
+                WHERE a.attrelid = i.indexrelid \
+                  AND (coalesce(b.typtype, t.typtype) = 'c' OR r.rngcollation = m.oid \
+                       OR (coalesce(b.oid, t.oid) IN (3802, 2249) AND m.oid = 100)))) \
+         LIMIT 1",
         mismatched(major)
     );
     Ok(!connection.rows(&sql).await?.is_empty())

@@ -117,6 +117,40 @@ pub fn fork(
     Ok(scan)
 }
 
+/// Hands every whole page of a fork's files that exist to `each`, with its block, until it says no.
+/// Whether it came to the end.
+///
+/// # Errors
+/// Where a file cannot be read.
+pub fn pages(
+    data_dir: &Path,
+    files: &ForkFiles,
+    segment_blocks: u32,
+    each: &mut impl FnMut(&[u8; PAGE_SIZE], u32) -> bool,
+) -> Result<bool, Error> {
+    let mut buffer = vec![0; BATCH * PAGE_SIZE];
+    for &segment in files.segments.keys() {
+        let name = files.first.with_segment(segment);
+        let path = data_dir.join(name.to_string());
+        let failed = |error: io::Error| Error::io(format!("reading `{}`", path.display()), &error);
+        let Some(mut block) = name.first_block(segment_blocks) else { continue };
+        let mut file = open(&path).map_err(failed)?;
+        loop {
+            let length = fill(&mut file, &mut buffer).map_err(failed)?;
+            for page in buffer[..length].as_chunks::<PAGE_SIZE>().0 {
+                if !each(page, block) {
+                    return Ok(false);
+                }
+                block = block.wrapping_add(1);
+            }
+            if length < buffer.len() {
+                break;
+            }
+        }
+    }
+    Ok(true)
+}
+
 impl ForkScan {
     fn page(
         &mut self,

@@ -51,6 +51,7 @@ fn rows_against_an_earlier_drill() {
             "shop.public.heartbeat",
             "shop.public.orders",
             "shop.public.parted",
+            "shop.public.shapes",
             "shop.public.sums"
         ]
     );

@@ -71,7 +71,10 @@ fn another_collation_version_is_not_damage() {
     cluster.sql("shop", "insert into names select md5(i::text) from generate_series(1, 100) i");
     cluster.sql("shop", "update pg_collation set collversion = '1' where collname = 'en-x-icu'");
     let text = cluster.passed(&Amcheck);
-    assert!(text.contains("1 collations have another version"), "{text}");
+    assert!(
+        text.contains("1 collations have another version here, such as `en-x-icu` 1 (here"),
+        "{text}"
+    );
     cluster.sql(
         "shop",
         "update pg_index set indisready = false where indexrelid = 'names_n'::regclass",
@@ -100,4 +103,55 @@ fn a_value_stored_out_of_line_is_lost() {
     kind('t');
     expect(&cluster.findings(&ReadAll), FailureClass::RelationMissing, "shop.public.big");
     expect(&cluster.findings(&Amcheck), FailureClass::AmcheckIndex, "shop.public.big");
+}
+
+#[test]
+fn what_depends_on_a_collation_and_what_does_not() {
+    let cluster = Cluster::shop();
+    cluster.sql(
+        "shop",
+        "create table docs (id int, doc jsonb, name text collate \"C\", tag text collate \"C\");
+         create index docs_doc on docs (doc);
+         create index docs_name on docs (name);
+         create index docs_lower on docs ((lower(tag collate \"default\")));
+         create index docs_part on docs (id) where tag collate \"default\" > 'm'",
+    );
+    cluster.sql(
+        "shop",
+        "insert into docs select i, to_jsonb(i::text), i, 'n' || i from generate_series(1, 50) i",
+    );
+    let all = ["docs_doc", "docs_name", "docs_lower", "docs_part"];
+    let names: Vec<String> = all.iter().map(|n| format!("'{n}'::regclass")).collect();
+    let ready = |yes: bool| {
+        let list = names.join(", ");
+        cluster.sql(
+            "shop",
+            &format!("update pg_index set indisready = {yes} where indexrelid in ({list})"),
+        );
+    };
+    ready(false);
+    cluster.sql("shop", "insert into docs values (99, '\"z\"', 'z', 'z')");
+    ready(true);
+    let classes = |cluster: &Cluster| {
+        let findings = cluster.findings(&Amcheck);
+        all.map(|name| {
+            let found = findings.iter().find(|f| f.subject.ends_with(name));
+            found.unwrap_or_else(|| panic!("nothing on {name}: {findings:#?}")).class
+        })
+    };
+    assert_eq!(classes(&cluster), [FailureClass::AmcheckIndex; 4]);
+    cluster.sql("postgres", "update pg_database set datcollversion = '1' where datname = 'shop'");
+    let other = FailureClass::CollationMismatch;
+    assert_eq!(classes(&cluster), [other, FailureClass::AmcheckIndex, other, other]);
+}
+
+#[test]
+fn a_sequence_that_lost_its_row() {
+    let mut cluster = Cluster::shop();
+    cluster.passed(&ReadAll);
+    let numbers = cluster.file("numbers");
+    cluster.damage(|_| fs::write(&numbers, [0; 8192]).unwrap());
+    let findings = cluster.findings(&ReadAll);
+    expect(&findings, FailureClass::PageZeroed, "shop.public.numbers");
+    assert_eq!(findings.len(), 1, "{findings:#?}");
 }

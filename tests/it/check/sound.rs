@@ -9,8 +9,10 @@ fn every_major_is_sound_and_its_pg_control_is_read() {
         cluster.fill();
         let files = cluster.passed(&RelationFiles);
         assert!(files.contains("4 databases"), "{files}");
+        cluster.passed(&Extensions::default());
         let rows = cluster.passed(&ReadAll);
         assert!(rows.contains("rows in"), "{rows}");
+        cluster.passed(&ForeignKeys);
         let amcheck = cluster.passed(&Amcheck);
         assert!(amcheck.contains("4 databases"), "{amcheck}");
         tools::RUNTIME
@@ -24,6 +26,8 @@ fn every_major_is_sound_and_its_pg_control_is_read() {
         assert!(control.has_data_checksums());
         let pages = cluster.passed(&Checksums);
         assert!(pages.contains("pages in") && !pages.contains("off"), "{pages}");
+        let indexes = cluster.passed(&IndexPages);
+        assert!(indexes.starts_with("6 indexes"), "{indexes}");
     }
 }
 
@@ -34,9 +38,12 @@ fn a_sound_cluster_passes_every_check() {
         Box::new(heartbeat("select max(at) from heartbeat")),
         Box::new(assertion("select count(*) from orders", Comparison::GreaterOrEqual, "5000")),
         Box::new(RelationFiles),
+        Box::new(Extensions::default()),
         Box::new(ReadAll),
+        Box::new(ForeignKeys),
         Box::new(Amcheck),
         Box::new(Checksums),
+        Box::new(IndexPages),
     ];
     let run = |cluster: &Cluster, phase| {
         tools::RUNTIME.block_on(run_all(&checks, &cluster.context, phase))
@@ -47,7 +54,19 @@ fn a_sound_cluster_passes_every_check() {
     let bad: Vec<_> = reports.iter().filter(|r| r.status != CheckStatus::Passed).collect();
     assert!(bad.is_empty(), "{bad:#?}");
     let names: Vec<_> = reports.iter().map(|r| r.name.as_str()).collect();
-    assert_eq!(names, ["heartbeat", "sql:a", "files", "readAll", "amcheck", "checksums"]);
+    assert_eq!(
+        names,
+        [
+            "heartbeat",
+            "sql:a",
+            "files",
+            "extensions",
+            "readAll",
+            "amcheck",
+            "checksums",
+            "indexPages"
+        ]
+    );
 
     let seen = cluster.context.observations.snapshot();
     assert_eq!(seen.heartbeat, Some("2026-11-22T19:19:00.5Z".parse().unwrap()));

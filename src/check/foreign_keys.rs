@@ -1,0 +1,233 @@
+//! The check `foreignKeys`: rows that refer to rows of other tables, on a sample of pages.
+//!
+//! A table whose rows were lost agrees with its own indexes once both are gone; those that refer to it
+//! still tell. Only keys that the catalog calls validated are looked at. Where production itself may
+//! have written rows past its triggers (they are disabled, or the database subscribes to another, whose
+//! apply worker fires none: `session_replication_role`), what is found is said and fails nothing.
+
+use async_trait::async_trait;
+
+use super::{
+    Check, CheckContext, Phase,
+    connection::{Connection, TextRow},
+    databases::{answered, number, outcome, session, text, to_look_into},
+    failure::{SqlFailure, damage_hint},
+};
+use crate::{
+    drill::{CheckOutcome, Error, FailureClass, Finding},
+    pg::Major,
+    telemetry::progress::ProgressEvent,
+};
+
+const NAME: &str = "foreignKeys";
+/// Most pages of a table that are sampled, and most rows that are looked up.
+const MOST_PAGES: u64 = 1_000;
+const MOST_ROWS: u64 = 10_000;
+
+/// Looks up the rows that a sample of rows refers to.
+#[derive(Clone, Copy, Debug)]
+pub struct ForeignKeys;
+
+/// One key of one table that has rows of its own.
+#[derive(Debug)]
+struct Key {
+    /// Database, schema, table and constraint.
+    name: String,
+    child: String,
+    parent: String,
+    /// `ONLY` unless the table is partitioned.
+    only: &'static str,
+    /// The sampled columns, that none of them is NULL, and how they compare.
+    columns: String,
+    not_null: String,
+    matching: String,
+    pages: u64,
+    /// Production may hold such rows itself.
+    unguarded: bool,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    keys: u64,
+    rows: u64,
+    /// Keys without a guard, whose rows refer to nothing.
+    said: Vec<String>,
+}
+
+#[async_trait]
+impl Check for ForeignKeys {
+    fn name(&self) -> String {
+        NAME.into()
+    }
+
+    fn phase(&self) -> Phase {
+        Phase::Running
+    }
+
+    async fn run(&self, context: &CheckContext) -> CheckOutcome {
+        let (mut tally, mut findings) = (Tally::default(), Vec::new());
+        let ended = look(context, &mut tally, &mut findings).await;
+        outcome(ended, findings, || tally.words())
+    }
+}
+
+impl Tally {
+    fn words(&self) -> String {
+        let mut text = format!("{} rows of {} foreign keys sampled", self.rows, self.keys);
+        if let [first, ..] = self.said.as_slice() {
+            let count = self.said.len();
+            text = format!(
+                "{text}; {count} keys that triggers do not guard have rows that refer to none, such \
+                 as {first}"
+            );
+        }
+        text
+    }
+}
+
+async fn look(
+    context: &CheckContext,
+    tally: &mut Tally,
+    findings: &mut Vec<Finding>,
+) -> Result<(), Error> {
+    for database in to_look_into(context, findings).await? {
+        let name = &database.name;
+        let Some(connection) = session(context, name, findings).await? else { continue };
+        let listed = keys(&connection, name, context.cluster.major).await;
+        let listed = answered(listed, || format!("database `{name}`"), findings)?;
+        let total = listed.as_ref().map_or(0, |keys| keys.len() as u64);
+        for (done, key) in listed.into_iter().flatten().enumerate() {
+            let sampled = key.sample(&connection).await;
+            context.progress.emit(ProgressEvent::CheckProgress {
+                name: NAME.into(),
+                done: done as u64 + 1,
+                total,
+                unit: "keys",
+            });
+            let Some((rows, orphans)) = answered(sampled, || key.name.clone(), findings)? else {
+                continue;
+            };
+            tally.keys += 1;
+            tally.rows += rows;
+            if orphans == 0 {
+                continue;
+            }
+            if key.unguarded {
+                tally.said.push(key.name);
+                continue;
+            }
+            let class = FailureClass::ForeignKeyBroken;
+            let detail = format!(
+                "{orphans} of {rows} sampled rows refer to rows of {} that are not there",
+                key.parent
+            );
+            findings.push(Finding::new(class, key.name, detail, damage_hint(class)));
+        }
+    }
+    Ok(())
+}
+
+/// Every validated key of a permanent table. For a partitioned table the catalog has a row for each
+/// partition on either side; those that name a part of the referenced table stand for the whole one.
+async fn keys(
+    connection: &Connection,
+    database: &str,
+    major: Major,
+) -> Result<Vec<Key>, SqlFailure> {
+    // Keys over ranges of time (18) compare otherwise; what is not enforced promises nothing.
+    let newer = if major >= Major::V18 { "AND c.conenforced AND NOT c.conperiod" } else { "" };
+    let sql = format!(
+        "WITH RECURSIVE up (leaf, self, parent, refers) AS ( \
+           SELECT oid, oid, conparentid, confrelid FROM pg_catalog.pg_constraint WHERE contype = 'f' \
+           UNION ALL \
+           SELECT u.leaf, p.oid, p.conparentid, p.confrelid FROM up u \
+           JOIN pg_catalog.pg_constraint p ON p.oid = u.parent) \
+         SELECT c.conname, cn.nspname, cr.relname, pn.nspname, pr.relname, pr.relkind = 'p', \
+                pg_catalog.pg_relation_size(cr.oid) \
+                  / pg_catalog.current_setting('block_size')::pg_catalog.int8, \
+                EXISTS (SELECT 1 FROM pg_catalog.pg_subscription s \
+                        JOIN pg_catalog.pg_database d ON d.oid = s.subdbid \
+                        WHERE d.datname = pg_catalog.current_database()) \
+                OR EXISTS (SELECT 1 FROM up u JOIN pg_catalog.pg_trigger t ON t.tgconstraint = u.self \
+                           WHERE u.leaf = c.oid AND t.tgenabled IN ('D', 'R')), \
+                k.columns, k.not_null, k.matching, \
+                pg_catalog.format('%I.%I', cn.nspname, cr.relname), \
+                pg_catalog.format('%I.%I', pn.nspname, pr.relname) \
+         FROM pg_catalog.pg_constraint c \
+         JOIN up top ON top.leaf = c.oid AND top.parent = 0 AND top.refers = c.confrelid \
+         JOIN pg_catalog.pg_class cr ON cr.oid = c.conrelid \
+         JOIN pg_catalog.pg_namespace cn ON cn.oid = cr.relnamespace \
+         JOIN pg_catalog.pg_class pr ON pr.oid = c.confrelid \
+         JOIN pg_catalog.pg_namespace pn ON pn.oid = pr.relnamespace, \
+         LATERAL (SELECT \
+           pg_catalog.string_agg(pg_catalog.format('c.%I AS k%s', f.attname, n), ', ' ORDER BY n), \
+           pg_catalog.string_agg(pg_catalog.format('c.%I IS NOT NULL', f.attname), ' AND '), \
+           pg_catalog.string_agg(pg_catalog.format('p.%I OPERATOR(%I.%s) s.k%s%s', p.attname, \
+             o_n.nspname, o.oprname, n, CASE WHEN p.attcollation <> 0 THEN \
+               pg_catalog.format(' COLLATE %I.%I', l_n.nspname, l.collname) END), ' AND ') \
+           FROM ROWS FROM (pg_catalog.unnest(c.conkey), pg_catalog.unnest(c.confkey), \
+                           pg_catalog.unnest(c.conpfeqop)) WITH ORDINALITY u (fk, pk, op, n) \
+           JOIN pg_catalog.pg_attribute f ON f.attrelid = c.conrelid AND f.attnum = fk \
+           JOIN pg_catalog.pg_attribute p ON p.attrelid = c.confrelid AND p.attnum = pk \
+           JOIN pg_catalog.pg_operator o ON o.oid = op \
+           JOIN pg_catalog.pg_namespace o_n ON o_n.oid = o.oprnamespace \
+           LEFT JOIN pg_catalog.pg_collation l ON l.oid = p.attcollation \
+           LEFT JOIN pg_catalog.pg_namespace l_n ON l_n.oid = l.collnamespace \
+         ) k (columns, not_null, matching) \
+         WHERE c.contype = 'f' AND c.convalidated {newer} \
+           AND cr.relkind = 'r' AND cr.relpersistence = 'p' AND pr.relpersistence = 'p' \
+         ORDER BY cr.oid, c.oid"
+    );
+    let rows = connection.rows(&sql).await?;
+    let key = |row: &TextRow| Key {
+        name: format!("{database}.{}.{}.{}", text(row, 1), text(row, 2), text(row, 0)),
+        only: if text(row, 5) == "t" { "" } else { "ONLY" },
+        pages: number(row, 6),
+        unguarded: text(row, 7) == "t",
+        columns: text(row, 8).to_owned(),
+        not_null: text(row, 9).to_owned(),
+        matching: text(row, 10).to_owned(),
+        child: text(row, 11).to_owned(),
+        parent: text(row, 12).to_owned(),
+    };
+    Ok(rows.iter().map(key).collect())
+}
+
+impl Key {
+    /// Rows that were sampled, and those that refer to nothing. These are looked up a second time
+    /// without any index: one that has lost an entry is amcheck's to tell.
+    async fn sample(&self, connection: &Connection) -> Result<(u64, u64), SqlFailure> {
+        const SCANS: [&str; 4] =
+            ["enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan", "enable_nestloop"];
+        let (rows, orphans) = self.count(connection).await?;
+        if orphans == 0 {
+            return Ok((rows, 0));
+        }
+        for setting in SCANS {
+            connection.execute(&format!("SET {setting} = off")).await?;
+        }
+        let second = self.count(connection).await;
+        for setting in SCANS {
+            connection.execute(&format!("RESET {setting}")).await?;
+        }
+        second
+    }
+
+    /// A row with a NULL in it refers to nothing, whatever the kind of match.
+    async fn count(&self, connection: &Connection) -> Result<(u64, u64), SqlFailure> {
+        let Self { child, parent, only, columns, not_null, matching, pages, .. } = self;
+        let percent =
+            if *pages <= MOST_PAGES { 100.0 } else { 100.0 * MOST_PAGES as f64 / *pages as f64 };
+        let sql = format!(
+            "WITH s AS MATERIALIZED ( \
+               SELECT {columns} FROM ONLY {child} c \
+               TABLESAMPLE pg_catalog.system ({percent}) REPEATABLE (1) \
+               WHERE {not_null} LIMIT {MOST_ROWS}) \
+             SELECT (SELECT pg_catalog.count(*) FROM s), \
+                    (SELECT pg_catalog.count(*) FROM s \
+                     WHERE NOT EXISTS (SELECT 1 FROM {only} {parent} p WHERE {matching}))"
+        );
+        let rows = connection.rows(&sql).await?;
+        Ok(rows.first().map_or((0, 0), |row| (number(row, 0), number(row, 1))))
+    }
+}

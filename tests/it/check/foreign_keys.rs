@@ -1,0 +1,111 @@
+//! Rows that refer to rows that are not there.
+
+use super::*;
+
+/// Keys of every kind, all of them kept by production.
+fn keys(major: u32) -> Cluster {
+    let cluster = Cluster::new(major, &["--data-checksums"]);
+    cluster.sql("postgres", "create database shop");
+    cluster.sql(
+        "shop",
+        "create schema other;
+         create domain code as varchar(20);
+         create table customers (id bigint primary key, region text, code code, unique (region, code));
+         create table other.\"Orders\" (id int primary key, customer int references customers deferrable initially deferred,
+           region text, code varchar(20), before int references other.\"Orders\",
+           foreign key (region, code) references customers (region, code) match full);
+         create table parts (id int, at int, primary key (id, at)) partition by range (at);
+         create table parts_1 partition of parts for values from (0) to (100);
+         create table parts_2 partition of parts for values from (100) to (200);
+         create table uses (id int, part int, at int, foreign key (part, at) references parts) partition by list (id);
+         create table uses_1 partition of uses for values in (1);
+         create table uses_2 partition of uses default;
+         insert into customers select i, 'r' || i % 7, i from generate_series(1, 3000) i;
+         insert into other.\"Orders\" select i, i % 3000 + 1, 'r' || (i % 3000 + 1) % 7, i % 3000 + 1, nullif(i - 1, 0)
+           from generate_series(1, 5000) i;
+         insert into other.\"Orders\" values (9999, null, null, null, null);
+         insert into parts select i, i % 200 from generate_series(1, 400) i;
+         insert into uses select i % 3, i, i % 200 from generate_series(1, 400) i;
+         insert into uses values (1, null, 7)",
+    );
+    cluster
+}
+
+/// Deletes as a loss would: past every trigger.
+fn lose(cluster: &Cluster, sql: &str) {
+    cluster.sql("shop", &format!("set session_replication_role = replica; {sql}"));
+}
+
+#[test]
+fn every_kind_of_key_holds_and_breaks() {
+    let cluster = keys(tools::packaged_major());
+    // Two for each table with rows: of orders three, of each part of `uses` one.
+    let text = cluster.passed(&ForeignKeys);
+    assert!(text.contains("of 5 foreign keys"), "{text}");
+    lose(&cluster, "delete from customers where id = 17");
+    let findings = cluster.findings(&ForeignKeys);
+    expect(&findings, FailureClass::ForeignKeyBroken, "shop.other.Orders.Orders_customer_fkey");
+    expect(
+        &findings,
+        FailureClass::ForeignKeyBroken,
+        "2 of 5000 sampled rows refer to rows of public.customers",
+    );
+    expect(&findings, FailureClass::ForeignKeyBroken, "Orders_region_code_fkey");
+    assert_eq!(findings.len(), 2, "{findings:#?}");
+    lose(
+        &cluster,
+        "insert into customers values (17, 'r3', '17'); delete from parts_2 where id = 150",
+    );
+    let findings = cluster.findings(&ForeignKeys);
+    expect(&findings, FailureClass::ForeignKeyBroken, "shop.public.uses_2.");
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+}
+
+#[test]
+fn what_production_may_have_written_itself_is_said() {
+    let cluster = keys(tools::packaged_major());
+    lose(&cluster, "delete from customers where id = 17");
+    cluster.sql("shop", "alter table other.\"Orders\" disable trigger all");
+    let text = cluster.passed(&ForeignKeys);
+    assert!(text.contains("2 keys that triggers do not guard"), "{text}");
+    cluster.sql("shop", "alter table other.\"Orders\" enable trigger all");
+    cluster.findings(&ForeignKeys);
+    for key in ["Orders_customer_fkey", "Orders_region_code_fkey"] {
+        cluster.sql("shop", &format!("alter table other.\"Orders\" drop constraint \"{key}\""));
+    }
+    cluster.sql(
+        "shop",
+        "alter table other.\"Orders\" add foreign key (customer) references customers not valid",
+    );
+    let text = cluster.passed(&ForeignKeys);
+    assert!(!text.contains("do not guard"), "a key that is not valid promises nothing: {text}");
+}
+
+#[test]
+fn an_index_that_lost_an_entry_is_no_broken_key() {
+    let cluster = keys(tools::packaged_major());
+    let ready = |yes: bool| {
+        let sql = format!(
+            "update pg_index set indisready = {yes} where indexrelid = 'customers_pkey'::regclass"
+        );
+        cluster.sql("shop", &sql);
+    };
+    ready(false);
+    cluster.sql("shop", "insert into customers values (4000, 'r9', '4000')");
+    ready(true);
+    lose(&cluster, "insert into other.\"Orders\" values (6000, 4000, null, null, null)");
+    cluster.passed(&ForeignKeys);
+    expect(&cluster.findings(&Amcheck), FailureClass::AmcheckIndex, "customers_pkey");
+}
+
+#[test]
+#[ignore = "a matrix: make test-all"]
+fn keys_of_every_major() {
+    for major in [14, 16, 17, 18] {
+        let cluster = keys(major);
+        let text = cluster.passed(&ForeignKeys);
+        assert!(text.contains("of 5 foreign keys"), "{major}: {text}");
+        lose(&cluster, "delete from customers where id = 17; delete from parts_2 where id = 150");
+        assert_eq!(cluster.findings(&ForeignKeys).len(), 3, "{major}");
+    }
+}

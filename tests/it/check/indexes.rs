@@ -1,0 +1,81 @@
+//! Indexes that amcheck knows nothing of.
+
+use super::*;
+
+const INDEXES: [&str; 6] = [
+    "shapes_hash",
+    "shapes_gin",
+    "shapes_gist",
+    "shapes_spgist",
+    "shapes_spgist_text",
+    "shapes_brin",
+];
+
+/// Numbers of the pages of a file that are not zero.
+fn written(file: &Path) -> Vec<u64> {
+    let bytes = fs::read(file).unwrap();
+    let pages = bytes.chunks(8192).enumerate().filter(|(_, page)| page.iter().any(|b| *b != 0));
+    pages.map(|(block, _)| block as u64).collect()
+}
+
+#[test]
+fn a_zeroed_page_that_an_index_refers_to() {
+    let mut cluster = Cluster::shop();
+    // Pages come and go, lists are emptied, buckets split: nothing of it may alarm.
+    cluster.sql("shop", "delete from shapes where id % 3 = 0 or id < 4000");
+    cluster.sql("shop", "vacuum shapes");
+    cluster.sql(
+        "shop",
+        "insert into shapes select i, array[i % 5, i], point(i, i % 89), md5(i::text) from generate_series(30000, 42000) i",
+    );
+    let files = INDEXES.map(|name| cluster.file(name));
+    // A zero page behind the end, as an extension that was never used leaves it.
+    cluster.passed(&RelationFiles);
+    cluster.source.stop(true).unwrap();
+    for file in &files {
+        let length = fs::metadata(file).unwrap().len();
+        fs::File::options().write(true).open(file).unwrap().set_len(length + 8192).unwrap();
+    }
+    let passed = cluster.passed(&IndexPages);
+    assert!(passed.starts_with("6 indexes"), "{passed}");
+    for (name, file) in INDEXES.iter().zip(&files) {
+        let sound = fs::read(file).unwrap();
+        let blocks = written(file);
+        assert!(blocks.len() > 3, "{name} is too small for this test");
+        let zeroed = |block: u64| {
+            let mut bytes = sound.clone();
+            let at = usize::try_from(block * 8192).unwrap();
+            bytes[at..at + 8192].fill(0);
+            fs::write(file, bytes).unwrap();
+        };
+        // The metapage or root first, then the others; pages that were deleted are nobody's.
+        zeroed(0);
+        expect(&cluster.findings(&IndexPages), FailureClass::PageZeroed, "block 0");
+        let mut seen = 0;
+        let some: Vec<u64> =
+            blocks.iter().copied().skip(1).step_by(blocks.len() / 12 + 1).collect();
+        for block in &some {
+            zeroed(*block);
+            match cluster.run(&IndexPages) {
+                CheckOutcome::Failed(findings) => {
+                    expect(&findings, FailureClass::PageZeroed, &format!("shop.public.{name}"));
+                    seen += 1;
+                }
+                CheckOutcome::Passed(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(
+            seen * 2 > some.len(),
+            "{name}: only {seen} of {} zeroed pages were seen",
+            some.len()
+        );
+        fs::write(file, &sound[..0]).unwrap();
+        expect(&cluster.findings(&IndexPages), FailureClass::PageZeroed, "block 0");
+        fs::write(file, &sound).unwrap();
+        cluster.passed(&IndexPages);
+    }
+    // Whether `files` ran tells whether there is anything to look at.
+    cluster.context.observations = Observations::default();
+    let CheckOutcome::Skipped(_) = cluster.run(&IndexPages) else { panic!("what did it read?") };
+}
