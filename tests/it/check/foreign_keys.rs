@@ -6,6 +6,7 @@ use super::*;
 fn keys(major: u32) -> Cluster {
     let cluster = Cluster::new(major, &["--data-checksums"]);
     cluster.sql("postgres", "create database shop");
+    cluster.sql("postgres", "alter database template0 allow_connections true");
     cluster.sql(
         "shop",
         "create schema other;
