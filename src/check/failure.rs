@@ -164,7 +164,8 @@ pub const fn damage_hint(class: FailureClass) -> &'static str {
         }
         FailureClass::ForeignKeyBroken => {
             "Look for the same rows on production: if nothing is missing there, the backup has lost \
-             rows of the referenced table; take a new base backup."
+             rows of the referenced table; take a new base backup. If they are missing there too, they were \
+             lost or written past the triggers of production itself: mend them, or declare the key `NOT VALID`."
         }
         _ => "Compare with production, then take a new base backup and drill it.",
     }

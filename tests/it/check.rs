@@ -128,7 +128,7 @@ impl Cluster {
              create index shapes_gist on shapes using gist (spot);
              create index shapes_spgist on shapes using spgist (spot);
              create index shapes_spgist_text on shapes using spgist (name);
-             create index shapes_brin on shapes using brin (id) with (pages_per_range = 1);
+             create index shapes_brin on shapes using brin (id, name) with (pages_per_range = 1);
              insert into shapes select i, array[i % 7, i], point(i % 97, i), md5(i::text)
                from generate_series(20001, 26000) i;
              create unlogged table scratch (i int);

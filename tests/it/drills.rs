@@ -32,8 +32,10 @@ fn latest_follows_the_timeline_switch() {
             "files",
             "extensions",
             "readAll",
+            "foreignKeys",
             "amcheck",
-            "checksums"
+            "checksums",
+            "indexPages"
         ]
     );
 }

@@ -20,6 +20,17 @@ fn written(file: &Path) -> Vec<u64> {
 
 #[test]
 fn a_zeroed_page_that_an_index_refers_to() {
+    zero_some_of_each(4);
+}
+
+#[test]
+#[ignore = "a matrix: make test-all"]
+fn many_zeroed_pages_that_an_index_refers_to() {
+    zero_some_of_each(24);
+}
+
+/// Zeroes up to so many pages of each index behind its first, one at a time.
+fn zero_some_of_each(most: usize) {
     let mut cluster = Cluster::shop();
     // Pages come and go, lists are emptied, buckets split: nothing of it may alarm.
     cluster.sql("shop", "delete from shapes where id % 3 = 0 or id < 4000");
@@ -53,7 +64,7 @@ fn a_zeroed_page_that_an_index_refers_to() {
         expect(&cluster.findings(&IndexPages), FailureClass::PageZeroed, "block 0");
         let mut seen = 0;
         let some: Vec<u64> =
-            blocks.iter().copied().skip(1).step_by(blocks.len() / 12 + 1).collect();
+            blocks.iter().copied().skip(1).step_by(blocks.len().div_ceil(most)).collect();
         for block in &some {
             zeroed(*block);
             match cluster.run(&IndexPages) {

@@ -62,6 +62,7 @@ fn a_sound_cluster_passes_every_check() {
             "files",
             "extensions",
             "readAll",
+            "foreignKeys",
             "amcheck",
             "checksums",
             "indexPages"
