@@ -97,6 +97,7 @@ fn judge(
 ) -> Result<Option<String>, Error> {
     let (mut written, mut wanted) = (Bits::default(), Bits::default());
     let blocks = fork.bytes() / PAGE_SIZE as u64;
+    let length = u32::try_from(blocks).unwrap_or(u32::MAX);
     let mut beyond = None;
     let mut want = |block: u32| {
         if u64::from(block) < blocks {
@@ -111,7 +112,7 @@ fn judge(
         if !PageHeader::read(page).is_new() {
             written.set(block);
             magic &= block != 0 || has_magic(index.method, page);
-            index.method.references(page, block, &mut want);
+            index.method.references(page, block, length, &mut want);
         }
         !cancel.is_cancelled()
     };

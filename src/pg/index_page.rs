@@ -53,10 +53,17 @@ impl IndexMethod {
 
     /// Hands every block that an initialised page refers to to `each`. Pages that were deleted refer
     /// to nothing that counts. Bytes that make no sense are passed over: checksums judge them.
-    pub fn references(self, page: &[u8; PAGE_SIZE], block: u32, each: &mut impl FnMut(u32)) {
+    /// `blocks` is the index's length: of what a metapage counts beyond it, only the first is told.
+    pub fn references(
+        self,
+        page: &[u8; PAGE_SIZE],
+        block: u32,
+        blocks: u32,
+        each: &mut impl FnMut(u32),
+    ) {
         let page = Page(page);
         match self {
-            Self::Hash if block == 0 => page.hash_meta(each),
+            Self::Hash if block == 0 => page.hash_meta(blocks, each),
             Self::Hash => {
                 // Bucket and overflow pages are chained; 2 bits of the flag say that it is one.
                 let next = page.special(4).map(|at| page.u32(at));
@@ -74,7 +81,7 @@ impl IndexMethod {
                 }
             }
             Self::SpGist => page.spgist(block, each),
-            Self::Brin => page.brin(block, each),
+            Self::Brin => page.brin(block, blocks, each),
         }
     }
 }
@@ -116,13 +123,14 @@ impl Page<'_> {
     }
 
     /// `HashMetaPageData`: every bucket's first page and every bitmap page.
-    fn hash_meta(&self, each: &mut impl FnMut(u32)) {
+    fn hash_meta(&self, blocks: u32, each: &mut impl FnMut(u32)) {
         const SPARES: usize = PAGE_HEADER_SIZE + 52;
         const MAPS: usize = SPARES + 98 * 4;
         if self.u32(PAGE_HEADER_SIZE) != HASH_MAGIC {
             return;
         }
-        let last = self.u32(PAGE_HEADER_SIZE + 24);
+        // A bucket's page comes after as many others: that of bucket `blocks` is beyond the end.
+        let last = self.u32(PAGE_HEADER_SIZE + 24).min(blocks);
         for bucket in 0..=last {
             let before = match bucket {
                 0 => 0,
@@ -200,10 +208,10 @@ impl Page<'_> {
         }
     }
 
-    fn brin(&self, block: u32, each: &mut impl FnMut(u32)) {
+    fn brin(&self, block: u32, blocks: u32, each: &mut impl FnMut(u32)) {
         if block == 0 {
             if self.u32(PAGE_HEADER_SIZE) == BRIN_MAGIC {
-                (1..=self.u32(PAGE_HEADER_SIZE + 12)).for_each(each);
+                (1..=self.u32(PAGE_HEADER_SIZE + 12).min(blocks)).for_each(each);
             }
             return;
         }
@@ -266,6 +274,21 @@ mod tests {
         }
     }
 
+    /// A metapage that claims four billion pages costs no more than the file is long.
+    #[test]
+    fn what_a_metapage_claims_is_bounded_by_the_file() {
+        for (method, magic, at) in
+            [(IndexMethod::Hash, HASH_MAGIC, 24), (IndexMethod::Brin, BRIN_MAGIC, 12)]
+        {
+            let mut page = [0; PAGE_SIZE];
+            page[PAGE_HEADER_SIZE..][..4].copy_from_slice(&magic.to_le_bytes());
+            page[PAGE_HEADER_SIZE + at..][..4].copy_from_slice(&u32::MAX.to_le_bytes());
+            let mut blocks = Vec::new();
+            method.references(&page, 0, 10, &mut |block| blocks.push(block));
+            assert!(blocks.len() < 20 && blocks.iter().any(|block| *block >= 10), "{blocks:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(seed: u64, block in 0_u32..3) {
@@ -278,7 +301,7 @@ mod tests {
             for name in ["hash", "gin", "gist", "spgist", "brin"] {
                 let method = IndexMethod::from_name(name).unwrap();
                 let mut count = 0_u64;
-                method.references(&page, block, &mut |_| count += 1);
+                method.references(&page, block, 100, &mut |_| count += 1);
             }
         }
     }
