@@ -1,7 +1,7 @@
 # A person's verbs. `make help` lists them.
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-all fuzz bench-memory bench-catalog selftest check setup-demo setup-test setup-test-all
+.PHONY: help demo test test-all fuzz bench-memory bench-catalog selftest compare-detection check setup-demo setup-test setup-test-all setup-compare
 
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -19,7 +19,7 @@ test: setup-test ## Every test, against the real programs
 	cargo test --all-targets
 
 test-all: setup-test-all ## Every test, the ones that take minutes among them
-	cargo test --all-targets -- --include-ignored
+	cargo test --all-targets -- --include-ignored --skip detection::compare
 
 # The dependencies are those of the tests; only our own code is compiled for speed, and every overflow
 # still panics.
@@ -34,6 +34,9 @@ bench-memory: setup-test ## Peak memory of a drill of a 1 GiB cluster, by GNU ti
 bench-catalog: ## Time and peak memory of listing a million WAL objects, by GNU time
 	cargo test --test it -- --ignored --nocapture catalog::million
 
+compare-detection: setup-compare ## What other tools say of the same damages: writes the table in docs/detection.md
+	cargo test --test it -- --ignored --nocapture detection::compare
+
 check: ## Formatting and lints, as the gate runs them
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
@@ -46,3 +49,6 @@ setup-test:
 
 setup-test-all:
 	@scripts/setup test-all
+
+setup-compare:
+	@scripts/setup compare

@@ -9,6 +9,7 @@ mod clean;
 mod cli;
 mod deliveries;
 mod deploy;
+mod detection;
 mod differential;
 mod drills;
 mod endings;
