@@ -40,12 +40,11 @@ use self::{
 use crate::support::drill;
 
 /// What every tool is asked about: each kind of damage, in few compressions.
-const CHOSEN: [&str; 67] = [
+const CHOSEN: [&str; 54] = [
     "wal_begin_missing",
     "wal_end_missing",
     "wal_middle_missing",
     "wal_fork_missing",
-    "wal_before_fork_missing",
     "wal_neighbour",
     "wal_swapped",
     "wal_duplicate_plain_bad",
@@ -54,16 +53,12 @@ const CHOSEN: [&str; 67] = [
     "wal_bit_flip_plain",
     "wal_bit_flip_lz4",
     "wal_half_gzip",
-    "wal_half_plain",
     "wal_begin_noise",
     "wal_trailing_garbage",
     "wal_short",
     "wal_zeros",
-    "wal_tail_zeros",
     "wal_page_zeros",
     "wal_page_magic",
-    "wal_page_address",
-    "wal_record_data",
     "wal_commit_record",
     "wal_page_image",
     "wal_level_minimal",
@@ -73,27 +68,20 @@ const CHOSEN: [&str; 67] = [
     "history_stray",
     "info_missing",
     "info_garbage",
-    "info_cut",
     "info_failed",
     "info_system_id",
-    "info_end_wal",
     "info_tablespaces",
-    "base_first_part_missing",
     "base_middle_part_missing",
     "base_last_part_missing",
     "base_tablespace_missing",
     "base_bit_flip_plain",
     "base_bit_flip_gzip",
     "base_bit_flip_lz4",
-    "base_half_plain",
     "base_half_gzip",
-    "base_last_bytes_gzip",
     "base_empty",
-    "base_14_bytes",
     "tar_header",
     "tar_extended_header",
     "tar_no_end",
-    "tar_zeros_inside",
     "control_bit_flip",
     "control_foreign",
     "label_missing",
@@ -101,7 +89,6 @@ const CHOSEN: [&str; 67] = [
     "page_heap_cold",
     "page_heap_healed",
     "page_index_cold",
-    "page_header",
     "page_zeros",
     "relation_missing",
     "relation_empty",
@@ -125,12 +112,17 @@ impl Sound {
         let (latest, consistent) = (restore(Until::Latest), restore(Until::Consistent));
         assert!(latest.is_green() && consistent.is_green(), "{latest:#?}\n{consistent:#?}");
         // What came back is what the source had.
-        let told: Vec<String> =
-            latest.rows.iter().map(|r| r.clone().map(|(n, sum)| format!("{n}:{sum}")).unwrap()).collect();
+        let told: Vec<String> = latest
+            .rows
+            .iter()
+            .map(|r| r.clone().map(|(n, sum)| format!("{n}:{sum}")).unwrap())
+            .collect();
         assert_eq!(told[..2].join(" "), backups.archive.marks["end"].digest);
         assert_eq!(latest.rows[2].as_ref().unwrap().0, 30_000);
-        let told: Vec<String> =
-            consistent.rows[..2].iter().map(|r| r.clone().map(|(n, s)| format!("{n}:{s}")).unwrap()).collect();
+        let told: Vec<String> = consistent.rows[..2]
+            .iter()
+            .map(|r| r.clone().map(|(n, s)| format!("{n}:{s}")).unwrap())
+            .collect();
         assert_eq!(told.join(" "), backups.archive.marks["base"].digest);
         let pgbackrest = peers::pgbackrest_sound(backups);
         assert!(pgbackrest.text.contains("status: ok"), "{}", pgbackrest.text);
@@ -151,7 +143,9 @@ fn lost(restored: &Restored, sound: &Restored) -> Option<String> {
             Ok((left, _)) if left != count => {
                 all.push(format!("`{table}` has {left} of {count} rows"));
             }
-            Ok(after) if Ok(after) != before.as_ref() => all.push(format!("`{table}` has other rows")),
+            Ok(after) if Ok(after) != before.as_ref() => {
+                all.push(format!("`{table}` has other rows"))
+            }
             Ok(_) => {}
         }
     }
@@ -176,14 +170,22 @@ fn lost_before(endpoint: &str, id: &str, sound: &Sound) -> Option<String> {
     Some(format!("at the backup's end {}", told.join("; ")))
 }
 
-fn row(backups: &Backups, stage: &Stage, sound: &Sound, id: &str, damage: &Damage) -> Result<Row, String> {
+fn row(
+    backups: &Backups,
+    stage: &Stage,
+    sound: &Sound,
+    id: &str,
+    damage: &Damage,
+) -> Result<Row, String> {
     let m = &stage.materials;
     let made = match damage.make(m, 1) {
         Ok(made) => made,
         Err(NotMade::NotApplicable(why) | NotMade::TooLarge(why)) => return Err(why),
     };
     if !made.view.troubles.is_empty() {
-        return Err("trouble of the store while it is read, which no folder of files can show".into());
+        return Err(
+            "trouble of the store while it is read, which no folder of files can show".into()
+        );
     }
     let damaged = Damaged::of(&stage.store, m, &made.view);
     let scene = stage.show(made.view);

@@ -73,11 +73,11 @@ pub fn backups() -> Backups {
         backup.arg("-h").arg(shop.source.socket_dir()).args(["-p", "5432"]);
         let (from, to) = (shop.work.join("source/space"), work.join("space"));
         sound(backup.arg("-T").arg(format!("{}={}", from.display(), to.display())));
-        sound(
-            as_owner("/usr/bin/pgbackrest")
-                .args(&stanza)
-                .args(["--type=full", "--start-fast", "backup"]),
-        );
+        sound(as_owner("/usr/bin/pgbackrest").args(&stanza).args([
+            "--type=full",
+            "--start-fast",
+            "backup",
+        ]));
         shop.barman.backup(&shop.source, &["--gzip", "--max-archive-size", "2MB"]).unwrap();
         // These pages come anew with the WAL, and hide what may be bad in the backup.
         shop.sql("app", "update items set body = body || '!' where id <= 500");

@@ -115,8 +115,10 @@ impl Damaged {
         let decoded = decode_small(codec, &stored, MOST as u64).ok();
         let members = decoded.as_ref().and_then(|tar| tar::members(tar));
         let (Some(decoded), Some(members)) = (&decoded, members) else {
-            let mut before =
-                vec![bytes(store, &Body::Stored { key: part.object.key.clone(), edit: Edit::None })];
+            let mut before = vec![bytes(
+                store,
+                &Body::Stored { key: part.object.key.clone(), edit: Edit::None },
+            )];
             before.push(encode(codec, &content.bytes).unwrap());
             let told = before.iter().find_map(|before| Stream::between(before, &stored));
             match decoded {

@@ -134,11 +134,16 @@ fn judge_verify(ended: &Ended, sound: &Ended) -> Said {
                 number.starts_with(|c: char| c.is_ascii_digit()) && !number.starts_with('0')
             })
         });
-        counted || ["ERROR", "WARN", "status: error", "status: invalid"].iter().any(|w| line.contains(w))
+        counted
+            || ["ERROR", "WARN", "status: error", "status: invalid"]
+                .iter()
+                .any(|w| line.contains(w))
     };
     let odd = |line: &&str| bad(line) && !sound.text.contains(run::bare(line));
     match ended.text.lines().find(odd) {
-        Some(line) => Said::new(Word::Caught, format!("status {}: {}", ended.status, run::bare(line))),
+        Some(line) => {
+            Said::new(Word::Caught, format!("status {}: {}", ended.status, run::bare(line)))
+        }
         None if ended.status != 0 => {
             Said::new(Word::Caught, run::bare(ended.text.lines().last().unwrap_or_default()))
         }
@@ -199,7 +204,9 @@ fn damage_repository(
             if Some(&path) == own.as_ref() {
                 continue;
             }
-            if object.gone && let Some(own) = own.as_ref().filter(|own| own.exists()) {
+            if object.gone
+                && let Some(own) = own.as_ref().filter(|own| own.exists())
+            {
                 fs::remove_file(own).unwrap();
             }
         }
@@ -250,12 +257,7 @@ fn manifest_value(backup: &Path, key: &str) -> String {
 }
 
 /// `pg_verifybackup` on a damaged copy of the base backup.
-pub fn verifybackup_says(
-    backups: &Backups,
-    name: &str,
-    damaged: &Damaged,
-    m: &Materials,
-) -> Said {
+pub fn verifybackup_says(backups: &Backups, name: &str, damaged: &Damaged, m: &Materials) -> Said {
     let work = WorkDir::new();
     let data = plain_copy(backups, &work);
     if let Err(why) = damage_plain(&data, name, damaged, m) {
@@ -296,12 +298,7 @@ fn plain_copy(backups: &Backups, work: &WorkDir) -> PathBuf {
     data
 }
 
-fn damage_plain(
-    data: &Path,
-    name: &str,
-    damaged: &Damaged,
-    m: &Materials,
-) -> Result<(), NotHere> {
+fn damage_plain(data: &Path, name: &str, damaged: &Damaged, m: &Materials) -> Result<(), NotHere> {
     if let Some(why) = damaged.untold {
         return Err(why);
     }
@@ -362,7 +359,8 @@ mod tests {
 
     #[test]
     fn a_report_of_pgbackrest_is_read_for_what_differs_from_the_sound_one() {
-        let sound = Ended { status: 0, text: "status: ok\n  missing: 0, checksum invalid: 0".into() };
+        let sound =
+            Ended { status: 0, text: "status: ok\n  missing: 0, checksum invalid: 0".into() };
         let say = |text: &str| judge_verify(&Ended { status: 0, text: text.into() }, &sound).word;
         assert_eq!(say("status: ok\n  total: 39, missing: 0, checksum invalid: 0"), Word::Silent);
         assert_eq!(say("status: error\n  missing: 0, checksum invalid: 0"), Word::Caught);

@@ -104,7 +104,8 @@ mod tests {
         let second = "2026-11-23 01:02:03,004 [8] ERROR: WAL file 000000020000000000000011 for server x does not exist";
         assert_eq!(shape(first), shape(second));
         assert_eq!(shape(first), "ERROR: WAL file N for server x does not exist");
-        let postgres = "2026-11-22 23:14:00.123 UTC [5] LOG:  redo done at 0/5000028 system usage: 0.01 s";
+        let postgres =
+            "2026-11-22 23:14:00.123 UTC [5] LOG:  redo done at 0/5000028 system usage: 0.01 s";
         assert_eq!(shape(postgres), "LOG:  redo done at N system usage: N s");
         assert_eq!(bare("FATAL:  no"), "FATAL:  no");
     }

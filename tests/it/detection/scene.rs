@@ -10,7 +10,11 @@ use futures_util::TryStreamExt as _;
 use pgassay::{
     config,
     demo::s3_server::S3Server,
-    selftest::{self, SelftestRequest, materials::Materials, overlay::{Overlay, View}},
+    selftest::{
+        self, SelftestRequest,
+        materials::Materials,
+        overlay::{Overlay, View},
+    },
     store::{self, GetRange, ObjectStore as _, SharedStore, read_all},
 };
 use tokio_util::sync::CancellationToken;
