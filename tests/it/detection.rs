@@ -231,8 +231,11 @@ impl Ours {
         command.args(["--seed", "1", "--output", "json"]).arg("--work-dir").arg(stage.work.path());
         command.args(only.iter().flat_map(|name| ["--only", name]));
         let output = command.output().unwrap();
-        let report = serde_json::from_slice(&output.stdout)
+        let report: Value = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)));
+        let controls = report["controls"].as_array().unwrap();
+        let alarms: Vec<&Value> = controls.iter().filter(|c| c["outcome"] == "missed").collect();
+        assert!(alarms.is_empty(), "the sound archive does not pass: {alarms:#?}");
         Self { report }
     }
 

@@ -21,6 +21,11 @@ use crate::support::{tools, workdir::WorkDir};
 /// How long a recovery may take.
 const PATIENCE: Duration = Duration::from_mins(5);
 
+/// PostgreSQL's line when recovery has ended.
+const OPEN: &str = "database system is ready to accept connections";
+/// What ends the WAL of a sound archive, too, where its last segment was never full.
+const ORDINARY_END: &str = "LOG:  invalid record length at N: wanted N, got N";
+
 /// How far to recover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
@@ -77,6 +82,9 @@ impl Restored {
         let hide = |text: &str| text.replace(&here, "…").replace(endpoint, "…");
         this.restore.text = hide(&this.restore.text);
         this.log.iter_mut().for_each(|line| *line = hide(line));
+        for why in this.rows.iter_mut().filter_map(|rows| rows.as_mut().err()) {
+            *why = hide(why);
+        }
         for ended in this.amcheck.iter_mut().chain(&mut this.checksums) {
             ended.text = hide(&ended.text);
         }
@@ -135,6 +143,10 @@ impl Restored {
         }
         let text = fs::read(&log).unwrap();
         self.log = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
+        // What comes later is said to those who ask, here.
+        if let Some(open) = self.log.iter().position(|line| line.contains(OPEN)) {
+            self.log.truncate(open + 1);
+        }
     }
 
     /// The shapes of all lines of the log.
@@ -167,7 +179,10 @@ impl Restored {
         let odd = |line: &&String| {
             let told = ["LOG", "ERROR", "WARNING", "CRITICAL"];
             let bare = run::bare(line);
-            told.iter().any(|t| bare.starts_with(t)) && !sound.contains(&run::shape(line))
+            let shape = run::shape(line);
+            told.iter().any(|t| bare.starts_with(t))
+                && !sound.contains(&shape)
+                && shape != ORDINARY_END
         };
         match self.log.iter().find(odd) {
             Some(line) => Said::new(Word::Log, run::bare(line)),
@@ -236,7 +251,7 @@ impl Server {
         loop {
             // Its file with the status says the same of a standby that still recovers.
             let text = String::from_utf8_lossy(&fs::read(log).unwrap()).into_owned();
-            if text.contains("database system is ready to accept connections") {
+            if text.contains(OPEN) {
                 return true;
             }
             if self.0.try_wait().unwrap().is_some() {
