@@ -226,9 +226,11 @@ struct Ours {
 
 impl Ours {
     fn ask(stage: &Stage, only: &[String]) -> Self {
+        let sandboxes = stage.work.join("sandboxes");
+        fs::create_dir_all(&sandboxes).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_pgassay"));
         command.env_clear().envs(drill::environment()).arg("selftest").arg(&stage.job);
-        command.args(["--seed", "1", "--output", "json"]).arg("--work-dir").arg(stage.work.path());
+        command.args(["--seed", "1", "--output", "json"]).arg("--work-dir").arg(&sandboxes);
         command.args(only.iter().flat_map(|name| ["--only", name]));
         let output = command.output().unwrap();
         let report: Value = serde_json::from_slice(&output.stdout)
