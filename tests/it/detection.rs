@@ -144,7 +144,7 @@ fn lost(restored: &Restored, sound: &Restored) -> Option<String> {
                 all.push(format!("`{table}` has {left} of {count} rows"));
             }
             Ok(after) if Ok(after) != before.as_ref() => {
-                all.push(format!("`{table}` has other rows"))
+                all.push(format!("`{table}` has other rows"));
             }
             Ok(_) => {}
         }
@@ -265,9 +265,10 @@ impl Ours {
 #[ignore = "takes many minutes: `make compare-detection`"]
 fn compare() {
     let since = Instant::now();
-    let chosen: Vec<String> = std::env::var("DETECTION_ONLY")
-        .map(|names| names.split(',').map(str::to_owned).collect())
-        .unwrap_or_else(|_| CHOSEN.map(str::to_owned).to_vec());
+    let chosen: Vec<String> = std::env::var("DETECTION_ONLY").map_or_else(
+        |_| CHOSEN.map(str::to_owned).to_vec(),
+        |names| names.split(',').map(str::to_owned).collect(),
+    );
     let backups = cluster::backups();
     let stage = Stage::new(&backups);
     let id = cluster::backup_id(&backups.archive);

@@ -100,8 +100,9 @@ impl Restored {
         }
         give(&signal);
         let fetch = format!(
-            "{} --cloud-provider aws-s3 --endpoint-url {} {} {SERVER} %f %p",
+            "{} --spool-dir {}/spool --cloud-provider aws-s3 --endpoint-url {} {} {SERVER} %f %p",
             tools::tool("venv/bin/barman-cloud-wal-restore").display(),
+            root.display(),
             barman.endpoint,
             barman.url,
         );
@@ -111,6 +112,8 @@ impl Restored {
             "archive_mode=off".to_owned(),
             "listen_addresses=".to_owned(),
             "log_line_prefix=".to_owned(),
+            // A slow machine is no finding.
+            "log_startup_progress_interval=0".to_owned(),
             "fsync=off".to_owned(),
         ];
         let target: &[&str] = match until {
