@@ -54,23 +54,21 @@ pub(super) fn judge(
 ) -> Vec<Finding> {
     let mut found = Vec::new();
     let reach = start(info).and_then(|start| stretches.reach(start, path));
-    let end = info.end_xlog.unwrap_or_default();
-    let consistent = reach.is_some_and(|(reach, _)| reach.lsn >= end);
+    let end = info.end_xlog;
+    let consistent = reach.zip(end).is_some_and(|((reach, _), end)| reach.lsn >= end);
+    let blocked = line.is_some_and(|line| line.state == holdings::BackupState::Blocked);
     let mut damaged = base.is_damaged();
     let mut unread = !base.errors.is_empty() || !(damaged || base.findings.is_empty());
     match reach.map(|(_, ended)| ended) {
-        _ if consistent => {}
+        // Its WAL is whole, something else is not.
+        _ if consistent => unread |= blocked,
         Some(Ended::Damage(finding)) => {
             damaged = true;
             let at = finding.lsn.unwrap_or_default();
             found.push(outlook::unreachable_consistency(&verified.id, &finding.subject, at));
         }
         // The listing has said it: where the rest may still be on its way, that is no damage.
-        Some(Ended::Gap | Ended::Newest) | None
-            if line.is_some_and(|line| line.state == holdings::BackupState::Blocked) =>
-        {
-            damaged = true;
-        }
+        Some(Ended::Gap | Ended::Newest) | None if blocked => damaged = true,
         _ => unread = true,
     }
     verified.state = match (damaged, unread) {

@@ -92,13 +92,14 @@ impl Tally {
             check("base", self.base, "every tar was read to its last block"),
             check("wal", self.wal, "every page and every record of the WAL is good"),
         ];
+        let good = self.backups.iter().filter(|b| b.state == BackupState::Good).count();
         let verdict = verdict::fold(Evidence {
             checks: &checks,
-            errored: !self.errors.is_empty(),
+            // Where nothing was found and nothing is good, nothing was told.
+            errored: !self.errors.is_empty() || good == 0,
             rto_exceeded: false,
             rpo_exceeded: false,
         });
-        let good = self.backups.iter().filter(|b| b.state == BackupState::Good).count();
         let reason = reason(verdict, &checks, &self.errors, good);
         VerifyReport {
             schema_version: SCHEMA_VERSION,
@@ -150,6 +151,6 @@ fn reason(verdict: Verdict, checks: &[CheckReport], errors: &[Error], good: usiz
             .first()
             .map(|error| error.message.clone())
             .or_else(|| first(FailureClass::is_environment))
-            .unwrap_or_default(),
+            .unwrap_or_else(|| "no backup could be judged to its end".to_owned()),
     }
 }

@@ -27,7 +27,7 @@ use crate::pg::{
 
 /// Transactions of one file of `pg_xact` (`SLRU_PAGES_PER_SEGMENT` pages, two bits each).
 const XACTS_PER_FILE: u32 = 32 * 8192 * 4;
-/// Rows of one relation that are kept; more are versions nobody needs.
+/// Rows of one relation that are kept; with more, whether one of them is alive may not be known.
 const MAX_ROWS: usize = 64;
 
 /// Whether a relation exists at the point where the backup becomes consistent.
@@ -424,10 +424,15 @@ impl CatalogLook {
         let rows = rows.map(Vec::as_slice).unwrap_or_default();
         let ready = self.alive(rows.iter().filter(|row| row.ready));
         let not_ready = self.alive(rows.iter().filter(|row| !row.ready));
+        // The window was watched for changes of the file that `pg_index` has when it was never
+        // rewritten.
+        let catalogs = self.index_catalogs.get(home);
+        let watched = catalogs.is_some_and(|files| files.iter().all(|file| *file == PG_INDEX));
+        let missed = !watched || self.moved.contains(&home.database());
         match (ready, not_ready) {
             (Some(true), _) => Some(true),
             // A new version may have been missed.
-            (Some(false), Some(true)) if !self.moved.contains(&home.database()) => Some(false),
+            (Some(false), Some(true)) if !missed => Some(false),
             _ => None,
         }
     }
@@ -436,6 +441,9 @@ impl CatalogLook {
 fn add(rows: &mut Vec<Row>, row: Row) {
     if rows.len() < MAX_ROWS {
         rows.push(row);
+    } else if rows.len() == MAX_ROWS {
+        // Stands for all that are not kept: nobody knows what they say.
+        rows.push(Row { made: Xact::Multi, ..row });
     }
 }
 

@@ -192,7 +192,13 @@ impl Judged {
             let logged = pages.iter().any(|page| page.logged);
             let bad = pages.iter().map(|page| page.page);
             match existence {
-                Existence::Exists => damage.entry(file).or_default().extend(bad),
+                Existence::Exists if self.window_complete => {
+                    damage.entry(file).or_default().extend(bad);
+                }
+                // What would have made it anew may stand in the WAL that is not there.
+                Existence::Exists => {
+                    undecided.insert(file, bad.collect::<Vec<_>>());
+                }
                 // What is logged whole later was in the making, as far as anything can be told.
                 Existence::Unknown if !logged => {
                     undecided.insert(file, bad.collect::<Vec<_>>());
@@ -225,7 +231,7 @@ impl Judged {
             verdict.findings.push(undecided_finding(
                 file.to_string(),
                 format!(
-                    "{} in the base backup, and whether the relation existed by then cannot be told: {}",
+                    "{} in the base backup, and whether that is damage cannot be told: {}",
                     bad_pages(pages.len()),
                     places(&pages)
                 ),
