@@ -184,6 +184,12 @@ impl BackupInfo {
         self.label_line("START WAL LOCATION")?.split_whitespace().next()?.parse().ok()
     }
 
+    /// Where replay begins: as the label says, else `begin_xlog`.
+    #[must_use]
+    pub fn replay_start(&self) -> Option<Lsn> {
+        self.label_start().or(self.begin_xlog)
+    }
+
     /// `START TIMELINE` of the label.
     #[must_use]
     pub fn label_timeline(&self) -> Option<TimelineId> {

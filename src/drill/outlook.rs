@@ -9,7 +9,7 @@ use super::{
 };
 use crate::pg::{
     Lsn, SegmentNumber, SegmentSize,
-    wal::scan::{DamageKind, ScanTarget, WalDamage, WalSummary},
+    wal::scan::{DamageKind, ScanStart, ScanTarget, WalDamage, WalSummary},
 };
 
 /// Damage in the planned range.
@@ -225,9 +225,24 @@ pub fn promise(plan: &DrillPlan, summary: &WalSummary) -> Promise {
     }
 }
 
-/// The target as the scan of the WAL knows it.
+/// How the WAL of a plan is scanned, from where replay begins. `min_recovery_point` only for backups
+/// from a standby.
 #[must_use]
-pub fn scan_target(target: &Target) -> ScanTarget {
+pub fn scan_start(plan: &DrillPlan, begin: Lsn, min_recovery_point: Option<Lsn>) -> ScanStart {
+    ScanStart {
+        major: plan.major,
+        system_id: plan.system_id,
+        segment_size: plan.segment_size,
+        start: begin,
+        history: plan.history.clone(),
+        target: scan_target(&plan.target),
+        exclusive: plan.exclusive,
+        min_recovery_point,
+    }
+}
+
+/// The target as the scan of the WAL knows it.
+fn scan_target(target: &Target) -> ScanTarget {
     match target {
         Target::Latest => ScanTarget::Latest,
         Target::Immediate => ScanTarget::Immediate,

@@ -15,13 +15,7 @@ use crate::drill::{
 /// Pretty JSON and a newline; `schema_version` comes first.
 #[must_use]
 pub fn json(report: &CatalogReport) -> String {
-    // Nothing in a report can fail to serialise: no map has other keys than texts.
-    let mut text = serde_json::to_string_pretty(report).unwrap_or_else(|error| {
-        let version = report.schema_version;
-        format!("{{\"schema_version\": {version}, \"error\": {:?}}}", error.to_string())
-    });
-    text.push('\n');
-    text
+    super::json::document(report, report.schema_version)
 }
 
 /// As text, with a newline at its end. Text from the archive cannot move the cursor.

@@ -1,18 +1,21 @@
 //! The report as JSON: what machines read and what is kept.
 
+use serde::Serialize;
+
 use crate::drill::DrillReport;
 
 /// Pretty JSON and a newline. `schema_version` comes first, so that a reader can decide early; 64-bit
 /// identifiers are texts, since many readers keep numbers as doubles.
 #[must_use]
 pub fn render(report: &DrillReport) -> String {
+    document(report, report.schema_version)
+}
+
+/// A report of any kind as a document of its own.
+pub(super) fn document(report: &impl Serialize, schema_version: u32) -> String {
     // Nothing in a report can fail to serialise: no map has other keys than texts.
     let mut text = serde_json::to_string_pretty(report).unwrap_or_else(|error| {
-        format!(
-            "{{\"schema_version\": {}, \"error\": {:?}}}",
-            report.schema_version,
-            error.to_string()
-        )
+        format!("{{\"schema_version\": {schema_version}, \"error\": {:?}}}", error.to_string())
     });
     text.push('\n');
     text

@@ -140,7 +140,7 @@ impl Materials {
         let planned = self.plan.wal.clone();
         let wanted = self.wanted(&planned);
         let start = self.plan.backup.info.as_ref().ok();
-        let start = start.and_then(|i| i.label_start().or(i.begin_xlog)).unwrap_or_default();
+        let start = start.and_then(crate::archive::BackupInfo::replay_start).unwrap_or_default();
         let mut scan = WalScan::new(ScanStart {
             major: self.plan.major,
             system_id: self.plan.system_id,

@@ -88,7 +88,7 @@ fn claims<'a>(id: &'a str, info: &BackupInfo) -> Option<Claims<'a>> {
         system_id: info.system_id?,
         major: Major::from_version_num(info.version?)?,
         segment_size: info.segment_size?,
-        begin: info.label_start().or(info.begin_xlog)?,
+        begin: info.replay_start()?,
         data_checksums: info.data_checksums,
     })
 }

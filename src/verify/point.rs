@@ -55,21 +55,12 @@ pub(super) async fn read_point(
 ) -> Result<PointRead, Error> {
     let mut base = base::read(reading, &plan.backup).await?;
     let info = plan.backup.info.as_ref().ok();
-    let begin = info.and_then(|info| info.label_start().or(info.begin_xlog)).unwrap_or_default();
+    let begin = info.and_then(crate::archive::BackupInfo::replay_start).unwrap_or_default();
     // Only a standby's backup is consistent where its own pg_control says so.
     let standby = info.is_some_and(crate::archive::BackupInfo::is_from_standby);
     let own = base.own_files.as_ref().filter(|_| standby);
     let min_recovery_point = own.map(|files| files.control.min_recovery_point);
-    let start = ScanStart {
-        major: plan.major,
-        system_id: plan.system_id,
-        segment_size: plan.segment_size,
-        start: begin,
-        history: plan.history.clone(),
-        target: outlook::scan_target(&plan.target),
-        exclusive: plan.exclusive,
-        min_recovery_point,
-    };
+    let start = outlook::scan_start(plan, begin, min_recovery_point);
     let window = Window { begin, standby, path: &plan.history };
     pages::judge(reading, &plan.backup, window, planned(plan), &mut base).await?;
     let mut read = PointRead { objects: base.objects, files: base.files, ..PointRead::default() };

@@ -40,7 +40,7 @@ pub(super) fn described(backup: &Backup, line: Option<&BackupLine>) -> BackupVer
 
 /// Where replay of a backup begins.
 pub(super) fn start(info: &BackupInfo) -> Option<(TimelineId, Lsn)> {
-    Some((info.timeline?, info.label_start().or(info.begin_xlog)?))
+    Some((info.timeline?, info.replay_start()?))
 }
 
 /// Puts together what was found. Gives the findings that only both together show.

@@ -226,7 +226,7 @@ pub(super) fn segment_size(known: &Known<'_>) -> Option<SegmentSize> {
 pub(super) fn unneeded(known: &Known<'_>) -> Option<String> {
     let size = segment_size(known)?;
     let infos = known.catalog.backups.iter().filter_map(|backup| backup.info.as_ref().ok());
-    let begins = infos.filter_map(|info| info.label_start().or(info.begin_xlog));
+    let begins = infos.filter_map(crate::archive::BackupInfo::replay_start);
     let oldest = begins.min()?;
     let (segments, stored) = known.catalog.wal.stored_before(size.segment_of(oldest), size);
     (segments > 0).then(|| {

@@ -32,7 +32,7 @@ use crate::{
         RestoreEnd,
         postgres_install::{self, Installation},
     },
-    pg::{BackupLabel, Lsn, backup_label::BackupFrom, wal::scan::ScanStart},
+    pg::{BackupLabel, Lsn, backup_label::BackupFrom},
     restore::{
         FetchFailure,
         base::{BaseRestored, BaseTarget, restore_base},
@@ -275,16 +275,7 @@ impl Run {
             fsync: job.sandbox.fsync,
             memory: job.sandbox.memory,
         };
-        let start = ScanStart {
-            major: plan.major,
-            system_id: plan.system_id,
-            segment_size: plan.segment_size,
-            start: begin,
-            history: plan.history.clone(),
-            target: outlook::scan_target(&plan.target),
-            exclusive: plan.exclusive,
-            min_recovery_point,
-        };
+        let start = outlook::scan_start(plan, begin, min_recovery_point);
         let counter = self.counter();
         spool.fill(&self.context.store, &plan.wal, start, &counter, &self.cancel).await
     }
