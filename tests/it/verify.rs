@@ -242,9 +242,10 @@ fn a_description_that_its_backup_contradicts() {
 #[test]
 fn a_backup_that_is_still_running() {
     let answer = verify_damaged(&fixture::rich(), |root| {
+        let tar = backup_folder(root).join("data.tar.gz");
         let running = object(root, "base/20990101T000000");
         fs::create_dir(&running).unwrap();
-        fs::copy(backup_folder(root).join("data.tar.gz"), running.join("data.tar.gz")).unwrap();
+        fs::copy(tar, running.join("data.tar.gz")).unwrap();
     });
     answer.expect("pass", 0);
     assert_eq!(answer.report["backups"][1]["state"], "not_restorable");
