@@ -158,8 +158,10 @@ pub fn is_all_zero(page: &[u8; PAGE_SIZE]) -> bool {
 }
 
 /// The checksum that belongs into the header of this page (`pg_checksum_page`): 32 interleaved sums
-/// over rows of 32 words, so that the compiler can keep the lanes in vector registers.
+/// over rows of 32 words, so that the compiler can keep the lanes in vector registers: the widest that
+/// the processor has, chosen when the program runs.
 #[must_use]
+#[multiversion::multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
 pub fn checksum(page: &[u8; PAGE_SIZE], block: u32) -> u16 {
     let mut sums = BASE_OFFSETS;
     let mut rows = page.chunks_exact(LANES * 4);
@@ -179,7 +181,11 @@ pub fn checksum(page: &[u8; PAGE_SIZE], block: u32) -> u16 {
     (folded % 65_535 + 1) as u16
 }
 
-#[inline]
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "only inlined code takes the caller's vector instructions"
+)]
 fn row(bytes: &[u8]) -> [u32; LANES] {
     let mut words = [0; LANES];
     for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(4)) {
@@ -188,7 +194,11 @@ fn row(bytes: &[u8]) -> [u32; LANES] {
     words
 }
 
-#[inline]
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "only inlined code takes the caller's vector instructions"
+)]
 fn mix(sums: &mut [u32; LANES], words: &[u32; LANES]) {
     for (sum, word) in sums.iter_mut().zip(words) {
         let mixed = *sum ^ word;
