@@ -10,8 +10,8 @@ use pgassay::{
     drill::{
         DrillPlan, Job,
         job::{
-            ArchiveLocation, BackupChoice, Depth, EngineKind, Limits, MetricsSpec, Objectives,
-            RecoveryPoint, S3Spec, SandboxSpec, StoreLocation, StoreScheme, Target,
+            BackupChoice, Depth, EngineKind, Limits, MetricsSpec, Objectives, RecoveryPoint,
+            SandboxSpec, Target,
         },
         plan::plan,
     },
@@ -25,41 +25,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     fixture::{self, CODECS},
+    memory::{self, location},
     tools::{ACCESS_KEY, RUNTIME, SECRET_KEY, s3_server, tool},
     workdir::WorkDir,
 };
 
-/// The objects of the bucket below `root`, with the times of the files.
 fn store(root: &Path) -> (MemoryStore, SharedStore) {
-    fn walk(folder: &Path, top: &Path, into: &MemoryStore) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(&path, top, into);
-            } else {
-                let key = path.strip_prefix(top).unwrap().to_str().unwrap();
-                let modified = fs::metadata(&path).unwrap().modified().unwrap();
-                let at = Timestamp::try_from(modified).unwrap();
-                into.put_at(key, fs::read(&path).unwrap(), at);
-            }
-        }
-    }
-    let objects = MemoryStore::default();
-    let bucket = root.join("bucket");
-    walk(&bucket, &bucket, &objects);
+    let objects = memory::objects(root);
     (objects.clone(), Arc::new(objects))
-}
-
-fn location(server: &str) -> ArchiveLocation {
-    ArchiveLocation {
-        store: StoreLocation {
-            scheme: StoreScheme::S3,
-            bucket: "bucket".into(),
-            prefix: "archive".into(),
-            s3: S3Spec::default(),
-        },
-        server: server.into(),
-    }
 }
 
 fn catalog(store: &SharedStore, server: &str) -> Catalog {

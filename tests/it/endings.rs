@@ -1,36 +1,12 @@
 //! However a drill ends, its sandbox is removed, the archive is as it was, and the right status is given.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
-};
+use std::process::Command;
 
 use crate::support::{
-    drill::{Answer, Drill},
+    drill::{Answer, Drill, signal, start_until},
     fixture::{self, Archive},
     workdir::tree,
 };
-
-/// Starts a drill with talk on, and comes back when a line of it contains `word`.
-fn start_until(drill: &Drill, word: &str) -> Child {
-    let mut command = drill.command();
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let mut seen = Vec::new();
-    let found = lines.by_ref().map_while(Result::ok).find(|line| {
-        seen.push(line.clone());
-        line.contains(word)
-    });
-    assert!(found.is_some(), "no line with `{word}`: {seen:#?}");
-    // Whoever writes to a closed pipe is told so; go on reading.
-    std::thread::spawn(move || for _ in lines {});
-    child
-}
-
-fn signal(child: &Child, name: &str) {
-    let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
-}
 
 fn rich() -> (Archive, Drill) {
     let archive = fixture::rich();
@@ -43,7 +19,7 @@ fn interrupted_in_any_stage_it_leaves_nothing() {
     for (name, exit) in [("INT", 130), ("TERM", 143)] {
         for stage in ["fetch", "replay", "verify"] {
             let (_archive, drill) = rich();
-            let child = start_until(&drill, stage);
+            let child = start_until(drill.command(), stage);
             signal(&child, name);
             let answer = Answer::from(child.wait_with_output().unwrap());
             assert_eq!(answer.exit, exit, "{stage}: {answer:?}");
@@ -55,7 +31,7 @@ fn interrupted_in_any_stage_it_leaves_nothing() {
 #[test]
 fn the_servers_processes_die_with_a_killed_drill() {
     let (_archive, drill) = rich();
-    let mut child = start_until(&drill, "verify");
+    let mut child = start_until(drill.command(), "verify");
     let postgres = || {
         let output = Command::new("pgrep")
             .args(["-f", &drill.sandboxes().display().to_string()])
@@ -79,7 +55,7 @@ fn the_servers_processes_die_with_a_killed_drill() {
 #[test]
 fn a_second_drill_of_the_same_job_is_refused() {
     let (_archive, drill) = rich();
-    let first = start_until(&drill, "fetch");
+    let first = start_until(drill.command(), "fetch");
     let second = Answer::from(drill.command().output().unwrap());
     assert_eq!(second.exit, 4, "{second:?}");
     assert!(second.stdout.contains("E008"), "{second:?}");

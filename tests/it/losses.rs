@@ -3,37 +3,18 @@
 use std::{fs, path::Path};
 
 use crate::support::{
+    damage::{MIDDLE, backup_folder, flip_a_bit, flip_row, object, rewrite_gz, segment, segments},
     drill::{Answer, Drill, damaged_copy},
     fixture::{self, Archive},
 };
 
-/// A segment in the middle of the main fixture's timeline 1.
-const MIDDLE: &str = "000000010000000000000020";
-
-fn object(root: &Path, name: &str) -> std::path::PathBuf {
-    root.join("bucket/archive/rich").join(name)
-}
-
 fn middle(root: &Path) -> std::path::PathBuf {
-    object(root, &format!("wals/0000000100000000/{MIDDLE}.gz"))
+    segment(root, MIDDLE)
 }
 
 fn drill_damaged(archive: &Archive, damage: impl FnOnce(&Path)) -> Answer {
     let copy = damaged_copy(archive, damage);
     Drill::new(copy.path(), "rich", "").run(&[])
-}
-
-/// Decompresses, changes and compresses again with the tools that anyone has.
-fn rewrite_gz(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
-    use std::io::{Read as _, Write as _};
-    let mut bytes = Vec::new();
-    flate2::read::MultiGzDecoder::new(fs::File::open(path).unwrap())
-        .read_to_end(&mut bytes)
-        .unwrap();
-    change(&mut bytes);
-    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gz.write_all(&bytes).unwrap();
-    fs::write(path, gz.finish().unwrap()).unwrap();
 }
 
 #[test]
@@ -60,12 +41,7 @@ fn a_truncated_segment() {
 #[test]
 fn a_flipped_bit_in_a_valid_gzip_stream() {
     let answer = drill_damaged(&fixture::rich(), |root| {
-        rewrite_gz(&middle(root), |bytes| {
-            // Inside a row's text, where nothing but the record's CRC can tell.
-            let hex = |window: &[u8]| window.iter().all(u8::is_ascii_hexdigit);
-            let row = bytes[500_000..].windows(64).position(hex).unwrap();
-            bytes[500_000 + row + 32] ^= 0x01;
-        });
+        rewrite_gz(&middle(root), |bytes| flip_row(bytes, 500_000));
     });
     answer
         .expect("fail", 1)
@@ -85,8 +61,7 @@ fn a_segment_of_another_system() {
 #[test]
 fn a_segment_that_is_a_copy_of_its_neighbour() {
     let answer = drill_damaged(&fixture::rich(), |root| {
-        let neighbour = object(root, "wals/0000000100000000/00000001000000000000001F.gz");
-        fs::copy(neighbour, middle(root)).unwrap();
+        fs::copy(segment(root, "00000001000000000000001F"), middle(root)).unwrap();
     });
     answer.expect("fail", 1).expect_finding("wal_corrupt", MIDDLE);
 }
@@ -94,11 +69,7 @@ fn a_segment_that_is_a_copy_of_its_neighbour() {
 #[test]
 fn a_last_segment_whose_end_was_never_written() {
     let answer = drill_damaged(&fixture::rich(), |root| {
-        let mut segments: Vec<_> = fs::read_dir(object(root, "wals/0000000200000000"))
-            .unwrap()
-            .map(|e| e.unwrap().path())
-            .collect();
-        segments.sort();
+        let mut segments = segments(root, "0000000200000000");
         // The archive ends in a full segment, which has lost its second half.
         while segments.len() > 1 {
             fs::remove_file(segments.pop().unwrap()).unwrap();
@@ -121,8 +92,7 @@ fn the_first_segment_of_the_new_timeline_missing() {
     // Where the promotion falls depends on what the cluster wrote by itself.
     let mut first = String::new();
     let answer = drill_damaged(&fixture::rich(), |root| {
-        let folder = fs::read_dir(object(root, "wals/0000000200000000")).unwrap();
-        let path = folder.map(|e| e.unwrap().path()).min().unwrap();
+        let path = segments(root, "0000000200000000").remove(0);
         first = path.file_stem().unwrap().to_string_lossy().into_owned();
         fs::remove_file(path).unwrap();
     });
@@ -132,15 +102,11 @@ fn the_first_segment_of_the_new_timeline_missing() {
 #[test]
 fn the_backups_first_segment_missing() {
     let answer = drill_damaged(&fixture::rich(), |root| {
-        fs::remove_file(object(root, "wals/0000000100000000/00000001000000000000000F.gz")).unwrap();
+        fs::remove_file(segment(root, "00000001000000000000000F")).unwrap();
     });
     answer
         .expect("fail", 1)
         .expect_finding("wal_missing_for_consistency", "00000001000000000000000F");
-}
-
-fn backup_folder(root: &Path) -> std::path::PathBuf {
-    fs::read_dir(object(root, "base")).unwrap().next().unwrap().unwrap().path()
 }
 
 #[test]
@@ -174,11 +140,7 @@ fn a_missing_tablespace() {
 #[test]
 fn a_flipped_bit_in_the_base_backup() {
     let answer = drill_damaged(&fixture::rich(), |root| {
-        let path = backup_folder(root).join("data_0001.tar.gz");
-        let mut bytes = fs::read(&path).unwrap();
-        let place = bytes.len() / 3;
-        bytes[place] ^= 1;
-        fs::write(path, bytes).unwrap();
+        flip_a_bit(&backup_folder(root).join("data_0001.tar.gz"));
     });
     answer.expect("fail", 1).expect_finding("archive_corrupt", "data_0001.tar.gz");
 }

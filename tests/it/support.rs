@@ -1,8 +1,10 @@
 //! What the tests share: programs, source clusters, archives made by barman-cloud, drills.
 
+pub mod damage;
 pub mod drill;
 pub mod fixture;
 pub mod gateway;
 pub mod hold;
+pub mod memory;
 pub mod tools;
 pub mod workdir;

@@ -1,46 +1,21 @@
 //! `pgassay verify`: every byte of real archives read, without PostgreSQL.
 
+mod endings;
+mod lying;
+
 use std::{fs, path::Path};
 
 use serde_json::Value;
 
 use crate::support::{
+    damage::{MIDDLE, backup_folder, flip_a_bit, flip_row, object, rewrite_gz, segment, segments},
     drill::{Answer, Drill, damaged_copy},
     fixture::{self, Archive, CODECS},
 };
 
-/// A segment in the middle of the main fixture's timeline 1.
-const MIDDLE: &str = "000000010000000000000020";
-
-fn object(root: &Path, name: &str) -> std::path::PathBuf {
-    root.join("bucket/archive/rich").join(name)
-}
-
-fn segment(root: &Path, name: &str) -> std::path::PathBuf {
-    object(root, &format!("wals/{}/{name}.gz", &name[..16]))
-}
-
 fn verify_damaged(archive: &Archive, damage: impl FnOnce(&Path)) -> Answer {
     let copy = damaged_copy(archive, damage);
     Drill::new(copy.path(), "rich", "").verify(&[])
-}
-
-fn rewrite_gz(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
-    use std::io::{Read as _, Write as _};
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path).unwrap();
-    flate2::read::MultiGzDecoder::new(file).read_to_end(&mut bytes).unwrap();
-    change(&mut bytes);
-    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gz.write_all(&bytes).unwrap();
-    fs::write(path, gz.finish().unwrap()).unwrap();
-}
-
-/// Flips a bit inside a row's text, where nothing but the record's CRC can tell.
-fn flip_row(bytes: &mut [u8], from: usize) {
-    let hex = |window: &[u8]| window.iter().all(u8::is_ascii_hexdigit);
-    let row = bytes[from..].windows(64).position(hex).unwrap();
-    bytes[from + row + 32] ^= 0x01;
 }
 
 /// `0/20AB12C8` as a number.
@@ -127,11 +102,7 @@ fn several_damages_are_all_found() {
         rewrite_gz(&segment(root, MIDDLE), |bytes| bytes[24] ^= 0xFF);
         let cut = fs::read(segment(root, child)).unwrap();
         fs::write(segment(root, child), &cut[..cut.len() / 2]).unwrap();
-        let part = backup_folder(root).join("data_0001.tar.gz");
-        let mut bytes = fs::read(&part).unwrap();
-        let place = bytes.len() / 3;
-        bytes[place] ^= 1;
-        fs::write(part, bytes).unwrap();
+        flip_a_bit(&backup_folder(root).join("data_0001.tar.gz"));
     });
     answer
         .expect("fail", 1)
@@ -188,10 +159,7 @@ fn a_missing_history_file() {
 #[test]
 fn a_last_segment_whose_end_was_never_written() {
     let answer = verify_damaged(&fixture::rich(), |root| {
-        let folder = object(root, "wals/0000000200000000");
-        let mut segments: Vec<_> =
-            fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
-        segments.sort();
+        let mut segments = segments(root, "0000000200000000");
         while segments.len() > 1 {
             fs::remove_file(segments.pop().unwrap()).unwrap();
         }
@@ -203,19 +171,11 @@ fn a_last_segment_whose_end_was_never_written() {
 #[test]
 fn damage_before_every_backup_is_for_attention_only() {
     let answer = verify_damaged(&fixture::rich(), |root| {
-        let folder = object(root, "wals/0000000100000000");
-        let mut segments: Vec<_> =
-            fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
-        segments.sort();
-        rewrite_gz(&segments[2], |bytes| bytes[9000] ^= 0xFF);
+        rewrite_gz(&segments(root, "0000000100000000")[2], |bytes| bytes[9000] ^= 0xFF);
     });
     answer.expect("pass", 0);
     let attentions = answer.report["attentions"].to_string();
     assert!(attentions.contains("wal_corrupt"), "{attentions}");
-}
-
-fn backup_folder(root: &Path) -> std::path::PathBuf {
-    fs::read_dir(object(root, "base")).unwrap().next().unwrap().unwrap().path()
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Runs the program as a user would, and reads its JSON.
 
 use std::{
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Child, Command, Output, Stdio},
 };
 
 use pgassay::demo::s3_server::S3Server;
@@ -64,14 +65,19 @@ impl Drill {
     /// Reads the archive with `pgassay verify` instead, and checks that nothing is written: neither to
     /// the archive nor to this machine.
     pub fn verify(&self, arguments: &[&str]) -> Answer {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pgassay"));
-        command.env_clear().envs(environment()).arg("verify").arg(&self.job);
-        command.args(["--output", "json"]).args(arguments).current_dir(self.sandboxes());
-        command.env("TMPDIR", self.sandboxes());
-        let answer = Answer::from(command.output().unwrap());
+        let answer = Answer::from(self.verify_command().args(arguments).output().unwrap());
         assert_eq!(self.server.writes_seen(), Vec::<String>::new(), "wrote to the archive");
         assert_eq!(tree(&self.sandboxes()), Vec::<String>::new(), "wrote to this machine");
         answer
+    }
+
+    /// `pgassay verify` of the archive, ready to get more arguments.
+    pub fn verify_command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pgassay"));
+        command.env_clear().envs(environment()).arg("verify").arg(&self.job);
+        command.args(["--output", "json"]).current_dir(self.sandboxes());
+        command.env("TMPDIR", self.sandboxes());
+        command
     }
 
     /// Where sandboxes are made.
@@ -170,6 +176,27 @@ impl Answer {
         assert!(hit, "no `{class}` naming `{needle}` in {found:#?}\n{}", self.stderr);
         self
     }
+}
+
+/// Starts the program with talk on, and comes back when a line of it contains `word`.
+pub fn start_until(mut command: Command, word: &str) -> Child {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut seen = Vec::new();
+    let found = lines.by_ref().map_while(Result::ok).find(|line| {
+        seen.push(line.clone());
+        line.contains(word)
+    });
+    assert!(found.is_some(), "no line with `{word}`: {seen:#?}");
+    // Whoever writes to a closed pipe is told so; go on reading.
+    std::thread::spawn(move || for _ in lines {});
+    child
+}
+
+/// Sends a signal, such as `TERM`.
+pub fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
 }
 
 /// An archive copied so that a test may damage it.

@@ -1,0 +1,61 @@
+//! Ways to damage a copy of the main fixture (`fixture::rich`).
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+/// A segment in the middle of timeline 1.
+pub const MIDDLE: &str = "000000010000000000000020";
+
+/// The file of an object below the server's folder.
+pub fn object(root: &Path, name: &str) -> PathBuf {
+    root.join("bucket/archive/rich").join(name)
+}
+
+/// The file of a segment.
+pub fn segment(root: &Path, name: &str) -> PathBuf {
+    object(root, &format!("wals/{}/{name}.gz", &name[..16]))
+}
+
+/// The files of the segments of a folder of `wals/`, in order.
+pub fn segments(root: &Path, folder: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(object(root, &format!("wals/{folder}"))).unwrap();
+    let mut segments: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    // A label of a backup stands beside the backup's first segment.
+    segments.retain(|path| !path.to_string_lossy().contains(".backup"));
+    segments.sort();
+    segments
+}
+
+/// The folder of the only base backup.
+pub fn backup_folder(root: &Path) -> PathBuf {
+    fs::read_dir(object(root, "base")).unwrap().next().unwrap().unwrap().path()
+}
+
+/// Decompresses, changes and compresses again with the tools that anyone has.
+pub fn rewrite_gz(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).unwrap();
+    flate2::read::MultiGzDecoder::new(file).read_to_end(&mut bytes).unwrap();
+    change(&mut bytes);
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gz.write_all(&bytes).unwrap();
+    fs::write(path, gz.finish().unwrap()).unwrap();
+}
+
+/// Flips a bit inside a row's text, where nothing but the record's CRC can tell.
+pub fn flip_row(bytes: &mut [u8], from: usize) {
+    let hex = |window: &[u8]| window.iter().all(u8::is_ascii_hexdigit);
+    let row = bytes[from..].windows(64).position(hex).unwrap();
+    bytes[from + row + 32] ^= 0x01;
+}
+
+/// Flips a bit of the file, a third of the way into it.
+pub fn flip_a_bit(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let place = bytes.len() / 3;
+    bytes[place] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
