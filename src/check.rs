@@ -20,7 +20,7 @@ use crate::{
         row_floor::KnownFloor,
     },
     engine::{ClusterAccess, Redacted},
-    pg::relation_file::RelationFile,
+    pg::{conf::Preloads, relation_file::RelationFile},
     telemetry::{Progress, progress::ProgressEvent},
 };
 
@@ -64,6 +64,8 @@ pub struct CheckContext {
     pub floor: KnownFloor,
     /// Passwords of roles that are to log in, by name.
     pub passwords: BTreeMap<String, Redacted>,
+    /// The libraries that production's configuration loads.
+    pub preloads: Preloads,
     /// Values that checks saw and that others judge.
     pub observations: Observations,
 }

@@ -10,7 +10,7 @@ use crate::{
         DrillPlan, Error, Finding, Job, expectation::Promise, plan::PlanRefusal, reached::Reached,
         report::SandboxReport, stage::StageLog,
     },
-    pg::{Major, relation_file::RelationFile},
+    pg::{Major, conf::Preloads, relation_file::RelationFile},
     store::SharedStore,
     telemetry::Progress,
 };
@@ -44,6 +44,8 @@ pub struct Restored {
     /// Relations in the making when the backup ended, with bad pages that replay may leave as they
     /// are: nothing refers to them.
     pub unfinished: Vec<RelationFile>,
+    /// The libraries that production's configuration loads, by the backup's files.
+    pub preloads: Preloads,
     /// `None` only where the sandbox could not even be made.
     pub sandbox: Option<Box<dyn Sandbox>>,
 }

@@ -266,6 +266,7 @@ async fn examine(
         cluster,
         floor: floor::known(job, course).await,
         passwords,
+        preloads: std::mem::take(&mut restored.preloads),
         observations: Observations::after(std::mem::take(&mut restored.unfinished)),
         progress: request.progress.clone(),
         cancel: cancel.clone(),

@@ -1,5 +1,5 @@
-//! The check `amcheck`: every heap and every B-tree index by PostgreSQL's own extension
-//! (`contrib/amcheck`).
+//! The check `amcheck`: every heap, every B-tree index and, from 18 on, every GIN index by PostgreSQL's
+//! own extension (`contrib/amcheck`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -38,6 +38,7 @@ pub struct Amcheck;
 struct Tally {
     heaps: u64,
     indexes: u64,
+    gin_indexes: u64,
     databases: u64,
     /// Names of indexes that production left invalid: said, not failed.
     invalid: Vec<String>,
@@ -95,8 +96,12 @@ impl Tally {
         if !self.findings.is_empty() {
             return CheckOutcome::Failed(capped(self.findings));
         }
+        let gin = match self.gin_indexes {
+            0 => String::new(),
+            count => format!(" and {count} GIN"),
+        };
         let mut text = vec![format!(
-            "{} tables and {} B-tree indexes in {} databases",
+            "{} tables and {} B-tree{gin} indexes in {} databases",
             self.heaps, self.indexes, self.databases
         )];
         if let [first, ..] = self.invalid.as_slice() {
@@ -151,6 +156,7 @@ async fn check_all(context: &CheckContext, tally: &mut Tally) -> Result<(), Stop
             match relation.kind {
                 Kind::Heap => tally.heaps += 1,
                 Kind::Btree => tally.indexes += 1,
+                Kind::Gin => tally.gin_indexes += 1,
             }
         }
         let verifier = Verifier {
@@ -232,6 +238,7 @@ impl Work for Verifier<'_> {
         let mut outcome = match relation.kind {
             Kind::Heap => heap(connection, &relation).await,
             Kind::Btree => btree(connection, &relation, self.context.cluster.major).await,
+            Kind::Gin => gin(connection, &relation).await,
         };
         if let (Ok(None), Some(heap), Some(schema)) =
             (&outcome, relation.follow_into, &self.pageinspect)
@@ -304,6 +311,17 @@ async fn btree(
     }
 }
 
+/// Every level of the entry tree and of its posting trees against the others. Which rows should be in
+/// the index is not looked at.
+async fn gin(connection: &Connection, relation: &Relation) -> Result<Option<String>, SqlFailure> {
+    let sql = format!(
+        "SELECT {}.gin_index_check({}::pg_catalog.oid::pg_catalog.regclass)",
+        quote_ident(&relation.schema),
+        relation.oid
+    );
+    connection.execute(&sql).await.map(|()| None)
+}
+
 /// An error of amcheck as a finding. What another collation version explains is not damage.
 async fn judge(
     context: &CheckContext,
@@ -312,15 +330,18 @@ async fn judge(
     subject: String,
     error: &ServerError,
 ) -> Result<Finding, Error> {
-    const ORDER: [&str; 5] = [
+    const ORDER: [&str; 7] = [
         "invariant violated",
         "lacks matching index tuple",
         "could not find tuple",
         "index uniqueness is violated",
         "cross page item order",
+        // Of a GIN index.
+        "wrong tuple order on entry tree page",
+        "inconsistent records on page",
     ];
     let order = ORDER.into_iter().any(|words| error.message.contains(words));
-    if order && relation.kind == Kind::Btree {
+    if order && relation.kind != Kind::Heap {
         let mismatched =
             catalog::index_collation_mismatch(connection, relation.oid, context.cluster.major)
                 .await

@@ -1,7 +1,8 @@
-//! The check `extensions`: what the databases need of the server's installation: extensions, and the
-//! libraries of functions written in C. Nothing is loaded; only the catalogs and the installation's
-//! files are looked at. What is missing here says nothing of the backup, so the answer stays open, by
-//! name; a job may say which extensions do not matter to it.
+//! The check `extensions`: what the cluster needs of the server's installation: extensions, the
+//! libraries of functions written in C, and those that its configuration loads. Nothing is loaded;
+//! only the catalogs, the backup's configuration and the installation's files are looked at. What is
+//! missing here says nothing of the backup, so the answer stays open, by name; a job may say which
+//! extensions do not matter to it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +17,10 @@ use super::{
     databases::{answered, outcome, session, text, to_look_into},
     failure::SqlFailure,
 };
-use crate::drill::{CheckOutcome, Error, FailureClass, Finding};
+use crate::{
+    drill::{CheckOutcome, Error, FailureClass, Finding},
+    pg::conf::{self, Preload, Preloads},
+};
 
 /// What is installed in a database, whether it is available here, and the version that is.
 const EXTENSIONS: &str = "\
@@ -37,6 +41,11 @@ const LIBRARIES: &str = "\
     LEFT JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid \
     WHERE p.prolang = 13 AND p.probin IS NOT NULL ORDER BY 1, 2";
 
+/// Libraries that single databases and roles load into their sessions.
+const SESSION_LIBRARIES: &str = "\
+    SELECT DISTINCT c FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c \
+    WHERE c ~ '^(session|local)_preload_libraries=' ORDER BY 1";
+
 /// Compares databases with the installation. The names are extensions that may be missing.
 #[derive(Clone, Debug, Default)]
 pub struct Extensions(pub Vec<String>);
@@ -50,6 +59,15 @@ struct Tally {
     ignored: BTreeSet<String>,
     /// In words: those whose version is not installed here.
     other_versions: BTreeSet<String>,
+    /// Extensions with a finding.
+    missing: BTreeSet<String>,
+    /// Libraries that sessions of a database or role would load, and that are not here: the drill's
+    /// own sessions load none.
+    of_sessions: BTreeSet<String>,
+    /// Where the server keeps its libraries, once a database was asked.
+    folder: Option<PathBuf>,
+    /// Whether the backup holds every file of production's configuration.
+    configuration_known: bool,
 }
 
 #[async_trait]
@@ -83,7 +101,37 @@ impl Extensions {
             let found = answered(looked, || format!("database `{name}`"), findings)?;
             findings.extend(found.into_iter().flatten());
         }
+        findings.extend(self.preloads(&context.preloads, tally));
         Ok(())
+    }
+
+    /// What the configuration loads into every server or session and is not here. Without a database
+    /// that could be asked, nothing is known, which is a finding already.
+    fn preloads(&self, preloads: &Preloads, tally: &mut Tally) -> Vec<Finding> {
+        let Some(folder) = tally.folder.clone() else { return Vec::new() };
+        tally.configuration_known = preloads.whole;
+        let mut missing = BTreeMap::new();
+        for preload in &preloads.libraries {
+            let Preload { setting, file, library } = preload;
+            tally.libraries.insert(library.clone());
+            let name = library.strip_prefix("$libdir/").unwrap_or(library);
+            // Named once: its extension has a finding.
+            if exists(&folder, library) || tally.missing.contains(name) {
+                continue;
+            }
+            if self.0.iter().any(|allowed| allowed == name) {
+                tally.ignored.insert(name.to_owned());
+                continue;
+            }
+            let detail = format!(
+                "`{setting}` of the backup's `{file}` loads it, and it is not installed on this \
+                 machine"
+            );
+            let subject = format!("library `{name}`");
+            let class = FailureClass::LibraryMissing;
+            missing.insert(name.to_owned(), Finding::new(class, subject, detail, hint(name)));
+        }
+        missing.into_values().collect()
     }
 
     async fn database(
@@ -112,6 +160,14 @@ impl Extensions {
             missing.insert(name.to_owned(), finding);
         }
         let folder = library_folder(connection).await?;
+        if tally.folder.is_none() {
+            for row in connection.rows(SESSION_LIBRARIES).await? {
+                let (setting, value) = text(&row, 0).split_once('=').unwrap_or_default();
+                let absent = conf::preloaded(setting, value).filter(|l| !exists(&folder, l));
+                tally.of_sessions.extend(absent);
+            }
+            tally.folder = Some(folder.clone());
+        }
         let mut without_file: BTreeSet<(String, String)> = BTreeSet::new();
         for row in connection.rows(LIBRARIES).await? {
             let library = text(&row, 0).to_owned();
@@ -151,6 +207,7 @@ impl Extensions {
                 tally.ignored.insert(name.clone());
             }
         }
+        tally.missing.extend(missing.keys().cloned());
         Ok(missing.into_values().collect())
     }
 }
@@ -196,6 +253,19 @@ impl Tally {
         }
         if !self.ignored.is_empty() {
             text.push(format!("missing here, which the job allows: {}", list(&self.ignored)));
+        }
+        if !self.of_sessions.is_empty() {
+            text.push(format!(
+                "missing here, which sessions of some databases or roles would load: {}",
+                list(&self.of_sessions)
+            ));
+        }
+        if !self.configuration_known {
+            text.push(
+                "libraries that the server preloads are not all known, as the backup lacks files of its \
+                 configuration"
+                    .to_owned(),
+            );
         }
         text.join("; ")
     }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Engine, EngineContext, RestoreEnd, Restored};
 use crate::{
     drill::{Code, Error, FailureClass, Finding, expectation::Promise},
-    pg::relation_file::RelationFile,
+    pg::{conf::Preloads, relation_file::RelationFile},
 };
 
 mod activity;
@@ -80,6 +80,7 @@ struct Run {
     promise: Option<Promise>,
     notes: Vec<String>,
     unfinished: Vec<RelationFile>,
+    preloads: Preloads,
     sandbox: Option<Box<NativeSandbox>>,
 }
 
@@ -97,6 +98,7 @@ impl Engine for NativeEngine {
             promise: None,
             notes: Vec::new(),
             unfinished: Vec::new(),
+            preloads: Preloads::default(),
             sandbox: None,
             context,
         };
@@ -130,7 +132,7 @@ impl Engine for NativeEngine {
                 _ => error,
             })
         });
-        let Run { stages, findings, promise, notes, unfinished, sandbox, .. } = run;
+        let Run { stages, findings, promise, notes, unfinished, preloads, sandbox, .. } = run;
         Restored {
             end,
             findings,
@@ -138,6 +140,7 @@ impl Engine for NativeEngine {
             stages: stages.finish(),
             notes,
             unfinished,
+            preloads,
             sandbox: sandbox.map(|sandbox| sandbox as Box<dyn super::Sandbox>),
         }
     }

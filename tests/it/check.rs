@@ -35,7 +35,11 @@ use pgassay::{
         row_floor::KnownFloor,
     },
     engine::{ClusterAccess, Redacted},
-    pg::{ControlFile, Lsn, Major, TimelineId, control::DbState},
+    pg::{
+        ControlFile, Lsn, Major, TimelineId,
+        conf::{Preload, Preloads},
+        control::DbState,
+    },
     telemetry::Progress,
 };
 use tokio_util::sync::CancellationToken;
@@ -91,6 +95,7 @@ impl Cluster {
             cancel: CancellationToken::new(),
             floor: KnownFloor::default(),
             passwords: BTreeMap::new(),
+            preloads: Preloads { libraries: vec![], whole: true },
             observations: Observations::default(),
         };
         Self { work, source, major, context }

@@ -109,7 +109,8 @@ fn commands_of_production_are_never_run() {
     shop.source
         .append_config(&format!(
             "logging_collector = on\nlog_destination = 'csvlog,jsonlog'\nlog_directory = '{}'\nport = 5432\n\
-             external_pid_file = '{}'\nlisten_addresses = '127.0.0.1'\n",
+             external_pid_file = '{}'\nlisten_addresses = '127.0.0.1'\n\
+             shared_preload_libraries = 'plpgsql,no_such_library'\n",
             marks.join("log").display(),
             marks.join("pid").display(),
         ))
@@ -120,7 +121,12 @@ fn commands_of_production_are_never_run() {
     shop.add("later", 100);
     shop.mark("end");
     let archive = Archive { root, marks: shop.finish() };
-    drill(&archive, "commands").expect("pass", 0);
+    let answer = drill(&archive, "commands");
+    answer.expect("inconclusive", 4).expect_finding("library_missing", "no_such_library");
+    assert_eq!(answer.findings().len(), 1, "{}", answer.stdout);
+    let allowed = "    - extensions: {mayBeMissing: [no_such_library]}";
+    let spec = format!("{}\n{allowed}", archive.rows_of("end"));
+    Drill::new(&archive.root, "commands", &spec).run(&[]).expect("pass", 0);
     assert_eq!(tree(marks.path()), Vec::<String>::new(), "production's settings took effect");
 }
 

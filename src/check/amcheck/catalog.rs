@@ -13,6 +13,8 @@ use crate::{
 pub(super) enum Kind {
     Heap,
     Btree,
+    /// From amcheck 1.5 on, which comes with PostgreSQL 18.
+    Gin,
 }
 
 /// A relation to look at.
@@ -91,8 +93,20 @@ pub(super) async fn install(
     Ok(own_schema.to_owned())
 }
 
+/// Whether the installed version of the extension has `gin_index_check`.
+async fn checks_gin(connection: &Connection, schema: &str) -> Result<bool, SqlFailure> {
+    let sql = format!(
+        "SELECT 1 FROM pg_catalog.pg_proc p \
+         JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
+         WHERE p.proname = 'gin_index_check' AND n.nspname = {}",
+        quote_literal(schema)
+    );
+    Ok(!connection.rows(&sql).await?.is_empty())
+}
+
 /// Everything to look at, largest first: permanent heaps of tables, materialized views and toast
-/// (from 17 on sequences too), and B-tree indexes. Unlogged relations are empty after a recovery.
+/// (from 17 on sequences too), B-tree indexes, and GIN indexes at the end where the extension knows
+/// them. Unlogged relations are empty after a recovery.
 pub(super) async fn relations(
     connection: &Connection,
     major: Major,
@@ -101,8 +115,9 @@ pub(super) async fn relations(
 ) -> Result<Vec<Relation>, SqlFailure> {
     let sequences = if major >= Major::V17 { " OR c.relkind = 'S'" } else { "" };
     let shared = if without_shared { "AND NOT c.relisshared" } else { "" };
+    let gin = if checks_gin(connection, schema).await? { ", 'gin'" } else { "" };
     let sql = format!(
-        "SELECT c.oid, n.nspname, c.relname, c.relkind = 'i', pg_catalog.pg_relation_size(c.oid), \
+        "SELECT c.oid, n.nspname, c.relname, CASE c.relkind WHEN 'i' THEN a.amname END, pg_catalog.pg_relation_size(c.oid), \
                 i.indexrelid IS NULL OR (i.indisvalid AND i.indisready AND i.indislive), \
                 i.indexprs IS NOT NULL OR i.indpred IS NOT NULL, \
                 i.indisunique AND i.indimmediate, \
@@ -122,8 +137,8 @@ pub(super) async fn relations(
          LEFT JOIN pg_catalog.pg_am t ON t.oid = h.relam \
          WHERE c.relpersistence = 'p' {shared} AND n.nspname <> {} \
            AND ((c.relkind IN ('r', 'm', 't') AND a.amname = 'heap') \
-                OR (c.relkind = 'i' AND a.amname = 'btree'){sequences}) \
-         ORDER BY 5 DESC, c.oid",
+                OR (c.relkind = 'i' AND a.amname IN ('btree'{gin})){sequences}) \
+         ORDER BY c.relkind = 'i' AND a.amname = 'gin', 5 DESC, c.oid",
         quote_literal(schema)
     );
     let rows = connection.rows(&sql).await?;
@@ -132,7 +147,11 @@ pub(super) async fn relations(
         .map(|row| Relation {
             oid: text(row, 0).parse().unwrap_or_default(),
             name: format!("{}.{}", text(row, 1), text(row, 2)),
-            kind: if text(row, 3) == "t" { Kind::Btree } else { Kind::Heap },
+            kind: match text(row, 3) {
+                "" => Kind::Heap,
+                "gin" => Kind::Gin,
+                _ => Kind::Btree,
+            },
             size: text(row, 4).parse().unwrap_or_default(),
             valid: text(row, 5) == "t",
             expressions: text(row, 6) == "t",

@@ -15,7 +15,7 @@ use super::{log::LINE_PREFIX, place::Place};
 use crate::{
     drill::{Error, job::Target},
     engine::postgres_install::Installation,
-    pg::{ControlFile, Major, SegmentSize, TimelineId, wal::scan::ParameterFloor},
+    pg::{ControlFile, Major, SegmentSize, TimelineId, conf, wal::scan::ParameterFloor},
 };
 
 /// The server listens here, on a Unix socket only.
@@ -253,21 +253,9 @@ pub fn preload(
 /// Every library that any configuration file of the backup preloads. Which file wins is not looked
 /// at: one library too many does no harm, one too few ends recovery.
 fn production_preloads(config_texts: &BTreeMap<String, String>) -> Vec<String> {
-    let mut names = Vec::new();
-    for text in config_texts.values() {
-        for line in text.lines() {
-            let line = line.trim_start();
-            let Some(rest) = line.strip_prefix("shared_preload_libraries") else { continue };
-            let value = rest.trim_start().trim_start_matches('=').trim_start();
-            let value = match value.strip_prefix('\'') {
-                Some(inner) => inner.split_once('\'').map_or(inner, |(value, _)| value),
-                None => value.split([' ', '\t', '#']).next().unwrap_or_default(),
-            };
-            let items = value.split(',').map(|item| item.trim().trim_matches('"').to_owned());
-            names.extend(items.filter(|item| !item.is_empty()));
-        }
-    }
-    names
+    let all = config_texts.values().flat_map(|text| conf::entries(text));
+    let lists = all.filter(|(name, _)| name == "shared_preload_libraries");
+    lists.flat_map(|(_, value)| conf::list(&value).collect::<Vec<_>>()).collect()
 }
 
 /// Files that PostgreSQL would follow out of the sandbox; the restore leaves most of them out

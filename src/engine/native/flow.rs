@@ -32,7 +32,7 @@ use crate::{
         RestoreEnd,
         postgres_install::{self, Installation},
     },
-    pg::{BackupLabel, Lsn, backup_label::BackupFrom},
+    pg::{BackupLabel, Lsn, backup_label::BackupFrom, conf},
     restore::{
         FetchFailure,
         base::{BaseRestored, BaseTarget, restore_base},
@@ -71,6 +71,7 @@ impl Run {
         self.stages.done(Instant::now(), volume);
         self.notes.extend(restored.notes.iter().cloned());
         self.findings.extend(restored.findings.iter().cloned());
+        self.preloads = conf::preloads(&restored.config_texts);
         let control = match judge::base(&self.context.plan, &restored, begin) {
             Ok(control) => control,
             Err(findings) => {

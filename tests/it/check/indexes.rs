@@ -29,6 +29,38 @@ fn many_zeroed_pages_that_an_index_refers_to() {
     zero_some_of_each(24);
 }
 
+#[test]
+fn pages_of_a_gin_index_in_each_others_place() {
+    let mut cluster = Cluster::new(18, &["--no-data-checksums"]);
+    cluster.fill();
+    let sound = cluster.passed(&Amcheck);
+    assert!(sound.contains(" and 1 GIN indexes in"), "{sound}");
+    let gin = cluster.file("shapes_gin");
+    cluster.damage(|_| {
+        let mut bytes = fs::read(&gin).unwrap();
+        // Leaves of the entry tree have the flag 2 alone (`ginblock.h`).
+        let leaves: Vec<usize> = (0..bytes.len() / 8192)
+            .map(|block| block * 8192)
+            .filter(|at| bytes[at + 8190..at + 8192] == [2, 0])
+            .collect();
+        let (first, last) = (leaves[0], leaves[leaves.len() - 1]);
+        assert!(first < last, "the index is too small");
+        let page = bytes[first..first + 8192].to_vec();
+        bytes.copy_within(last..last + 8192, first);
+        bytes[last..last + 8192].copy_from_slice(&page);
+        fs::write(&gin, bytes).unwrap();
+    });
+    let findings = cluster.findings(&Amcheck);
+    expect(&findings, FailureClass::AmcheckIndex, "shop.public.shapes_gin");
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    cluster.sql(
+        "shop",
+        "update pg_index set indisvalid = false where indexrelid = 'shapes_gin'::regclass",
+    );
+    let text = cluster.passed(&Amcheck);
+    assert!(text.contains("1 invalid indexes") && text.contains("shapes_gin"), "{text}");
+}
+
 /// Zeroes up to so many pages of each index behind its first, one at a time.
 fn zero_some_of_each(most: usize) {
     let mut cluster = Cluster::shop();
