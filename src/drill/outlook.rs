@@ -7,6 +7,7 @@ use super::{
     job::Target,
     plan::PlanRefusal,
 };
+use crate::archive::BackupInfo;
 use crate::pg::{
     Lsn, SegmentNumber, SegmentSize,
     wal::scan::{DamageKind, ScanStart, ScanTarget, WalDamage, WalSummary},
@@ -103,6 +104,8 @@ pub enum Outlook {
     },
     /// Not worth a replay: consistency cannot be reached.
     Damaged,
+    /// The same, and this says why, unless it is not known how the backup ends.
+    Inconsistent(Finding),
     Refused(PlanRefusal),
 }
 
@@ -138,6 +141,14 @@ pub fn wal(
     }
     if let Some(open) = &summary.open_end {
         findings.push(never_closed(open, plan.segment_size));
+    }
+    // PostgreSQL goes by the record that ends the backup, however long the log is: `WAL ends before end
+    // of online backup`.
+    let to_the_end = !summary.target_reached || plan.target == Target::Latest;
+    if summary.consistent_at.is_none() && to_the_end {
+        let begin = plan.backup.info.as_ref().ok().and_then(BackupInfo::replay_start);
+        let begin = begin.unwrap_or_default();
+        return Outlook::Inconsistent(never_ends(&plan.backup.id, begin, summary.end));
     }
     let target = match &plan.target {
         Target::Latest => return Outlook::Replay { target: None },
@@ -178,6 +189,22 @@ pub fn never_closed(open: &WalDamage, size: SegmentSize) -> Finding {
          archive the finished segment.",
     )
     .at(open.lsn)
+}
+
+/// No record ends the backup that began at `begin`, although the WAL is sound as far as `end`.
+#[must_use]
+pub fn never_ends(backup: &str, begin: Lsn, end: Lsn) -> Finding {
+    Finding::new(
+        FailureClass::WalMissingForConsistency,
+        format!("base/{backup}"),
+        format!(
+            "the WAL from {begin} to {end} can be read, but it does not hold the end of this backup: it \
+             is not the WAL that was written while the backup was taken, or a part of it is not"
+        ),
+        "This backup cannot be recovered: take a new one, and find out what else writes to this \
+         archive (a clone of the database has the same system identifier).",
+    )
+    .at(end)
 }
 
 /// Damage before the end of a backup's own WAL.

@@ -1,7 +1,7 @@
 //! What a backup's own files say of it, against its `backup.info`.
 
 use super::{FailureClass, Finding};
-use crate::pg::{BackupLabel, ControlFile, Lsn, Major, SegmentSize};
+use crate::pg::{BackupLabel, ControlFile, Lsn, Major, SegmentSize, backup_label::BackupFrom};
 
 /// What `backup.info` claims.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +13,8 @@ pub struct Claims<'a> {
     pub segment_size: SegmentSize,
     /// Where replay begins.
     pub begin: Lsn,
+    /// The label that `backup.info` quotes.
+    pub label: Option<&'a str>,
     pub data_checksums: Option<bool>,
 }
 
@@ -21,6 +23,23 @@ pub struct Claims<'a> {
 pub struct OwnFiles {
     pub control: ControlFile,
     pub label: BackupLabel,
+}
+
+impl OwnFiles {
+    /// Whether the backup was taken from a standby. Recovery goes by the label in the data directory,
+    /// not by the copy of it in `backup.info`.
+    #[must_use]
+    pub fn is_from_standby(&self) -> bool {
+        self.label.from == Some(BackupFrom::Standby)
+    }
+
+    /// Where a backup from a standby becomes consistent; `None` for others, which end with an
+    /// `XLOG_BACKUP_END`, and where `pg_control` names no place (`InitWalRecovery`, `xlogrecovery.c`).
+    #[must_use]
+    pub fn min_recovery_point(&self) -> Option<Lsn> {
+        let point = self.control.min_recovery_point;
+        (self.is_from_standby() && point != Lsn::INVALID).then_some(point)
+    }
 }
 
 /// Reads `global/pg_control` (its CRC included) and `backup_label`, and compares them with what is
@@ -90,9 +109,20 @@ fn mismatches(claims: &Claims<'_>, control: &ControlFile, label: &BackupLabel) -
         number(claims.segment_size.bytes()),
     );
     compare("begin LSN", label.start_wal_location.to_string(), claims.begin.to_string());
+    let said = claims.label.and_then(|text| BackupLabel::parse(text).ok());
+    if let Some(BackupLabel { from: Some(said), .. }) = said
+        && let Some(here) = label.from
+    {
+        let word =
+            |from| (if from == BackupFrom::Standby { "standby" } else { "primary" }).to_owned();
+        compare("that it was taken from a", word(here), word(said));
+    }
     if let Some(said) = claims.data_checksums {
         let word = |on| (if on { "on" } else { "off" }).to_owned();
         compare("data checksums", word(control.has_data_checksums()), word(said));
     }
     found
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,9 +66,8 @@ pub(super) async fn read(
         let mut base = base::read(reading, backup).await?;
         if let Ok(info) = &backup.info {
             let path = path(catalog, info, line);
-            let (begin, standby) = (reach::start(info), info.is_from_standby());
-            let begin = begin.map_or(Lsn::INVALID, |(_, begin)| begin);
-            let window = Window { begin, standby, path: &path };
+            let begin = reach::start(info).map_or(Lsn::INVALID, |(_, begin)| begin);
+            let window = Window { begin, path: &path };
             let size = info.segment_size.unwrap_or(SegmentSize::DEFAULT);
             let segments = pages::segments(window, &catalog.wal, size);
             pages::judge(reading, backup, window, segments, &mut base).await?;

@@ -82,13 +82,14 @@ pub(super) async fn read(reading: &Reading<'_>, backup: &Backup) -> Result<BaseR
     Ok(read)
 }
 
-fn claims<'a>(id: &'a str, info: &BackupInfo) -> Option<Claims<'a>> {
+fn claims<'a>(id: &'a str, info: &'a BackupInfo) -> Option<Claims<'a>> {
     Some(Claims {
         backup: id,
         system_id: info.system_id?,
         major: Major::from_version_num(info.version?)?,
         segment_size: info.segment_size?,
         begin: info.replay_start()?,
+        label: info.backup_label.as_deref(),
         data_checksums: info.data_checksums,
     })
 }

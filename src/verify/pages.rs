@@ -26,7 +26,6 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window<'a> {
     pub begin: Lsn,
-    pub standby: bool,
     pub path: &'a TimelineHistory,
 }
 
@@ -42,13 +41,12 @@ pub(super) async fn judge(
     base: &mut BaseRead,
 ) -> Result<(), Error> {
     let Some(own) = &base.own_files else { return Ok(()) };
-    let control = own.control;
+    let (control, min_recovery_point) = (own.control, own.min_recovery_point());
     let verdict = match std::mem::take(&mut base.watched).judged_by(&control) {
         Ok(suspects) if suspects.is_empty() => {
             Ok(PageVerdict::clean(suspects.checked, suspects.checksums))
         }
         Ok(suspects) => {
-            let min_recovery_point = window.standby.then_some(control.min_recovery_point);
             let start = ScanStart {
                 major: control.major().ok_or_else(unsupported)?,
                 system_id: control.system_identifier,

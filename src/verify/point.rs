@@ -10,17 +10,16 @@ use super::{
     tally::Tally,
 };
 use crate::{
+    archive::BackupInfo,
     drill::{
         Code, DrillPlan, Error, Finding,
         expectation::Promise,
         outlook::{self, Damage, Outlook},
+        own_files::OwnFiles,
         plan::PlannedSegment,
         verify_report::{BackupState, Reach},
     },
-    pg::{
-        Lsn,
-        wal::scan::{ScanStart, ScanStep, WalScan, WalSummary},
-    },
+    pg::wal::scan::{ScanStart, ScanStep, WalScan, WalSummary},
     restore::{two_readings, wal::Buffers},
 };
 
@@ -55,13 +54,13 @@ pub(super) async fn read_point(
 ) -> Result<PointRead, Error> {
     let mut base = base::read(reading, &plan.backup).await?;
     let info = plan.backup.info.as_ref().ok();
-    let begin = info.and_then(crate::archive::BackupInfo::replay_start).unwrap_or_default();
+    let begin = info.and_then(BackupInfo::replay_start).unwrap_or_default();
     // Only a standby's backup is consistent where its own pg_control says so.
-    let standby = info.is_some_and(crate::archive::BackupInfo::is_from_standby);
-    let own = base.own_files.as_ref().filter(|_| standby);
-    let min_recovery_point = own.map(|files| files.control.min_recovery_point);
+    let min_recovery_point = base.own_files.as_ref().and_then(OwnFiles::min_recovery_point);
+    // A standby's base that could not be read does not say where it is consistent.
+    let known = base.own_files.is_some() || !info.is_some_and(BackupInfo::is_from_standby);
     let start = outlook::scan_start(plan, begin, min_recovery_point);
-    let window = Window { begin, standby, path: &plan.history };
+    let window = Window { begin, path: &plan.history };
     pages::judge(reading, &plan.backup, window, planned(plan), &mut base).await?;
     let mut read = PointRead { objects: base.objects, files: base.files, ..PointRead::default() };
     let log = wal(reading, plan, start, &mut read).await?;
@@ -72,31 +71,15 @@ pub(super) async fn read_point(
     if let Some((summary, damage)) = log {
         read.wal_records = summary.records;
         read.last_commit = summary.last_commit;
-        let end = info.and_then(|info| info.end_xlog).unwrap_or_default();
-        // A standby's base that could not be read does not say where it is consistent.
-        let known = !standby || min_recovery_point.is_some();
         match outlook::wal(plan, &summary, damage.as_ref(), &mut read.wal) {
             Outlook::Replay { .. } => read.promise = Some(outlook::promise(plan, &summary)),
             Outlook::Refused(refusal) if known => read.wal.extend(refusal.findings),
-            Outlook::Damaged | Outlook::Refused(_) => {}
-        }
-        if known && read.wal.is_empty() && read.errors.is_empty() && short(&summary, end) {
-            read.wal.push(never_consistent(plan, &summary));
+            Outlook::Inconsistent(finding) if known => read.wal.push(finding),
+            Outlook::Damaged | Outlook::Refused(_) | Outlook::Inconsistent(_) => {}
         }
     }
     read.bytes = reading.bytes.load(std::sync::atomic::Ordering::Relaxed);
     Ok(read)
-}
-
-/// Whether the WAL ends before the backup is consistent, and nothing has said so.
-fn short(summary: &WalSummary, end: Lsn) -> bool {
-    summary.consistent_at.is_none() && summary.end < end
-}
-
-fn never_consistent(plan: &DrillPlan, summary: &WalSummary) -> Finding {
-    let last = plan.wal.last();
-    let key = last.map_or_else(|| "wals/".to_owned(), |segment| segment.object.key.clone());
-    outlook::unreachable_consistency(&plan.backup.id, &key, summary.end)
 }
 
 fn planned(plan: &DrillPlan) -> impl Iterator<Item = Listed> + use<'_> {

@@ -53,12 +53,26 @@ pub(super) fn judge(
     stretches: &Stretches,
 ) -> Vec<Finding> {
     let mut found = Vec::new();
-    let reach = start(info).and_then(|start| stretches.reach(start, path));
-    let end = info.end_xlog;
-    let consistent = reach.zip(end).is_some_and(|((reach, _), end)| reach.lsn >= end);
+    let start = start(info);
+    let reach = start.and_then(|start| stretches.reach(start, path));
+    let reaches = |point: Lsn| reach.is_some_and(|(reach, _)| reach.lsn >= point);
+    // What `backup.info` says of its end is good for the time until the backup's own files are read.
+    let covered = info.end_xlog.is_some_and(reaches);
+    let standby = match &base.own_files {
+        Some(own) => own.is_from_standby(),
+        None => info.is_from_standby(),
+    };
+    let own_end = || start.and_then(|(_, begin)| stretches.backup_end(begin, path));
+    let consistent = match &base.own_files {
+        Some(own) => own.min_recovery_point().or_else(own_end).is_some_and(reaches),
+        None if standby => covered,
+        None => own_end().is_some_and(reaches),
+    };
     let blocked = line.is_some_and(|line| line.state == holdings::BackupState::Blocked);
     let mut damaged = base.is_damaged();
-    let mut unread = !base.errors.is_empty() || !(damaged || base.findings.is_empty());
+    let mut unread = base.own_files.is_none()
+        || !base.errors.is_empty()
+        || !(damaged || base.findings.is_empty());
     match reach.map(|(_, ended)| ended) {
         // Its WAL is whole, something else is not.
         _ if consistent => unread |= blocked,
@@ -69,6 +83,16 @@ pub(super) fn judge(
         }
         // The listing has said it: where the rest may still be on its way, that is no damage.
         Some(Ended::Gap | Ended::Newest) | None if blocked => damaged = true,
+        // All the WAL that the backup needs is there by its name. A standby's minRecoveryPoint may lie
+        // behind the end that was told to it, in WAL that is still on its way.
+        Some(ended @ (Ended::Gap | Ended::Newest))
+            if covered && !(standby && *ended == Ended::Newest) =>
+        {
+            damaged = true;
+            let begin = start.map_or(Lsn::INVALID, |(_, begin)| begin);
+            let end = reach.map_or(begin, |(reach, _)| reach.lsn);
+            found.push(outlook::never_ends(&verified.id, begin, end));
+        }
         _ => unread = true,
     }
     verified.state = match (damaged, unread) {

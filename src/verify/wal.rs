@@ -24,6 +24,7 @@ use crate::{
     restore::{two_readings, wal::Buffers},
 };
 
+use stretches::BackupEnd;
 pub(super) use stretches::{Ended, Stretches};
 
 /// What all of the WAL must agree with.
@@ -82,7 +83,7 @@ pub(super) async fn read(
     let lineages = lineages(catalog, &runs, size);
     let wanted = lineages.values().filter_map(|lineage| before_fork(&lineage.history, size));
     let wanted = wanted.collect();
-    let stretches = Stretches::new(starts);
+    let stretches = Stretches::new(starts, size);
     let kept = BTreeMap::new();
     let mut pass =
         Pass { reading, system, catalog, runs: &runs, lineages, wanted, kept, stretches, tally };
@@ -216,11 +217,12 @@ impl Pass<'_> {
             }
             Fetched::Bytes(bytes) => {
                 let start = run.walk.clone();
-                let mut broken = scan(&mut run.walk, &listed, bytes, buffers).await?;
-                if !broken.is_empty() {
-                    broken = self.look_again(run, &start, &listed, broken).await?;
+                let mut read = scan(&mut run.walk, &listed, bytes, buffers).await?;
+                if !read.broken.is_empty() {
+                    read = self.look_again(run, &start, &listed, read).await?;
                 }
-                for broken in broken {
+                self.stretches.backups_ended(read.ends);
+                for broken in read.broken {
                     let Broken { damage, before } = &broken;
                     let object = self.catalog.wal.segment(damage.timeline, damage.segment, size);
                     let name = || damage.segment.file_name(damage.timeline, size);
@@ -247,28 +249,31 @@ impl Pass<'_> {
         run: &mut Current,
         start: &WalWalk,
         listed: &Listed,
-        first: Vec<Broken>,
-    ) -> Result<Vec<Broken>, Error> {
-        let began_before = first.iter().any(|broken| broken.damage.segment < listed.number);
+        first: SegmentRead,
+    ) -> Result<SegmentRead, Error> {
+        let began_before = first.broken.iter().any(|broken| broken.damage.segment < listed.number);
         let mut walk = start.clone();
         let mut again = vec![listed.clone()];
         if let (true, Some((previous, earlier))) = (began_before, &run.before) {
             walk = earlier.clone();
             again.insert(0, previous.clone());
         }
-        let (mut second, none) = (Vec::new(), Buffers::default());
+        let (mut second, none) = (SegmentRead::default(), Buffers::default());
         for listed in &again {
             let (store, cancel) = (self.reading.store, self.reading.cancel);
             match fetch(store, &listed.object, self.size(), cancel).await {
                 Fetched::Bytes(bytes) => {
-                    second.extend(scan(&mut walk, listed, bytes, &none).await?);
+                    let SegmentRead { broken, ends } =
+                        scan(&mut walk, listed, bytes, &none).await?;
+                    second.broken.extend(broken);
+                    second.ends.extend(ends);
                 }
                 Fetched::Cancelled => return Err(interrupted()),
                 Fetched::Damaged(_) | Fetched::Unread(_) => return Ok(first),
             }
         }
-        if second.is_empty() {
-            let detail = first.first().map_or("", |broken| broken.damage.detail.as_str());
+        if second.broken.is_empty() {
+            let detail = first.broken.first().map_or("", |broken| broken.damage.detail.as_str());
             self.tally.error(two_readings(&listed.object.key, detail));
         }
         run.walk = walk;
@@ -375,9 +380,9 @@ impl Pass<'_> {
                     let rules =
                         WalkRules { major, system_id, segment_size, history, ancestors_known };
                     let mut walk = WalWalk::new(rules, number);
-                    let broken = scan(&mut walk, &listed, bytes, &Buffers::default()).await?;
+                    let read = scan(&mut walk, &listed, bytes, &Buffers::default()).await?;
                     let key = listed.object.key.clone();
-                    broken.first().map(|b| Damage::in_object(&b.damage, key, size))
+                    read.broken.first().map(|b| Damage::in_object(&b.damage, key, size))
                 }
             };
             if let Some(damage) = damage {
@@ -388,23 +393,35 @@ impl Pass<'_> {
     }
 }
 
+/// What a segment says.
+#[derive(Default)]
+struct SegmentRead {
+    broken: Vec<Broken>,
+    ends: Vec<BackupEnd>,
+}
+
 /// Reads one segment off the threads that run futures.
 async fn scan(
     walk: &mut WalWalk,
     listed: &Listed,
     bytes: Vec<u8>,
     buffers: &Buffers,
-) -> Result<Vec<Broken>, Error> {
+) -> Result<SegmentRead, Error> {
     let (mut moved, buffers) = (walk.clone(), buffers.clone());
     let (timeline, number) = (listed.timeline, listed.number);
     let work = move || {
-        let broken = moved.segment(timeline, number, &bytes, |_| ());
+        let mut ends = Vec::new();
+        let broken = moved.segment(timeline, number, &bytes, |record| {
+            if let Some(start) = record.ended_backup() {
+                ends.push(BackupEnd { start, timeline, segment: number, end: record.end });
+            }
+        });
         buffers.give(bytes);
-        (moved, broken)
+        (moved, SegmentRead { broken, ends })
     };
-    let (moved, broken) = tokio::task::spawn_blocking(work)
+    let (moved, read) = tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::new(Code::Bug, format!("reading WAL ended: {error}")))?;
     *walk = moved;
-    Ok(broken)
+    Ok(read)
 }

@@ -199,6 +199,47 @@ fn a_description_that_its_backup_contradicts() {
     answer.expect("fail", 1).expect_finding("backup_info_mismatch", "data checksums");
 }
 
+/// Makes the record that ends the backup one that ends another: what a clone of the database, which has
+/// the same system identifier, may have written at that place.
+fn foreign_backup_end(root: &Path) {
+    let info = fs::read_to_string(backup_folder(root).join("backup.info")).unwrap();
+    let said = |key: &str| {
+        let mut lines = info.lines().filter_map(|line| line.split_once('='));
+        lines.find(|(k, _)| *k == key).unwrap().1.to_owned()
+    };
+    let begin = lsn(&said("begin_xlog")).to_le_bytes();
+    rewrite_gz(&segment(root, &said("end_wal")), |bytes| {
+        // Without the page headers a record lies in one piece.
+        let header = |at: usize| if at < 8192 { 40 } else { 24 };
+        let places: Vec<usize> = (0..bytes.len()).filter(|at| at % 8192 >= header(*at)).collect();
+        let log: Vec<u8> = places.iter().map(|at| bytes[*at]).collect();
+        // XLOG_BACKUP_END: 24 bytes of header, two that say how long the data are, and the start.
+        let start = |w: &[u8]| w[..2] == [255, 8] && w[2..] == begin;
+        let at = log.windows(10).position(start).unwrap() - 24;
+        let mut record = log[at..at + 34].to_vec();
+        assert_eq!((record[0], record[16], record[17]), (34, 0x50, 0));
+        record[26] ^= 0x28;
+        let crc = pgassay::pg::wal::record::crc(&record);
+        record[20..24].copy_from_slice(&crc.to_le_bytes());
+        for (place, byte) in places[at..].iter().zip(record) {
+            bytes[*place] = byte;
+        }
+    });
+}
+
+#[test]
+fn a_window_whose_end_a_clone_wrote() {
+    let copy = damaged_copy(&fixture::rich(), foreign_backup_end);
+    let drill = Drill::new(copy.path(), "rich", "");
+    for arguments in [&[][..], &["--recovery-point"]] {
+        let answer = drill.verify(arguments);
+        answer.expect("fail", 1).expect_finding("wal_missing_for_consistency", "base/");
+        assert_eq!(answer.report["backups"][0]["state"], "damaged");
+    }
+    let answer = drill.run(&[]);
+    answer.expect("fail", 1).expect_finding("wal_missing_for_consistency", "base/");
+}
+
 #[test]
 fn a_backup_that_is_still_running() {
     let answer = verify_damaged(&fixture::rich(), |root| {

@@ -21,8 +21,9 @@ use super::{
     spool::{Spool, Spooled, interrupted},
 };
 use crate::{
+    archive::BackupInfo,
     drill::{
-        Code, DrillPlan, Error, FailureClass, Finding,
+        Code, Error, FailureClass, Finding,
         job::Target,
         outlook::{self, Outlook},
         report::SandboxReport,
@@ -32,7 +33,7 @@ use crate::{
         RestoreEnd,
         postgres_install::{self, Installation},
     },
-    pg::{BackupLabel, Lsn, backup_label::BackupFrom, conf},
+    pg::{Lsn, conf},
     restore::{
         FetchFailure,
         base::{BaseRestored, BaseTarget, restore_base},
@@ -72,8 +73,8 @@ impl Run {
         self.notes.extend(restored.notes.iter().cloned());
         self.findings.extend(restored.findings.iter().cloned());
         self.preloads = conf::preloads(&restored.config_texts);
-        let control = match judge::base(&self.context.plan, &restored, begin) {
-            Ok(control) => control,
+        let own = match judge::base(&self.context.plan, &restored, begin) {
+            Ok(own) => own,
             Err(findings) => {
                 self.findings.extend(findings);
                 return Ok(RestoreEnd::Damaged);
@@ -83,13 +84,17 @@ impl Run {
         let target = match self.judge_wal(&spooled) {
             Outlook::Replay { target } => target,
             Outlook::Damaged => return Ok(RestoreEnd::Damaged),
+            Outlook::Inconsistent(finding) => {
+                self.findings.push(finding);
+                return Ok(RestoreEnd::Damaged);
+            }
             Outlook::Refused(refusal) => return Ok(RestoreEnd::Refused(refusal)),
         };
         let case = PageCase {
             plan: Arc::clone(&self.context.plan),
-            control,
+            control: own.control,
             begin,
-            standby: from_standby(&self.context.plan),
+            min_recovery_point: own.min_recovery_point(),
             data: machine.place.data.clone(),
             wal: machine.place.wal.clone(),
             activity: Arc::clone(&self.activity),
@@ -109,7 +114,7 @@ impl Run {
         make_ready(&machine)?;
         let recovery = Recovery {
             machine: &machine,
-            control: &control,
+            control: &own.control,
             restored: &restored,
             spooled: &spooled,
         };
@@ -169,7 +174,7 @@ impl Run {
     fn begin(&self) -> Result<Lsn, Error> {
         let plan = &self.context.plan;
         let info = plan.backup.info.as_ref();
-        info.ok().and_then(|info| info.begin_xlog).ok_or_else(|| {
+        info.ok().and_then(BackupInfo::replay_start).ok_or_else(|| {
             Error::new(
                 Code::Bug,
                 format!("the plan chose backup `{}` without a begin LSN", plan.backup.id),
@@ -180,7 +185,9 @@ impl Run {
     /// Base and WAL at the same time, unless one decides whether the other is worth it.
     async fn fetch(&mut self, machine: &Machine, begin: Lsn) -> Result<Fetched, Error> {
         let plan = Arc::clone(&self.context.plan);
-        let standby = from_standby(&plan);
+        let info = plan.backup.info.as_ref().ok();
+        // Where `backup.info` quotes no label the backup's own one must be read first.
+        let standby = info.is_none_or(|info| info.is_from_standby() || info.backup_label.is_none());
         let wal_decides = matches!(plan.target, Target::Time(_) | Target::Xid(_) | Target::Name(_));
         if standby {
             // Consistency is told by the base's own pg_control then.
@@ -188,9 +195,8 @@ impl Run {
                 Ok(restored) => restored,
                 Err(findings) => return Ok(self.damaged(findings)),
             };
-            let point = crate::pg::ControlFile::parse(&restored.pg_control)
-                .ok()
-                .map(|control| control.min_recovery_point);
+            let own = judge::base(&plan, &restored, begin).ok();
+            let point = own.and_then(|own| own.min_recovery_point());
             let spooled = self.wal(machine, begin, point).await?;
             return Ok(Fetched::Both(Box::new((restored, spooled))));
         }
@@ -200,6 +206,10 @@ impl Run {
             match outlook::wal(&plan, &spooled.summary, spooled.damage.as_ref(), &mut found) {
                 Outlook::Replay { .. } => {}
                 Outlook::Damaged => return Ok(self.damaged(found)),
+                Outlook::Inconsistent(finding) => {
+                    found.push(finding);
+                    return Ok(self.damaged(found));
+                }
                 Outlook::Refused(refusal) => {
                     self.findings.extend(found);
                     return Ok(Fetched::End(RestoreEnd::Refused(refusal)));
@@ -280,14 +290,6 @@ impl Run {
         let counter = self.counter();
         spool.fill(&self.context.store, &plan.wal, start, &counter, &self.cancel).await
     }
-}
-
-/// Whether `backup.info` says that the backup was taken from a standby.
-fn from_standby(plan: &DrillPlan) -> bool {
-    let info = plan.backup.info.as_ref().ok();
-    let label = info.and_then(|info| info.backup_label.as_deref());
-    let label = label.and_then(|text| BackupLabel::parse(text).ok());
-    label.is_some_and(|label| label.from == Some(BackupFrom::Standby))
 }
 
 /// How far fetching led.

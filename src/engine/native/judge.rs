@@ -4,9 +4,9 @@
 use crate::{
     drill::{
         DrillPlan, Finding,
-        own_files::{self, Claims},
+        own_files::{self, Claims, OwnFiles},
     },
-    pg::{ControlFile, Lsn},
+    pg::Lsn,
     restore::base::BaseRestored,
 };
 
@@ -18,15 +18,16 @@ pub fn base(
     plan: &DrillPlan,
     restored: &BaseRestored,
     begin: Lsn,
-) -> Result<ControlFile, Vec<Finding>> {
+) -> Result<OwnFiles, Vec<Finding>> {
+    let info = plan.backup.info.as_ref().ok();
     let claims = Claims {
         backup: &plan.backup.id,
         system_id: plan.system_id,
         major: plan.major,
         segment_size: plan.segment_size,
         begin,
-        data_checksums: plan.backup.info.as_ref().ok().and_then(|info| info.data_checksums),
+        label: info.and_then(|info| info.backup_label.as_deref()),
+        data_checksums: info.and_then(|info| info.data_checksums),
     };
-    let files = own_files::judge(&claims, &restored.pg_control, restored.backup_label.as_deref())?;
-    Ok(files.control)
+    own_files::judge(&claims, &restored.pg_control, restored.backup_label.as_deref())
 }

@@ -31,8 +31,8 @@ pub struct PageCase {
     pub control: ControlFile,
     /// Where the backup's WAL begins.
     pub begin: Lsn,
-    /// The backup was taken from a standby: its end is the `minRecoveryPoint` of `control`.
-    pub standby: bool,
+    /// Where the backup ends, if it was taken from a standby.
+    pub min_recovery_point: Option<Lsn>,
     /// The data directory, as it was unpacked.
     pub data: PathBuf,
     /// Folder of the spooled segments.
@@ -59,7 +59,7 @@ impl PageCase {
         if suspects.is_empty() {
             return Ok(PageVerdict::clean(suspects.checked, suspects.checksums));
         }
-        let min_recovery_point = self.standby.then_some(self.control.min_recovery_point);
+        let min_recovery_point = self.min_recovery_point;
         let window = BackupWindow { major: self.plan.major, start: self.begin, min_recovery_point };
         let mut judge = PageJudge::new(suspects, window);
         self.replay(&mut judge, min_recovery_point)?;

@@ -73,12 +73,13 @@ impl Record<'_> {
         self.rmid == RM_XLOG && self.operation() == FULL_PAGE
     }
 
-    /// Whether it is the `XLOG_BACKUP_END` of the backup that started there.
+    /// Where the backup started that this record ends, if it is an `XLOG_BACKUP_END`.
     #[must_use]
-    pub fn ends_backup(&self, start: Lsn) -> bool {
-        self.rmid == RM_XLOG
-            && self.operation() == BACKUP_END
-            && u64_at(self.main, 0) == Some(start.0)
+    pub fn ended_backup(&self) -> Option<Lsn> {
+        if self.rmid != RM_XLOG || self.operation() != BACKUP_END {
+            return None;
+        }
+        u64_at(self.main, 0).map(Lsn)
     }
 
     fn smgr(&self) -> Option<StorageEvent> {

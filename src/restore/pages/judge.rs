@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
     commits::Commits,
-    verdict::{Afterwards, BadPage, Judged, OpenPage},
+    verdict::{Afterwards, BadPage, Judged},
     watch::{PageFault, PagesChecked, Suspects},
 };
 use crate::pg::{
@@ -37,6 +37,57 @@ pub struct BackupWindow {
     /// The `minRecoveryPoint` of the backup's `pg_control` where it was taken from a standby; such
     /// have no `XLOG_BACKUP_END`.
     pub min_recovery_point: Option<Lsn>,
+}
+
+/// Rows' ways from page to page that are remembered; beyond, where they went is not known.
+const MAX_MOVES: usize = 100_000;
+
+/// An UPDATE inside the window that put a row's new version on another page of its catalog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Move {
+    pub from: u32,
+    pub to: u32,
+    /// Start of its record: pages with a later LSN have it.
+    pub at: Lsn,
+}
+
+/// What the window does to the catalogs that say whether a relation exists.
+#[derive(Debug, Default)]
+pub(super) struct CatalogChanges {
+    pub moves: HashMap<RelationFile, Vec<Move>>,
+    /// Pages that the window makes anew: such have no rows before that.
+    pub made: HashSet<(RelationFile, u32)>,
+    /// Databases (0 for shared catalogs) of which it is not known where their rows went.
+    pub lost: HashSet<u32>,
+    count: usize,
+}
+
+impl CatalogChanges {
+    /// Takes in a record of the window that touches a catalog of `database`.
+    fn touch(&mut self, record: &Record<'_>, block: &BlockReference, database: u32) {
+        if block.fork != 0 {
+            return;
+        }
+        if block.will_init {
+            self.count += usize::from(self.made.insert((block.relation, block.block)));
+        }
+        // UPDATE and HOT_UPDATE (`access/heapam_xlog.h`), with XLOG_HEAP_INIT_PAGE or not: block 0 has
+        // the new version, block 1 the old one where that is another page. On one page a row cannot
+        // be missed.
+        let update = record.rmid == RM_HEAP && matches!(record.operation() & 0x70, 0x20 | 0x40);
+        if update
+            && block.id == 0
+            && let Some(old) = record.blocks.iter().find(|block| block.id == 1)
+        {
+            let moved = Move { from: old.block, to: block.block, at: record.start };
+            self.moves.entry(block.relation).or_default().push(moved);
+            self.count += 1;
+        }
+        if self.count > MAX_MOVES {
+            *self = Self { lost: std::mem::take(&mut self.lost), ..Self::default() };
+            self.lost.insert(database);
+        }
+    }
 }
 
 /// What became of a suspect.
@@ -103,8 +154,7 @@ pub struct PageJudge {
     maps: BTreeMap<Location, FilenodeMap>,
     /// Catalogs that say whether a relation exists, with their database.
     catalogs: HashMap<RelationFile, u32>,
-    /// Databases (0 for shared catalogs) whose rows about relations moved inside the window.
-    moved: HashSet<u32>,
+    changes: CatalogChanges,
     commits: Commits,
 }
 
@@ -138,7 +188,11 @@ impl PageJudge {
             }
         }
         Self {
-            window,
+            window: BackupWindow {
+                // Zero is `InvalidXLogRecPtr`: none.
+                min_recovery_point: window.min_recovery_point.filter(|at| *at != Lsn::INVALID),
+                ..window
+            },
             in_window: true,
             relations,
             open,
@@ -148,7 +202,7 @@ impl PageJudge {
             incomplete_names: suspects.incomplete_names,
             maps: suspects.maps,
             catalogs,
-            moved: HashSet::new(),
+            changes: CatalogChanges::default(),
             commits: Commits::default(),
         }
     }
@@ -179,20 +233,17 @@ impl PageJudge {
             }
             let ended = match self.window.min_recovery_point {
                 Some(point) => record.end >= point,
-                None => record.ends_backup(self.window.start),
+                None => record.ended_backup() == Some(self.window.start),
             };
             self.in_window = !ended;
         }
     }
 
     fn touch(&mut self, record: &Record<'_>, block: &BlockReference) {
-        // UPDATE and HOT_UPDATE (`access/heapam_xlog.h`), with XLOG_HEAP_INIT_PAGE or not.
         if self.in_window
-            && record.rmid == RM_HEAP
-            && matches!(record.operation() & 0x70, 0x20 | 0x40)
             && let Some(database) = self.catalogs.get(&block.relation)
         {
-            self.moved.insert(*database);
+            self.changes.touch(record, block, *database);
         }
         let Some(relation) = self.relations.get_mut(&block.relation) else { return };
         let pages = match block.fork {
@@ -268,7 +319,7 @@ impl PageJudge {
                 }
             }
             StorageEvent::MapChanged { database } if window => {
-                self.moved.insert(database);
+                self.changes.lost.insert(database);
             }
             StorageEvent::Created { .. } | StorageEvent::MapChanged { .. } => {}
         }
@@ -289,7 +340,7 @@ impl PageJudge {
             damage: BTreeMap::new(),
             open: BTreeMap::new(),
             maps: self.maps,
-            moved: self.moved,
+            changes: self.changes,
             commits: self.commits,
             incomplete_names: self.incomplete_names,
         };
@@ -310,7 +361,7 @@ impl PageJudge {
 impl Judged {
     fn add(&mut self, file: &File, page: &Page) {
         let &Page { block, fault, fate } = page;
-        let (open, logged, after) = match fate {
+        let (open, after) = match fate {
             Fate::Torn => {
                 self.torn += 1;
                 return;
@@ -319,19 +370,18 @@ impl Judged {
                 self.unneeded += 1;
                 return;
             }
-            Fate::Unrepaired(at) => (false, false, Afterwards::Needed(at)),
-            Fate::Later(Later::Healed, at) => (false, false, Afterwards::Healed(at)),
-            Fate::Later(Later::Changed, at) => (false, false, Afterwards::Changed(at)),
-            Fate::Later(Later::Logged, at) => (true, true, Afterwards::Healed(at)),
+            Fate::Unrepaired(at) => (false, Afterwards::Needed(at)),
+            Fate::Later(Later::Healed, at) => (false, Afterwards::Healed(at)),
+            Fate::Later(Later::Changed, at) => (false, Afterwards::Changed(at)),
+            Fate::Later(Later::Logged, at) => (true, Afterwards::Logged(at)),
             Fate::Later(Later::Truncated | Later::Dropped | Later::DatabaseDropped, at) => {
-                (true, false, Afterwards::Removed(at))
+                (true, Afterwards::Removed(at))
             }
-            Fate::Open => (true, false, Afterwards::Nothing),
+            Fate::Open => (true, Afterwards::Nothing),
         };
         let page = BadPage { block, fault, after };
         if open {
-            let open = self.open.entry(file.clone()).or_default();
-            open.push(OpenPage { page, logged });
+            self.open.entry(file.clone()).or_default().push(page);
         } else {
             self.damage.entry(file.clone()).or_default().push(page);
         }

@@ -7,20 +7,21 @@
 //! committed, or the index is not ready (`CREATE INDEX CONCURRENTLY`).
 //!
 //! The catalogs are read as they lie in the backup, without replay. The checkpoint at its start wrote
-//! every older row, and rows that the window moved from page to page are known from its WAL: then the
-//! absence of a row says nothing.
+//! every older row. A row that the window moved from page to page is missed where the one page was
+//! copied after that, and the other before: the window's WAL says which rows moved, and the LSNs of the
+//! copied pages which of the two they show.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{
     commits::Commits,
-    judge::{PG_CLASS, PG_DATABASE, PG_INDEX, key},
+    judge::{CatalogChanges, Move, PG_CLASS, PG_DATABASE, PG_INDEX, key},
 };
 use crate::pg::{
-    Major,
+    Lsn, Major,
     filenode_map::FilenodeMap,
     heap::{self, Tuple, Xact},
-    page::{self, PAGE_SIZE, PageState},
+    page::{self, PAGE_SIZE, PageHeader, PageState},
     relation_file::{Fork, Location, RelationFile as File},
     wal::record::RelationFile,
 };
@@ -34,6 +35,8 @@ const MAX_ROWS: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Existence {
     Exists,
+    /// It exists and its pages are not in the WAL.
+    Unlogged,
     /// Nothing refers to it, or nothing yet.
     Absent,
     Unknown,
@@ -48,6 +51,8 @@ struct Row {
     oid: u32,
     is_index: bool,
     ready: bool,
+    /// `pg_class`: `relpersistence` is `u`. Another persistence has another file.
+    unlogged: bool,
 }
 
 /// What is asked of the backup's files, in up to three passes over them.
@@ -59,8 +64,9 @@ pub struct CatalogLook {
     asked: BTreeMap<RelationFile, Location>,
     databases_asked: HashSet<u32>,
     maps: BTreeMap<Location, FilenodeMap>,
-    /// Databases (0: shared) whose rows moved.
-    moved: HashSet<u32>,
+    changes: CatalogChanges,
+    /// LSNs of the copied pages that rows moved from or to.
+    copied: HashMap<(RelationFile, u32), Lsn>,
     commits: Commits,
     /// Files of this pass, by the path of their first segment, and what they are.
     wanted: BTreeMap<String, Wanted>,
@@ -75,6 +81,8 @@ pub struct CatalogLook {
     index_catalogs: HashMap<Location, BTreeSet<u32>>,
     /// Catalogs of which a page could not be read, or that never came.
     unreadable: HashSet<Location>,
+    /// Pages that rows moved from or to.
+    watched: HashSet<(RelationFile, u32)>,
     statuses: HashMap<u32, u8>,
 }
 
@@ -92,16 +100,22 @@ impl CatalogLook {
         checksums: bool,
         asked: BTreeMap<RelationFile, Location>,
         maps: BTreeMap<Location, FilenodeMap>,
-        moved: HashSet<u32>,
+        changes: CatalogChanges,
         commits: Commits,
     ) -> Self {
+        let moves = changes.moves.iter();
+        let places =
+            moves.flat_map(|(of, all)| all.iter().flat_map(|m| [(*of, m.from), (*of, m.to)]));
+        let watched = places.collect();
         let mut look = Self {
             major,
             checksums,
             databases_asked: asked.keys().map(|of| of.database).filter(|oid| *oid != 0).collect(),
             asked,
             maps,
-            moved,
+            changes,
+            watched,
+            copied: HashMap::new(),
             commits,
             wanted: BTreeMap::new(),
             seen: HashSet::new(),
@@ -154,8 +168,9 @@ impl CatalogLook {
             parsed.as_ref().map_or_else(|| path.to_owned(), |f| f.with_segment(0).to_string());
         let what = self.wanted.get(&first)?.clone();
         self.seen.insert(first);
+        let of = parsed.as_ref().map(|file| key(&file.location, file.filenode));
         let block = parsed.map_or(0, |file| file.first_block(131_072).unwrap_or(0));
-        Some(LookFile { look: self, what, block, partial: Vec::new() })
+        Some(LookFile { look: self, what, of, block, partial: Vec::new() })
     }
 
     /// Every wanted file that the backup has was read: says what is wanted next.
@@ -227,7 +242,7 @@ impl CatalogLook {
         homes.filter(|location| **location != Location::Global).cloned().collect()
     }
 
-    fn page(&mut self, what: &Wanted, page: &[u8; PAGE_SIZE], block: u32) {
+    fn page(&mut self, what: &Wanted, of: RelationFile, page: &[u8; PAGE_SIZE], block: u32) {
         let home = match what {
             Wanted::Class(home) | Wanted::Index(home) => home.clone(),
             Wanted::Database | Wanted::Xact(_) => Location::Global,
@@ -235,9 +250,14 @@ impl CatalogLook {
         let state =
             if self.checksums { page::verify(page, block) } else { page::verify_header(page) };
         match state {
-            PageState::Valid => {}
-            PageState::New => return,
-            PageState::BadChecksum { .. } | PageState::BadHeader => {
+            PageState::Valid => {
+                if self.watched.contains(&(of, block)) {
+                    self.copied.insert((of, block), PageHeader::read(page).lsn);
+                }
+            }
+            // Zeros are how catalogs grow, and what damage leaves of rows.
+            PageState::New if self.changes.made.contains(&(of, block)) => return,
+            PageState::New | PageState::BadChecksum { .. } | PageState::BadHeader => {
                 self.unreadable.insert(home);
                 return;
             }
@@ -269,6 +289,7 @@ impl CatalogLook {
                 oid,
                 is_index: kind == b'i',
                 ready: true,
+                unlogged: tuple.data.get(kind_at - 1) == Some(&b'u'),
             };
             add(self.classes.entry(of).or_default(), row);
         }
@@ -281,7 +302,8 @@ impl CatalogLook {
         let oid = tuple.u32_at(0)?;
         let ready = *tuple.data.get(ready_at)? != 0;
         if self.classes.values().flatten().any(|row| row.is_index && row.oid == oid) {
-            let row = Row { made: tuple.made, ended: tuple.ended, oid, is_index: true, ready };
+            let (made, ended) = (tuple.made, tuple.ended);
+            let row = Row { made, ended, oid, is_index: true, ready, unlogged: false };
             add(self.indexes.entry((home.clone(), oid)).or_default(), row);
         }
         Some(())
@@ -292,8 +314,8 @@ impl CatalogLook {
         let at = if self.major == Major::V14 { 224 } else { 92 };
         let (oid, tablespace) = (tuple.u32_at(0)?, tuple.u32_at(at)?);
         if self.databases_asked.contains(&oid) {
-            let row =
-                Row { made: tuple.made, ended: tuple.ended, oid, is_index: false, ready: true };
+            let (made, ended) = (tuple.made, tuple.ended);
+            let row = Row { made, ended, oid, is_index: false, ready: true, unlogged: false };
             add(self.databases.entry((oid, tablespace)).or_default(), row);
         }
         Some(())
@@ -341,9 +363,25 @@ impl CatalogLook {
         if unknown { None } else { Some(false) }
     }
 
-    /// What `rows` say where none at all says nothing once rows of `catalog` may have been missed.
-    fn judge(&self, rows: &[Row], catalog: &Location) -> Existence {
-        let missed = self.unreadable.contains(catalog) || self.moved.contains(&catalog.database());
+    /// Whether rows of a catalog may have been missed. None is where each was still on the page that it
+    /// left, or already on the one that it came to.
+    fn missed(&self, home: &Location, catalog: Option<u32>) -> bool {
+        let Some(number) = catalog else { return true };
+        if self.unreadable.contains(home) || self.changes.lost.contains(&home.database()) {
+            return true;
+        }
+        let of = key(home, number);
+        let seen = |m: &Move| {
+            let copied = |block| self.copied.get(&(of, block));
+            copied(m.from).is_some_and(|lsn| *lsn <= m.at)
+                || copied(m.to).is_some_and(|lsn| *lsn > m.at)
+        };
+        self.changes.moves.get(&of).is_some_and(|moves| !moves.iter().all(seen))
+    }
+
+    /// What `rows` of a catalog say where none at all says nothing once some may have been missed.
+    fn judge(&self, rows: &[Row], home: &Location, catalog: u32) -> Existence {
+        let missed = self.missed(home, self.maps.get(home).and_then(|map| map.filenode(catalog)));
         match self.alive(rows) {
             Some(true) => Existence::Exists,
             None => Existence::Unknown,
@@ -369,7 +407,7 @@ impl CatalogLook {
         if *location == Location::Global {
             return match self.maps.get(location) {
                 Some(map) if map.has_file(of.number) => Existence::Exists,
-                Some(_) if !self.moved.contains(&0) => Existence::Absent,
+                Some(_) if !self.changes.lost.contains(&0) => Existence::Absent,
                 _ => Existence::Unknown,
             };
         }
@@ -379,7 +417,7 @@ impl CatalogLook {
         let none = Vec::new();
         let database = |home: &Location| {
             let rows = self.databases.get(&(of.database, home.tablespace())).unwrap_or(&none);
-            self.judge(rows, &Location::Global)
+            self.judge(rows, &Location::Global, PG_DATABASE)
         };
         let homes: Vec<&Location> = own.map_or_else(|| homes.iter().collect(), |own| vec![own]);
         let mut unknown = false;
@@ -390,14 +428,17 @@ impl CatalogLook {
                     unknown = true;
                     continue;
                 }
-                Existence::Exists => {}
+                Existence::Exists | Existence::Unlogged => {}
             }
             let mapped =
                 own.is_some() && self.maps.get(*home).is_some_and(|m| m.has_file(of.number));
             let rows = self.classes.get(&of).unwrap_or(&none);
-            match if mapped { Existence::Exists } else { self.judge(rows, home) } {
-                Existence::Exists if mapped => return Existence::Exists,
-                Existence::Exists => match self.is_ready(home, rows) {
+            match if mapped { Existence::Exists } else { self.judge(rows, home, PG_CLASS) } {
+                Existence::Exists | Existence::Unlogged if mapped => return Existence::Exists,
+                Existence::Exists | Existence::Unlogged => match self.is_ready(home, rows) {
+                    Some(true) if rows.iter().all(|row| row.unlogged) => {
+                        return Existence::Unlogged;
+                    }
                     Some(true) => return Existence::Exists,
                     Some(false) => {}
                     None => unknown = true,
@@ -428,7 +469,7 @@ impl CatalogLook {
         // rewritten.
         let catalogs = self.index_catalogs.get(home);
         let watched = catalogs.is_some_and(|files| files.iter().all(|file| *file == PG_INDEX));
-        let missed = !watched || self.moved.contains(&home.database());
+        let missed = self.missed(home, watched.then_some(PG_INDEX));
         match (ready, not_ready) {
             (Some(true), _) => Some(true),
             // A new version may have been missed.
@@ -456,6 +497,7 @@ fn path(location: &Location, filenode: u32) -> String {
 pub struct LookFile<'a> {
     look: &'a mut CatalogLook,
     what: Wanted,
+    of: Option<RelationFile>,
     block: u32,
     partial: Vec<u8>,
 }
@@ -471,7 +513,11 @@ impl LookFile<'_> {
                 Wanted::Xact(file) => {
                     self.look.statuses(file, u64::from(self.block) * PAGE_SIZE as u64, page);
                 }
-                _ => self.look.page(&self.what, page, self.block),
+                _ => {
+                    if let Some(of) = self.of {
+                        self.look.page(&self.what, of, page, self.block);
+                    }
+                }
             }
             self.block = self.block.wrapping_add(1);
         }

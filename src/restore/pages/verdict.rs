@@ -1,13 +1,10 @@
 //! From what the WAL and the catalogs said to findings.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    fmt::Write as _,
-};
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{
     commits::Commits,
-    judge::key,
+    judge::{CatalogChanges, key},
     look::{CatalogLook, Existence},
     watch::{PageFault, PagesChecked},
 };
@@ -16,7 +13,7 @@ use crate::{
     pg::{
         Lsn, Major,
         filenode_map::FilenodeMap,
-        relation_file::{Location, RelationFile},
+        relation_file::{Fork, Location, RelationFile},
     },
 };
 
@@ -37,6 +34,8 @@ pub(super) enum Afterwards {
     Needed(Lsn),
     /// WAL after the backup makes it anew.
     Healed(Lsn),
+    /// WAL after the backup logs it whole, as it does with relations that were in the making.
+    Logged(Lsn),
     /// WAL after the backup changes it and takes it for sound.
     Changed(Lsn),
     /// WAL after the backup cuts or drops it.
@@ -58,7 +57,7 @@ impl BadPage {
             Afterwards::Needed(at) => {
                 format!("the backup's own WAL changes it at {at} and does not repair it")
             }
-            Afterwards::Healed(at) => {
+            Afterwards::Healed(at) | Afterwards::Logged(at) => {
                 format!("the WAL heals it at {at}, but every target before has lost it")
             }
             Afterwards::Changed(at) => format!("the WAL changes it at {at} and does not repair it"),
@@ -68,14 +67,6 @@ impl BadPage {
         };
         format!("block {block} ({fault}; {after})")
     }
-}
-
-/// A page that damage has spoiled, unless its relation does not exist.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct OpenPage {
-    pub page: BadPage,
-    /// Later WAL logs it whole, as it does with relations that were in the making.
-    pub logged: bool,
 }
 
 /// What the WAL said of the suspects.
@@ -89,9 +80,10 @@ pub struct Judged {
     pub(super) torn: u64,
     pub(super) unneeded: u64,
     pub(super) damage: BTreeMap<RelationFile, Vec<BadPage>>,
-    pub(super) open: BTreeMap<RelationFile, Vec<OpenPage>>,
+    /// Damage, unless their relation does not exist.
+    pub(super) open: BTreeMap<RelationFile, Vec<BadPage>>,
     pub(super) maps: BTreeMap<Location, FilenodeMap>,
-    pub(super) moved: HashSet<u32>,
+    pub(super) changes: CatalogChanges,
     pub(super) commits: Commits,
     pub(super) incomplete_names: bool,
 }
@@ -170,7 +162,7 @@ impl Judged {
             self.checksums,
             asked,
             std::mem::take(&mut self.maps),
-            std::mem::take(&mut self.moved),
+            std::mem::take(&mut self.changes),
             std::mem::take(&mut self.commits),
         ))
     }
@@ -188,22 +180,24 @@ impl Judged {
         let mut undecided = BTreeMap::new();
         let left_open = !self.open.is_empty();
         for (file, pages) in self.open {
-            let existence = answers.of(&file);
-            let logged = pages.iter().any(|page| page.logged);
-            let bad = pages.iter().map(|page| page.page);
-            match existence {
-                Existence::Exists if self.window_complete => {
-                    damage.entry(file).or_default().extend(bad);
+            let logged = pages.iter().any(|page| matches!(page.after, Afterwards::Logged(_)));
+            match answers.of(&file) {
+                // Comes back empty: nobody asks for what it held.
+                Existence::Unlogged if file.fork == Fork::Main => {
+                    verdict.unneeded += pages.len() as u64;
+                }
+                Existence::Exists | Existence::Unlogged if self.window_complete => {
+                    damage.entry(file).or_default().extend(pages);
                 }
                 // What would have made it anew may stand in the WAL that is not there.
-                Existence::Exists => {
-                    undecided.insert(file, bad.collect::<Vec<_>>());
+                Existence::Exists | Existence::Unlogged => {
+                    undecided.insert(file, pages);
                 }
-                // What is logged whole later was in the making, as far as anything can be told.
-                Existence::Unknown if !logged => {
-                    undecided.insert(file, bad.collect::<Vec<_>>());
+                // Whole pages are logged of relations that were in the making, but of others too.
+                Existence::Unknown => {
+                    undecided.insert(file, pages);
                 }
-                Existence::Unknown | Existence::Absent => {
+                Existence::Absent => {
                     verdict.unneeded += pages.len() as u64;
                     if !logged {
                         verdict.unfinished.push(file);

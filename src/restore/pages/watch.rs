@@ -30,6 +30,8 @@ pub struct WatchRules {
     /// What `backup.info` says of data checksums; where it says no they are not computed.
     pub checksums: Option<bool>,
     /// Suspects that are kept; later ones are only counted. About 64 bytes each until they are judged.
+    /// A quarter is for impossible headers alone: where data checksums turn out to be off, all others
+    /// are of no account.
     pub max_suspects: usize,
 }
 
@@ -102,8 +104,9 @@ pub struct WatchedPages {
     checksums_computed: bool,
     /// By fork (the name of its first file): in the order of the files, not of the blocks.
     suspects: BTreeMap<RelationFile, Vec<SuspectPage>>,
-    /// Suspects in `suspects`.
+    /// Suspects in `suspects`, and those of them whose header is possible.
     kept: usize,
+    kept_checksums: usize,
     /// Suspects beyond the most that are kept, whose header is possible and is not.
     more_checksums: u64,
     more_headers: u64,
@@ -264,18 +267,23 @@ impl WatchedPages {
             self.checked.bad_map_pages += found.len() as u64;
             return;
         }
-        let fits = found.len().min(most.saturating_sub(self.kept));
-        let (kept, more) = found.split_at(fits);
-        self.kept += kept.len();
+        let mut kept = Vec::new();
+        for page in found {
+            let sane = matches!(page.fault, PageFault::Checksum { sane: true, .. });
+            let fits = self.kept < most && !(sane && self.kept_checksums >= most - most / 4);
+            match (fits, sane) {
+                (true, sane) => {
+                    self.kept += 1;
+                    self.kept_checksums += usize::from(sane);
+                    kept.push(page);
+                }
+                (false, true) => self.more_checksums += 1,
+                (false, false) => self.more_headers += 1,
+            }
+        }
         if !kept.is_empty() {
             let fork = self.suspects.entry(pages.file.with_segment(0)).or_default();
-            fork.extend_from_slice(kept);
-        }
-        for page in more {
-            match page.fault {
-                PageFault::Checksum { sane: true, .. } => self.more_checksums += 1,
-                _ => self.more_headers += 1,
-            }
+            fork.append(&mut kept);
         }
     }
 
@@ -374,7 +382,8 @@ pub struct Suspects {
     pub not_kept: u64,
     /// Which file every mapped catalog has, of each database and of the shared ones.
     pub maps: BTreeMap<Location, FilenodeMap>,
-    /// There were more unlogged relations or databases than could be remembered.
+    /// There were more unlogged relations or databases than could be remembered. What their pages are
+    /// the catalogs tell.
     pub incomplete_names: bool,
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     drill::{Finding, verify_report::Reach},
     pg::{
-        Lsn, TimelineHistory, TimelineId,
+        Lsn, SegmentNumber, SegmentSize, TimelineHistory, TimelineId,
         wal::{scan::TransactionEnd, walk},
     },
 };
@@ -39,11 +39,44 @@ pub(in crate::verify) struct Stretches {
     all: Vec<Stretch>,
     /// Where backups begin.
     starts: Vec<(TimelineId, Lsn)>,
+    size: SegmentSize,
+    ends: Vec<BackupEnd>,
+}
+
+/// The record that ends a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BackupEnd {
+    /// Where the backup began.
+    pub start: Lsn,
+    /// The segment that the record ends in, and where.
+    pub timeline: TimelineId,
+    pub segment: SegmentNumber,
+    pub end: Lsn,
 }
 
 impl Stretches {
-    pub(super) const fn new(starts: Vec<(TimelineId, Lsn)>) -> Self {
-        Self { all: Vec::new(), starts }
+    pub(super) const fn new(starts: Vec<(TimelineId, Lsn)>, size: SegmentSize) -> Self {
+        Self { all: Vec::new(), starts, size, ends: Vec::new() }
+    }
+
+    /// Remembers the ends of the backups that are asked about.
+    pub(super) fn backups_ended(&mut self, ends: Vec<BackupEnd>) {
+        for end in ends {
+            let asked = self.starts.iter().any(|(_, start)| *start == end.start);
+            if asked && !self.ends.contains(&end) {
+                self.ends.push(end);
+            }
+        }
+    }
+
+    /// Where the first record on `path` ends that ends the backup which began at `start`.
+    pub(in crate::verify) fn backup_end(&self, start: Lsn, path: &TimelineHistory) -> Option<Lsn> {
+        let on_path = |end: &&BackupEnd| {
+            end.start == start
+                && end.end > start
+                && path.timeline_of_segment(end.segment, self.size) == end.timeline
+        };
+        self.ends.iter().filter(on_path).map(|end| end.end).min()
     }
 
     pub(super) fn open(&mut self, timeline: TimelineId, parent: Option<usize>) {
@@ -133,3 +166,6 @@ impl Stretch {
         self.timeline == timeline && begins && at < self.end
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,7 +88,11 @@ impl Case {
         clog: u8,
     ) -> &mut Self {
         let mut rows = vec![class_row(PG_INDEX, 2610, b'r', (1, 0, 0x0900))];
-        rows.extend(class.iter().map(|r| class_row(r.oid, REL, r.kind, (r.xmin, r.xmax, r.mask))));
+        rows.extend(class.iter().map(|r| {
+            let mut row = class_row(r.oid, REL, r.kind, (r.xmin, r.xmax, r.mask));
+            row.3[114] = r.persistence;
+            row
+        }));
         let index = index.iter().map(|(xmin, mask, oid, ready)| {
             let mut data = vec![0; 32];
             data[..4].copy_from_slice(&oid.to_le_bytes());
@@ -166,6 +170,7 @@ struct ClassRow {
     xmin: u32,
     xmax: u32,
     mask: u16,
+    persistence: u8,
 }
 
 fn class_row(
@@ -182,7 +187,8 @@ fn class_row(
 }
 
 /// Committed long ago.
-const TABLE: ClassRow = ClassRow { oid: 20_000, kind: b'r', xmin: 600, xmax: 0, mask: 0x0900 };
+const TABLE: ClassRow =
+    ClassRow { oid: 20_000, kind: b'r', xmin: 600, xmax: 0, mask: 0x0900, persistence: b'p' };
 /// Made by a transaction of which only `pg_xact` knows.
 const NEW_TABLE: ClassRow = ClassRow { mask: 0x0800, ..TABLE };
 const INDEX: ClassRow = ClassRow { kind: b'i', ..TABLE };
@@ -249,6 +255,9 @@ fn a_standbys_window_ends_at_its_minimum_recovery_point() {
     let verdict = case.with(Some(point));
     assert_eq!(verdict.findings.len(), 1, "{verdict:?}");
     let verdict = case.with(Some(Lsn(point.0 + 1)));
+    assert_eq!((verdict.torn, verdict.findings.len()), (1, 0), "{verdict:?}");
+    // Zero is none: then an end of the backup would be asked for.
+    let verdict = case.with(Some(Lsn::INVALID));
     assert_eq!((verdict.torn, verdict.findings.len()), (1, 0), "{verdict:?}");
 }
 
@@ -329,8 +338,8 @@ fn logged_whole_later_was_in_the_making_unless_the_catalogs_know_it() {
         case.end().blocks(XLOG, info, &bad).catalogs(rows, &[], 0);
         assert_eq!(case.verdict(), expected, "{info:X}");
     }
-    // Without catalogs, too.
-    assert_eq!(Case::new().end().blocks(XLOG, FPI, &bad).verdict(), "unneeded");
+    // Pages of what exists are logged whole, too: without catalogs nothing can be told.
+    assert_eq!(Case::new().end().blocks(XLOG, FPI, &bad).verdict(), "undecided");
 }
 
 #[test]
@@ -384,7 +393,8 @@ fn a_commit_inside_the_window_counts() {
 
 #[test]
 fn rows_that_moved_inside_the_window_may_have_been_missed() {
-    let update = [(1259, 0, 0, Touch::Image)];
+    // From a page that the backup does not have.
+    let update = [(1259, 0, 0, Touch::Image), (1259, 0, 1, Touch::Change)];
     for (rows, expected) in
         [(&[][..], "undecided"), (&[TABLE], "damage"), (&[NEW_TABLE], "unneeded")]
     {
@@ -392,14 +402,74 @@ fn rows_that_moved_inside_the_window_may_have_been_missed() {
         case.catalogs(rows, &[], 0).blocks(HEAP, 0x20, &update).end();
         assert_eq!(case.verdict(), expected);
     }
-    // An insert moves nothing, and what comes after the window does not matter.
+    // An insert moves nothing, nor does an update within a page, and what comes after the window does
+    // not matter.
     let mut case = Case::new();
-    case.catalogs(&[], &[], 0).blocks(HEAP, 0x00, &update).end().blocks(HEAP, 0x20, &update);
+    case.catalogs(&[], &[], 0).blocks(HEAP, 0x00, &update).blocks(HEAP, 0x20, &update[..1]);
+    case.end().blocks(HEAP, 0x20, &update);
     assert_eq!(case.verdict(), "unneeded");
     // The map itself.
     let mut case = Case::new();
     case.catalogs(&[], &[], 0).main(7, 0, &[5, 1663, 0]).end();
     assert_eq!(case.verdict(), "undecided");
+}
+
+/// Two pages of `pg_class` without the relation, by the LSNs that they were copied with.
+fn two_pages(case: &mut Case, lsns: [Lsn; 2]) {
+    let rows = [class_row(PG_INDEX, 2610, b'r', (1, 0, 0x0900))];
+    let pages = lsns.into_iter().zip(0..).flat_map(|(lsn, block)| {
+        let mut page = heap_page(&rows);
+        page[..4].copy_from_slice(&((lsn.0 >> 32) as u32).to_le_bytes());
+        page[4..8].copy_from_slice(&(lsn.0 as u32).to_le_bytes());
+        seal(&mut page, block);
+        page
+    });
+    let class = case.files.iter_mut().find(|(path, _)| path == "base/5/1259").unwrap();
+    class.1 = pages.collect();
+}
+
+#[test]
+fn a_row_is_missed_where_it_had_left_one_page_and_not_come_to_the_other() {
+    for (left, came, expected) in [
+        (false, false, "unneeded"),
+        (false, true, "unneeded"),
+        (true, true, "unneeded"),
+        (true, false, "undecided"),
+    ] {
+        let mut case = Case::new();
+        case.catalogs(&[], &[], 0);
+        let before = case.log.next_start();
+        case.blocks(HEAP, 0x20, &[(1259, 0, 1, Touch::Change), (1259, 0, 0, Touch::Change)]);
+        let after = case.log.next_start();
+        let lsn = |has: bool| if has { after } else { before };
+        two_pages(&mut case, [lsn(left), lsn(came)]);
+        case.end();
+        assert_eq!(case.verdict(), expected, "left {left}, came {came}");
+    }
+}
+
+#[test]
+fn a_zeroed_page_of_a_catalog_proves_no_absence() {
+    for (made, expected) in [(false, "undecided"), (true, "unneeded")] {
+        let mut case = Case::new();
+        case.catalogs(&[], &[], 0);
+        two_pages(&mut case, [Lsn(8); 2]);
+        let class = case.files.iter_mut().find(|(path, _)| path == "base/5/1259").unwrap();
+        class.1[8192..].fill(0);
+        if made {
+            case.blocks(HEAP, 0x80, &[(1259, 0, 1, Touch::Init)]);
+        }
+        case.end();
+        assert_eq!(case.verdict(), expected, "made anew in the window: {made}");
+    }
+}
+
+#[test]
+fn an_unlogged_relation_whose_init_fork_is_not_remembered() {
+    let mut case = Case::new();
+    case.end().catalogs(&[ClassRow { persistence: b'u', ..TABLE }], &[], 0);
+    case.suspects.incomplete_names = true;
+    assert_eq!(case.verdict(), "unneeded");
 }
 
 #[test]

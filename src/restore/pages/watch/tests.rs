@@ -169,3 +169,16 @@ proptest! {
         prop_assert_eq!(seen.checked.pages, 10);
     }
 }
+
+#[test]
+fn impossible_headers_have_room_of_their_own() {
+    let all: Vec<u32> = (0..20).collect();
+    let files = [("base/5/1", pages(0, 20, &all)), ("base/5/2", vec![9; 8192])];
+    let rules = WatchRules { checksums: None, max_suspects: 8 };
+    // Without data checksums every page of the first file is sound.
+    let seen = watched(rules, &files).judged_by(&control(false)).unwrap();
+    let found: Vec<String> = seen.forks.keys().map(ToString::to_string).collect();
+    assert_eq!((found, seen.not_kept), (vec!["base/5/2".to_owned()], 0));
+    let seen = watched(rules, &files).judged_by(&control(true)).unwrap();
+    assert_eq!((seen.count(), seen.not_kept), (21, 14));
+}
