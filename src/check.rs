@@ -38,6 +38,7 @@ pub mod login_roles;
 pub mod reached;
 pub mod read_all;
 pub mod row_floor;
+pub mod sequences;
 pub mod sql;
 mod workers;
 
@@ -154,7 +155,7 @@ pub fn registry(job: &Job) -> Vec<Box<dyn Check>> {
                     checks.push(Box::new(login_roles::LoginRoles(roles.clone())));
                 }
                 // In its place below.
-                CheckSpec::RowFloor(_) | CheckSpec::Extensions(_) => {}
+                CheckSpec::RowFloor(_) | CheckSpec::Extensions(_) | CheckSpec::ForeignKeys(_) => {}
             }
         }
     }
@@ -166,7 +167,8 @@ pub fn registry(job: &Job) -> Vec<Box<dyn Check>> {
         if let Some(floor) = job.row_floor() {
             checks.push(Box::new(row_floor::RowFloorCheck(floor.clone())));
         }
-        checks.push(Box::new(foreign_keys::ForeignKeys));
+        checks.push(Box::new(sequences::Sequences));
+        checks.push(Box::new(foreign_keys::ForeignKeys::new(job.excepted_foreign_keys())));
         checks.push(Box::new(amcheck::Amcheck));
         checks.push(Box::new(checksums::Checksums));
         checks.push(Box::new(index_pages::IndexPages));

@@ -11,6 +11,7 @@ pub mod job;
 pub mod measure;
 pub mod outlook;
 pub mod own_files;
+pub mod pattern;
 pub mod plan;
 pub mod reached;
 pub mod report;

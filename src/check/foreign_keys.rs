@@ -3,7 +3,11 @@
 //! A table whose rows were lost agrees with its own indexes once both are gone; those that refer to it
 //! still tell. Only keys that the catalog calls validated are looked at. Where production itself may
 //! have written rows past its triggers (they are disabled, or the database subscribes to another, whose
-//! apply worker fires none: `session_replication_role`), what is found is said and fails nothing.
+//! apply worker fires none: `session_replication_role`), what is found is said and fails nothing. The
+//! same goes for keys that the job excepts: rows that production has lost itself cannot be told from
+//! those that the backup has lost.
+
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 
@@ -14,7 +18,7 @@ use super::{
     failure::{SqlFailure, damage_hint},
 };
 use crate::{
-    drill::{CheckOutcome, Error, FailureClass, Finding},
+    drill::{CheckOutcome, Error, FailureClass, Finding, pattern::matches},
     pg::Major,
     telemetry::progress::ProgressEvent,
 };
@@ -25,8 +29,11 @@ const MOST_PAGES: u64 = 1_000;
 const MOST_ROWS: u64 = 10_000;
 
 /// Looks up the rows that a sample of rows refers to.
-#[derive(Clone, Copy, Debug)]
-pub struct ForeignKeys;
+#[derive(Clone, Debug, Default)]
+pub struct ForeignKeys {
+    /// Patterns of keys whose rows may refer to none.
+    except: Vec<String>,
+}
 
 /// One key of one table that has rows of its own.
 #[derive(Debug)]
@@ -52,6 +59,20 @@ struct Tally {
     rows: u64,
     /// Keys without a guard, whose rows refer to nothing.
     said: Vec<String>,
+    /// Keys that the job excepts, whose rows refer to nothing.
+    excepted: Vec<String>,
+    /// Patterns of the job that fit a key.
+    fitting: BTreeSet<String>,
+    /// Keys over ranges of time, which are not looked at.
+    of_periods: u64,
+}
+
+impl ForeignKeys {
+    /// With patterns of keys (`database.schema.table.constraint`) whose rows may refer to none.
+    #[must_use]
+    pub const fn new(except: Vec<String>) -> Self {
+        Self { except }
+    }
 }
 
 #[async_trait]
@@ -66,65 +87,99 @@ impl Check for ForeignKeys {
 
     async fn run(&self, context: &CheckContext) -> CheckOutcome {
         let (mut tally, mut findings) = (Tally::default(), Vec::new());
-        let ended = look(context, &mut tally, &mut findings).await;
-        outcome(ended, findings, || tally.words())
+        let ended = self.look(context, &mut tally, &mut findings).await;
+        outcome(ended, findings, || tally.words(&self.except))
     }
 }
 
 impl Tally {
-    fn words(&self) -> String {
-        let mut text = format!("{} rows of {} foreign keys sampled", self.rows, self.keys);
+    fn words(&self, patterns: &[String]) -> String {
+        let mut text = vec![format!("{} rows of {} foreign keys sampled", self.rows, self.keys)];
         if let [first, ..] = self.said.as_slice() {
             let count = self.said.len();
-            text = format!(
-                "{text}; {count} keys that triggers do not guard have rows that refer to none, such \
-                 as {first}"
-            );
+            text.push(format!(
+                "{count} keys that triggers do not guard have rows that refer to none, such as {first}"
+            ));
         }
-        text
+        if let [first, ..] = self.excepted.as_slice() {
+            let count = self.excepted.len();
+            text.push(format!(
+                "{count} keys that the job excepts have rows that refer to none, such as {first}"
+            ));
+        }
+        let idle: Vec<&str> =
+            patterns.iter().filter(|p| !self.fitting.contains(*p)).map(String::as_str).collect();
+        if !idle.is_empty() {
+            text.push(format!("no key fits the job's `except`: {}", idle.join(", ")));
+        }
+        if self.of_periods > 0 {
+            text.push(format!("{} keys over periods of time were not looked at", self.of_periods));
+        }
+        text.join("; ")
     }
 }
 
-async fn look(
-    context: &CheckContext,
-    tally: &mut Tally,
-    findings: &mut Vec<Finding>,
-) -> Result<(), Error> {
-    for database in to_look_into(context, findings).await? {
-        let name = &database.name;
-        let Some(connection) = session(context, name, findings).await? else { continue };
-        let listed = keys(&connection, name, context.cluster.major).await;
-        let listed = answered(listed, || format!("database `{name}`"), findings)?;
-        let total = listed.as_ref().map_or(0, |keys| keys.len() as u64);
-        for (done, key) in listed.into_iter().flatten().enumerate() {
-            let sampled = key.sample(&connection).await;
-            context.progress.emit(ProgressEvent::CheckProgress {
-                name: NAME.into(),
-                done: done as u64 + 1,
-                total,
-                unit: "keys",
-            });
-            let Some((rows, orphans)) = answered(sampled, || key.name.clone(), findings)? else {
-                continue;
-            };
-            tally.keys += 1;
-            tally.rows += rows;
-            if orphans == 0 {
-                continue;
+impl ForeignKeys {
+    async fn look(
+        &self,
+        context: &CheckContext,
+        tally: &mut Tally,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), Error> {
+        for database in to_look_into(context, findings).await? {
+            let name = &database.name;
+            let Some(connection) = session(context, name, findings).await? else { continue };
+            let listed = keys(&connection, name, context.cluster.major, tally).await;
+            let listed = answered(listed, || format!("database `{name}`"), findings)?;
+            let total = listed.as_ref().map_or(0, |keys| keys.len() as u64);
+            for (done, key) in listed.into_iter().flatten().enumerate() {
+                let sampled = key.sample(&connection).await;
+                context.progress.emit(ProgressEvent::CheckProgress {
+                    name: NAME.into(),
+                    done: done as u64 + 1,
+                    total,
+                    unit: "keys",
+                });
+                if let Some(sampled) = answered(sampled, || key.name.clone(), findings)? {
+                    findings.extend(self.judge(key, sampled, tally));
+                }
             }
-            if key.unguarded {
-                tally.said.push(key.name);
-                continue;
-            }
-            let class = FailureClass::ForeignKeyBroken;
-            let detail = format!(
-                "{orphans} of {rows} sampled rows refer to rows of {} that are not there",
-                key.parent
-            );
-            findings.push(Finding::new(class, key.name, detail, damage_hint(class)));
         }
+        Ok(())
     }
-    Ok(())
+
+    /// What becomes of a key with so many sampled rows and so many of them that refer to none.
+    fn judge(&self, key: Key, (rows, orphans): (u64, u64), tally: &mut Tally) -> Option<Finding> {
+        tally.keys += 1;
+        tally.rows += rows;
+        let fitting: Vec<_> =
+            self.except.iter().filter(|p| matches(p, &key.name)).cloned().collect();
+        let excepted = !fitting.is_empty();
+        tally.fitting.extend(fitting);
+        if orphans == 0 {
+            return None;
+        }
+        if excepted {
+            tally.excepted.push(key.name);
+            return None;
+        }
+        if key.unguarded {
+            tally.said.push(key.name);
+            return None;
+        }
+        let class = FailureClass::ForeignKeyBroken;
+        let detail = format!(
+            "{orphans} of {rows} sampled rows refer to rows of {} that are not there",
+            key.parent
+        );
+        let hint = format!(
+            "{} Until then, `- foreignKeys: {{except: [{:?}]}}` under `checks` of the job keeps this key \
+             from failing drills.",
+            damage_hint(class),
+            key.name
+        );
+        Some(Finding::new(class, key.name, detail, hint))
+    }
 }
 
 /// Every validated key of a permanent table. For a partitioned table the catalog has a row for each
@@ -133,7 +188,14 @@ async fn keys(
     connection: &Connection,
     database: &str,
     major: Major,
+    tally: &mut Tally,
 ) -> Result<Vec<Key>, SqlFailure> {
+    if major >= Major::V18 {
+        let sql = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_constraint c \
+                   WHERE c.contype = 'f' AND c.conperiod AND c.convalidated AND c.conparentid = 0";
+        tally.of_periods +=
+            connection.rows(sql).await?.first().map_or(0, |row| number::<u64>(row, 0));
+    }
     // Keys over ranges of time (18) compare otherwise; what is not enforced promises nothing.
     let newer = if major >= Major::V18 { "AND c.conenforced AND NOT c.conperiod" } else { "" };
     let sql = format!(
@@ -197,6 +259,8 @@ impl Key {
     /// Rows that were sampled, and those that refer to nothing. These are looked up a second time
     /// without any index: one that has lost an entry is amcheck's to tell.
     async fn sample(&self, connection: &Connection) -> Result<(u64, u64), SqlFailure> {
+        // By the visibility map it would find rows whose page is lost.
+        connection.execute("SET enable_indexonlyscan = off").await?;
         const SCANS: [&str; 4] =
             ["enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan", "enable_nestloop"];
         let (rows, orphans) = self.count(connection).await?;

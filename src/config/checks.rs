@@ -88,6 +88,7 @@ fn twice(one: &CheckSpec, other: &CheckSpec) -> Option<Complaint> {
         (CheckSpec::RowFloor(_), CheckSpec::RowFloor(_)) => "rowFloor",
         (CheckSpec::LoginRoles(_), CheckSpec::LoginRoles(_)) => "loginRoles",
         (CheckSpec::Extensions(_), CheckSpec::Extensions(_)) => "extensions",
+        (CheckSpec::ForeignKeys(_), CheckSpec::ForeignKeys(_)) => "foreignKeys",
         _ => return None,
     };
     Some(Complaint::new(
@@ -102,8 +103,10 @@ fn check(value: Value<'_>) -> Option<CheckSpec> {
         let floor = fields.optional("rowFloor", row_floor).map(CheckSpec::RowFloor);
         let roles = fields.optional("loginRoles", login_roles).map(CheckSpec::LoginRoles);
         let extensions = fields.optional("extensions", extensions).map(CheckSpec::Extensions);
-        match fields.given(&["sql", "rowFloor", "loginRoles", "extensions"]).as_slice() {
-            [_] => sql.or(floor).or(roles).or(extensions),
+        let keys = fields.optional("foreignKeys", foreign_keys).map(CheckSpec::ForeignKeys);
+        let kinds = ["sql", "rowFloor", "loginRoles", "extensions", "foreignKeys"];
+        match fields.given(&kinds).as_slice() {
+            [_] => sql.or(floor).or(roles).or(extensions).or(keys),
             [] => {
                 let hint = "Write `- sql: {name: …, database: …, query: …, expect: …}`.";
                 fields.complain(Complaint::new("names no kind of check", hint));
@@ -134,6 +137,25 @@ fn extensions(value: Value<'_>) -> Option<Vec<String>> {
         let hint = "Write a list of extensions, such as `[pg_cron]`.";
         fields.required("mayBeMissing", hint, |value| {
             entries(value, |value| value.text().map(str::to_owned))
+        })
+    })?
+}
+
+/// Keys that production has broken itself. One would hide every loss, so a pattern names its database.
+fn foreign_keys(value: Value<'_>) -> Option<Vec<String>> {
+    let hint = "Write a list of `database.schema.table.constraint`; `*` stands for any text.";
+    value.fields(|fields| {
+        fields.required("except", hint, |value| {
+            entries(value, |value| {
+                let pattern = value.text()?;
+                let (database, key) = pattern.split_once('.').unwrap_or_default();
+                if database.is_empty() || database.contains('*') || !key.contains('.') {
+                    let message = format!("`{}` names no foreign key", value::short(pattern));
+                    value.complain(Complaint::new(message, hint));
+                    return None;
+                }
+                Some(pattern.to_owned())
+            })
         })
     })?
 }

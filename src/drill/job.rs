@@ -248,6 +248,8 @@ pub enum CheckSpec {
     LoginRoles(Vec<LoginRole>),
     /// Extensions that may be missing on the machine of the drill.
     Extensions(Vec<String>),
+    /// Patterns of foreign keys whose rows may refer to none: `database.schema.table.constraint`.
+    ForeignKeys(Vec<String>),
 }
 
 impl Job {
@@ -256,7 +258,10 @@ impl Job {
     pub fn row_floor(&self) -> Option<&RowFloor> {
         self.checks.iter().find_map(|check| match check {
             CheckSpec::RowFloor(floor) => Some(floor),
-            CheckSpec::Sql(_) | CheckSpec::LoginRoles(_) | CheckSpec::Extensions(_) => None,
+            CheckSpec::Sql(_)
+            | CheckSpec::LoginRoles(_)
+            | CheckSpec::Extensions(_)
+            | CheckSpec::ForeignKeys(_) => None,
         })
     }
 
@@ -265,7 +270,23 @@ impl Job {
     pub fn extensions_that_may_be_missing(&self) -> Vec<String> {
         let lists = self.checks.iter().filter_map(|check| match check {
             CheckSpec::Extensions(names) => Some(names),
-            CheckSpec::Sql(_) | CheckSpec::RowFloor(_) | CheckSpec::LoginRoles(_) => None,
+            CheckSpec::Sql(_)
+            | CheckSpec::RowFloor(_)
+            | CheckSpec::LoginRoles(_)
+            | CheckSpec::ForeignKeys(_) => None,
+        });
+        lists.flatten().cloned().collect()
+    }
+
+    /// Patterns of foreign keys that production is known to have broken itself.
+    #[must_use]
+    pub fn excepted_foreign_keys(&self) -> Vec<String> {
+        let lists = self.checks.iter().filter_map(|check| match check {
+            CheckSpec::ForeignKeys(patterns) => Some(patterns),
+            CheckSpec::Sql(_)
+            | CheckSpec::RowFloor(_)
+            | CheckSpec::LoginRoles(_)
+            | CheckSpec::Extensions(_) => None,
         });
         lists.flatten().cloned().collect()
     }
@@ -274,7 +295,10 @@ impl Job {
     pub fn login_roles(&self) -> impl Iterator<Item = &LoginRole> {
         self.checks.iter().flat_map(|check| match check {
             CheckSpec::LoginRoles(roles) => roles.as_slice(),
-            CheckSpec::Sql(_) | CheckSpec::RowFloor(_) | CheckSpec::Extensions(_) => &[],
+            CheckSpec::Sql(_)
+            | CheckSpec::RowFloor(_)
+            | CheckSpec::Extensions(_)
+            | CheckSpec::ForeignKeys(_) => &[],
         })
     }
 }

@@ -8,6 +8,7 @@ mod jobs;
 mod pages;
 mod queries;
 mod relations;
+mod sequences;
 mod sound;
 
 use std::{
@@ -24,7 +25,7 @@ use pgassay::{
         Check, CheckContext, Observations, Phase, amcheck::Amcheck, checksums,
         checksums::Checksums, databases, extensions::Extensions, files::RelationFiles, first_write,
         foreign_keys::ForeignKeys, heartbeat::HeartbeatCheck, index_pages::IndexPages,
-        read_all::ReadAll, run_all, sql::SqlAssertion,
+        read_all::ReadAll, run_all, sequences::Sequences, sql::SqlAssertion,
     },
     demo::source::{Source, SourceSpec},
     drill::{

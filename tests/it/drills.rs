@@ -32,6 +32,7 @@ fn latest_follows_the_timeline_switch() {
             "files",
             "extensions",
             "readAll",
+            "sequences",
             "foreignKeys",
             "amcheck",
             "checksums",

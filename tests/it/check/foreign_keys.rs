@@ -41,10 +41,10 @@ fn lose(cluster: &Cluster, sql: &str) {
 fn every_kind_of_key_holds_and_breaks() {
     let cluster = keys(tools::packaged_major());
     // Two for each table with rows: of orders three, of each part of `uses` one.
-    let text = cluster.passed(&ForeignKeys);
+    let text = cluster.passed(&ForeignKeys::default());
     assert!(text.contains("of 5 foreign keys"), "{text}");
     lose(&cluster, "delete from customers where id = 17");
-    let findings = cluster.findings(&ForeignKeys);
+    let findings = cluster.findings(&ForeignKeys::default());
     expect(&findings, FailureClass::ForeignKeyBroken, "shop.other.Orders.Orders_customer_fkey");
     expect(
         &findings,
@@ -57,7 +57,7 @@ fn every_kind_of_key_holds_and_breaks() {
         &cluster,
         "insert into customers values (17, 'r3', '17'); delete from parts_2 where id = 150",
     );
-    let findings = cluster.findings(&ForeignKeys);
+    let findings = cluster.findings(&ForeignKeys::default());
     expect(&findings, FailureClass::ForeignKeyBroken, "shop.public.uses_2.");
     assert_eq!(findings.len(), 1, "{findings:#?}");
 }
@@ -67,10 +67,10 @@ fn what_production_may_have_written_itself_is_said() {
     let cluster = keys(tools::packaged_major());
     lose(&cluster, "delete from customers where id = 17");
     cluster.sql("shop", "alter table other.\"Orders\" disable trigger all");
-    let text = cluster.passed(&ForeignKeys);
+    let text = cluster.passed(&ForeignKeys::default());
     assert!(text.contains("2 keys that triggers do not guard"), "{text}");
     cluster.sql("shop", "alter table other.\"Orders\" enable trigger all");
-    cluster.findings(&ForeignKeys);
+    cluster.findings(&ForeignKeys::default());
     for key in ["Orders_customer_fkey", "Orders_region_code_fkey"] {
         cluster.sql("shop", &format!("alter table other.\"Orders\" drop constraint \"{key}\""));
     }
@@ -78,8 +78,44 @@ fn what_production_may_have_written_itself_is_said() {
         "shop",
         "alter table other.\"Orders\" add foreign key (customer) references customers not valid",
     );
-    let text = cluster.passed(&ForeignKeys);
+    let text = cluster.passed(&ForeignKeys::default());
     assert!(!text.contains("do not guard"), "a key that is not valid promises nothing: {text}");
+}
+
+#[test]
+fn keys_that_the_job_excepts_are_said() {
+    let cluster = keys(tools::packaged_major());
+    lose(&cluster, "delete from customers where id = 17");
+    let findings = cluster.findings(&ForeignKeys::default());
+    let name = "shop.other.Orders.Orders_customer_fkey";
+    expect(&findings, FailureClass::ForeignKeyBroken, &format!("except: [\\\"{name}\\\"]"));
+    let findings = cluster.findings(&ForeignKeys::new(vec![name.into(), "app.*.t".into()]));
+    expect(&findings, FailureClass::ForeignKeyBroken, "Orders_region_code_fkey");
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    let except = vec!["shop.other.*_fkey".into(), "shop.public.gone.*".into()];
+    let text = cluster.passed(&ForeignKeys::new(except));
+    assert!(text.contains("2 keys that the job excepts have rows that refer to none"), "{text}");
+    assert!(text.ends_with("no key fits the job's `except`: shop.public.gone.*"), "{text}");
+}
+
+#[test]
+fn a_lost_page_does_not_hold_a_key_by_its_visibility_map() {
+    let mut cluster = keys(tools::packaged_major());
+    // So few that each is looked up by the index alone.
+    cluster.sql(
+        "shop",
+        "create table few (customer bigint references customers);
+         insert into few select id from customers where ctid between '(2,1)' and '(2,3)'",
+    );
+    cluster.sql("shop", "vacuum freeze");
+    cluster.sql("shop", "checkpoint");
+    let customers = cluster.file("customers");
+    cluster.damage(|_| {
+        let file = fs::File::options().write(true).open(&customers).unwrap();
+        file.write_all_at(&[0; 8192], 2 * 8192).unwrap();
+    });
+    let findings = cluster.findings(&ForeignKeys::default());
+    expect(&findings, FailureClass::ForeignKeyBroken, "shop.public.few.few_customer_fkey");
 }
 
 #[test]
@@ -95,7 +131,7 @@ fn an_index_that_lost_an_entry_is_no_broken_key() {
     cluster.sql("shop", "insert into customers values (4000, 'r9', '4000')");
     ready(true);
     lose(&cluster, "insert into other.\"Orders\" values (6000, 4000, null, null, null)");
-    cluster.passed(&ForeignKeys);
+    cluster.passed(&ForeignKeys::default());
     expect(&cluster.findings(&Amcheck), FailureClass::AmcheckIndex, "customers_pkey");
 }
 
@@ -104,9 +140,9 @@ fn an_index_that_lost_an_entry_is_no_broken_key() {
 fn keys_of_every_major() {
     for major in [14, 16, 17, 18] {
         let cluster = keys(major);
-        let text = cluster.passed(&ForeignKeys);
+        let text = cluster.passed(&ForeignKeys::default());
         assert!(text.contains("of 5 foreign keys"), "{major}: {text}");
         lose(&cluster, "delete from customers where id = 17; delete from parts_2 where id = 150");
-        assert_eq!(cluster.findings(&ForeignKeys).len(), 3, "{major}");
+        assert_eq!(cluster.findings(&ForeignKeys::default()).len(), 3, "{major}");
     }
 }

@@ -12,7 +12,8 @@ fn every_major_is_sound_and_its_pg_control_is_read() {
         cluster.passed(&Extensions::default());
         let rows = cluster.passed(&ReadAll);
         assert!(rows.contains("rows in"), "{rows}");
-        cluster.passed(&ForeignKeys);
+        cluster.passed(&ForeignKeys::default());
+        cluster.passed(&Sequences);
         let amcheck = cluster.passed(&Amcheck);
         assert!(amcheck.contains("4 databases"), "{amcheck}");
         tools::RUNTIME
@@ -40,7 +41,8 @@ fn a_sound_cluster_passes_every_check() {
         Box::new(RelationFiles),
         Box::new(Extensions::default()),
         Box::new(ReadAll),
-        Box::new(ForeignKeys),
+        Box::new(Sequences),
+        Box::new(ForeignKeys::default()),
         Box::new(Amcheck),
         Box::new(Checksums),
         Box::new(IndexPages),
@@ -62,6 +64,7 @@ fn a_sound_cluster_passes_every_check() {
             "files",
             "extensions",
             "readAll",
+            "sequences",
             "foreignKeys",
             "amcheck",
             "checksums",
