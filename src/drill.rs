@@ -9,6 +9,7 @@ pub mod format;
 pub mod holdings;
 pub mod job;
 pub mod measure;
+pub mod moved_databases;
 pub mod outlook;
 pub mod own_files;
 pub mod pattern;

@@ -7,6 +7,7 @@
 mod archive;
 mod base;
 mod feed;
+mod moved;
 mod pages;
 mod point;
 mod reach;

@@ -75,6 +75,16 @@ impl ServerError {
                 })
             }
             "58P01" if relation_file => Meaning::Damage(FailureClass::RelationMissing),
+            // `ValidatePgVersion` (miscinit.c): the folder of a database is empty.
+            "22023" if relation_file && says("is not a valid data directory") => {
+                Meaning::Damage(FailureClass::RelationMissing)
+            }
+            // `InitPostgres` (postinit.c): there is none.
+            "3D000"
+                if self.detail.as_deref().is_some_and(|d| d.contains("database subdirectory")) =>
+            {
+                Meaning::Damage(FailureClass::RelationMissing)
+            }
             "58P01" if says("could not access status of transaction") => {
                 Meaning::Damage(FailureClass::PgdataLayout)
             }
@@ -222,6 +232,9 @@ mod tests {
                 "missing chunk number 0 for toast value 16390 in pg_toast_16384",
                 Damage(RelationMissing),
             ),
+            ("22023", "\"base/5\" is not a valid data directory", Damage(RelationMissing)),
+            ("22023", "invalid value for parameter \"base/5\"", Unknown),
+            ("3D000", "database \"app\" does not exist", Unknown),
             ("58P01", "could not access status of transaction 734", Damage(PgdataLayout)),
             (
                 "58P01",

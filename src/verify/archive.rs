@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
-    Reading, base,
+    Reading, base, moved,
     pages::{self, Window},
     reach,
     tally::Tally,
@@ -87,8 +87,8 @@ pub(super) async fn read(
     let mut stretches = None;
     if let Some(system) = system(catalog) {
         let infos = candidates.iter().filter_map(|c| c.backup.info.as_ref().ok());
-        let starts = infos.filter_map(reach::start).collect();
-        stretches = Some(wal::read(reading, system, catalog, starts, tally).await?);
+        let infos: Vec<&BackupInfo> = infos.collect();
+        stretches = Some(wal::read(reading, system, catalog, &infos, tally).await?);
     } else {
         let note = "the WAL was not read: no `backup.info` says which system wrote it";
         tally.note(note.to_owned());
@@ -98,6 +98,11 @@ pub(super) async fn read(
         match (&backup.info, &stretches) {
             (Ok(info), Some(stretches)) => {
                 let path = path(catalog, info, line);
+                let found_before = base.findings.len();
+                moved::judge(&backup.id, stretches.databases(info, &path), &mut base);
+                for finding in &base.findings[found_before..] {
+                    tally.base(finding.clone());
+                }
                 let found = reach::judge(&mut verified, info, &base, line, &path, stretches);
                 for finding in found {
                     tally.wal(finding);

@@ -1,5 +1,7 @@
 //! One base backup: its tars to their last blocks, and its own files against its description.
 
+use std::collections::BTreeSet;
+
 use crate::{
     archive::{Backup, BackupInfo},
     drill::{
@@ -25,6 +27,8 @@ pub(super) struct BaseRead {
     pub files: u64,
     pub objects: u64,
     pub own_files: Option<OwnFiles>,
+    /// Folders of databases: tablespace and database.
+    pub databases: BTreeSet<(u32, u32)>,
     /// Pages, not judged yet.
     pub watched: WatchedPages,
     /// Pages that were looked at, and those that the backup's own WAL makes anew.
@@ -61,6 +65,7 @@ pub(super) async fn read(reading: &Reading<'_>, backup: &Backup) -> Result<BaseR
         files: restored.files,
         objects: backup.objects().count() as u64,
         own_files: None,
+        databases: restored.pages.databases(),
         watched: restored.pages,
         pages: 0,
         torn_pages: 0,

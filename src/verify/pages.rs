@@ -20,7 +20,12 @@ use crate::{
         base::look_into,
         pages::{BackupWindow, PageJudge, PageVerdict, Suspects},
     },
+    telemetry::progress::ProgressEvent,
 };
+
+/// Decoded WAL that is read behind the backup's own for what is still open then. The rest the catalogs
+/// must tell: there may be weeks of it, and there is a reading for each backup.
+const MOST_BEHIND: u64 = 256 << 20;
 
 /// Where the WAL of a backup begins, and the path that it is read along.
 #[derive(Clone, Copy, Debug)]
@@ -89,10 +94,15 @@ async fn by_the_wal(
     let (major, size) = (start.major, start.segment_size);
     let min_recovery_point = start.min_recovery_point;
     let judged = BackupWindow { major, start: start.start, min_recovery_point };
+    let count = suspects.count();
     let mut judge = PageJudge::new(suspects, judged);
+    let asked = suspects_note(backup, count);
+    reading.progress.emit(ProgressEvent::Note { text: asked });
     let mut scan = WalScan::new(start);
+    let mut behind = 0;
     let mut feed = Feed::new(reading.store, size, reading.cancel, segments);
     while let Some((listed, fetched)) = feed.next().await {
+        reading.fetched(listed.object.size);
         let bytes = match fetched {
             Fetched::Bytes(bytes) => bytes,
             Fetched::Cancelled => return Err(interrupted()),
@@ -110,7 +120,8 @@ async fn by_the_wal(
         (scan, judge, step) = tokio::task::spawn_blocking(work)
             .await
             .map_err(|error| Error::new(Code::Bug, format!("judging pages ended: {error}")))?;
-        if step == ScanStep::Stop || judge.is_done() {
+        behind += u64::from(judge.is_window_over()) * size.bytes();
+        if step == ScanStep::Stop || judge.is_done() || behind > MOST_BEHIND {
             break;
         }
     }
@@ -119,7 +130,8 @@ async fn by_the_wal(
     let look = match judged.questions() {
         None => None,
         Some(look) => {
-            let looked = look_into(reading.store, backup, look, &|_| (), reading.cancel).await;
+            let count = |bytes| reading.fetched(bytes);
+            let looked = look_into(reading.store, backup, look, &count, reading.cancel).await;
             Some(looked.map_err(|failure| match failure {
                 FetchFailure::Store(error) | FetchFailure::Local(error) => error,
                 FetchFailure::Cancelled => interrupted(),
@@ -133,6 +145,13 @@ async fn by_the_wal(
         }
     };
     Ok(judged.verdict(look))
+}
+
+fn suspects_note(backup: &Backup, pages: u64) -> String {
+    format!(
+        "backup `{}`: {pages} pages fail by their own bytes; its WAL is read to tell torn pages from damage",
+        backup.id
+    )
 }
 
 /// The segments from the backup's first one on, as far as there are any.

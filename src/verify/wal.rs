@@ -11,7 +11,7 @@ use super::{
     tally::Tally,
 };
 use crate::{
-    archive::{Catalog, wal_index::Runs},
+    archive::{BackupInfo, Catalog, wal_index::Runs},
     drill::{
         Code, Error, FailureClass, Finding,
         outlook::{self, Damage},
@@ -19,7 +19,10 @@ use crate::{
     },
     pg::{
         Lsn, Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId,
-        wal::walk::{Broken, WalWalk, WalkRules},
+        wal::{
+            storage::{RM_DBASE, StorageEvent},
+            walk::{Broken, WalWalk, WalkRules},
+        },
     },
     restore::{two_readings, wal::Buffers},
 };
@@ -67,7 +70,7 @@ struct Current {
     records_before: u64,
 }
 
-/// Reads every segment. `starts` are the places where backups begin.
+/// Reads every segment, with regard to the backups that `infos` describe.
 ///
 /// # Errors
 /// The caller cancelled, or a thread died.
@@ -75,7 +78,7 @@ pub(super) async fn read(
     reading: &Reading<'_>,
     system: Origin,
     catalog: &Catalog,
-    starts: Vec<(TimelineId, Lsn)>,
+    infos: &[&BackupInfo],
     tally: &mut Tally,
 ) -> Result<Stretches, Error> {
     let size = system.segment_size;
@@ -83,7 +86,7 @@ pub(super) async fn read(
     let lineages = lineages(catalog, &runs, size);
     let wanted = lineages.values().filter_map(|lineage| before_fork(&lineage.history, size));
     let wanted = wanted.collect();
-    let stretches = Stretches::new(starts, size);
+    let stretches = Stretches::new(infos, size);
     let kept = BTreeMap::new();
     let mut pass =
         Pass { reading, system, catalog, runs: &runs, lineages, wanted, kept, stretches, tally };
@@ -222,6 +225,7 @@ impl Pass<'_> {
                     read = self.look_again(run, &start, &listed, read).await?;
                 }
                 self.stretches.backups_ended(read.ends);
+                self.stretches.changed(&listed, read.databases);
                 for broken in read.broken {
                     let Broken { damage, before } = &broken;
                     let object = self.catalog.wal.segment(damage.timeline, damage.segment, size);
@@ -263,10 +267,10 @@ impl Pass<'_> {
             let (store, cancel) = (self.reading.store, self.reading.cancel);
             match fetch(store, &listed.object, self.size(), cancel).await {
                 Fetched::Bytes(bytes) => {
-                    let SegmentRead { broken, ends } =
-                        scan(&mut walk, listed, bytes, &none).await?;
-                    second.broken.extend(broken);
-                    second.ends.extend(ends);
+                    let read = scan(&mut walk, listed, bytes, &none).await?;
+                    second.broken.extend(read.broken);
+                    second.ends.extend(read.ends);
+                    second.databases.extend(read.databases);
                 }
                 Fetched::Cancelled => return Err(interrupted()),
                 Fetched::Damaged(_) | Fetched::Unread(_) => return Ok(first),
@@ -398,6 +402,8 @@ impl Pass<'_> {
 struct SegmentRead {
     broken: Vec<Broken>,
     ends: Vec<BackupEnd>,
+    /// What is done to databases as a whole, and where its record begins.
+    databases: Vec<(Lsn, StorageEvent)>,
 }
 
 /// Reads one segment off the threads that run futures.
@@ -410,14 +416,20 @@ async fn scan(
     let (mut moved, buffers) = (walk.clone(), buffers.clone());
     let (timeline, number) = (listed.timeline, listed.number);
     let work = move || {
-        let mut ends = Vec::new();
+        let (mut ends, mut databases) = (Vec::new(), Vec::new());
+        let major = moved.major();
         let broken = moved.segment(timeline, number, &bytes, |record| {
+            if record.rmid == RM_DBASE
+                && let Some(event) = record.storage_event(major)
+            {
+                databases.push((record.start, event));
+            }
             if let Some(start) = record.ended_backup() {
                 ends.push(BackupEnd { start, timeline, segment: number, end: record.end });
             }
         });
         buffers.give(bytes);
-        (moved, SegmentRead { broken, ends })
+        (moved, SegmentRead { broken, ends, databases })
     };
     let (moved, read) = tokio::task::spawn_blocking(work)
         .await

@@ -172,7 +172,7 @@ fn a_page_that_no_wal_touches_is_damage() {
         .expect("fail", 1)
         .expect_finding("page_checksum", file(&archive, "cold"))
         .expect_finding("page_checksum", "block 1 (checksum ")
-        .expect_finding("page_checksum", "no WAL repairs it");
+        .expect_finding("page_checksum", "the backup's own WAL does not repair it");
 }
 
 /// Pages that are bad in the tar and that nobody misses: two that the backup's own WAL makes anew, by

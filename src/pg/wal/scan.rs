@@ -222,6 +222,12 @@ impl WalScan {
         if self.stopped { ScanStep::Stop } else { ScanStep::Continue }
     }
 
+    /// The major version whose WAL this is.
+    #[must_use]
+    pub const fn major(&self) -> Major {
+        self.reader.rules().major
+    }
+
     /// The damage that has ended the scan, if it has.
     #[must_use]
     pub const fn damage(&self) -> Option<&WalDamage> {

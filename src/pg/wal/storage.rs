@@ -31,8 +31,11 @@ pub enum StorageEvent {
     Truncated { relation: RelationFile, blocks: u32 },
     /// A transaction's end removes these: `committed` what existed, else what it had made itself.
     Dropped { relations: Vec<RelationFile>, committed: bool },
-    /// A database's folder was made as a copy of another one's files.
-    DatabaseCopied { tablespace: u32, database: u32 },
+    /// A database's folder was made as a copy of the files of another: `from` is that one's tablespace
+    /// and database.
+    DatabaseCopied { tablespace: u32, database: u32, from: (u32, u32) },
+    /// A database's folder was made, and its pages are logged one by one.
+    DatabaseLogged { tablespace: u32, database: u32 },
     /// A database's folders were removed.
     DatabaseDropped { tablespaces: Vec<u32>, database: u32 },
     /// Mapped catalogs have other files from here on; 0 for the shared ones.
@@ -101,17 +104,24 @@ impl Record<'_> {
 
     fn database(&self, major: Major) -> Option<StorageEvent> {
         const COPY: u8 = 0x00;
+        const LOG: u8 = 0x10;
         let main = self.main;
         let drop = if major == Major::V14 { 0x10 } else { 0x20 };
         let database = u32_at(main, 0)?;
         match self.operation() {
-            COPY => Some(StorageEvent::DatabaseCopied { database, tablespace: u32_at(main, 4)? }),
+            COPY => Some(StorageEvent::DatabaseCopied {
+                database,
+                tablespace: u32_at(main, 4)?,
+                from: (u32_at(main, 12)?, u32_at(main, 8)?),
+            }),
             operation if operation == drop => {
                 let count = u32_at(main, 4)? as usize;
                 let tablespaces = (0..count).map_while(|i| u32_at(main, 8 + i * 4)).collect();
                 Some(StorageEvent::DatabaseDropped { database, tablespaces })
             }
-            // XLOG_DBASE_CREATE_WAL_LOG of 15 and later logs every page by itself.
+            LOG if major > Major::V14 => {
+                Some(StorageEvent::DatabaseLogged { database, tablespace: u32_at(main, 4)? })
+            }
             _ => None,
         }
     }

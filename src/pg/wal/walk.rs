@@ -73,6 +73,12 @@ impl WalWalk {
         Self { reader, fold, open: None, timeline_before: None, begin: None }
     }
 
+    /// The major version whose WAL this is.
+    #[must_use]
+    pub const fn major(&self) -> Major {
+        self.reader.rules().major
+    }
+
     /// Goes on from here on a timeline that forked off within the next segment: a record that crosses
     /// into it is read with its beginning.
     #[must_use]

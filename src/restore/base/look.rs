@@ -6,19 +6,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     bug, listed_parts,
-    part::{Input, PartFailure, stream_part},
+    part::{Input, Part, PartFailure, stream_part},
 };
 use crate::{
     archive::Backup,
     restore::{
         FetchFailure,
         pages::CatalogLook,
-        unpack::{self, TarSource},
+        unpack::{self, Place, TarSource},
     },
     store::SharedStore,
 };
 
-/// Reads every tar of `backup` once for each pass that `look` asks for: up to three times.
+/// Reads the tars of `backup` once for each pass that `look` asks for: mostly one, up to three. Those of
+/// tablespaces only where something in them is wanted.
 ///
 /// # Errors
 /// As [`super::restore_base`].
@@ -34,12 +35,12 @@ pub async fn look_into(
         act(&mut shared.lock().unwrap_or_else(PoisonError::into_inner));
     };
     loop {
-        let mut wanted = false;
-        lock(&shared, &mut |look| wanted = !look.wanted().is_empty());
-        if !wanted {
+        let mut wanted: Vec<String> = Vec::new();
+        lock(&shared, &mut |look| wanted = look.wanted().into_iter().map(str::to_owned).collect());
+        if wanted.is_empty() {
             break;
         }
-        for part in listed_parts(backup) {
+        for part in listed_parts(backup).into_iter().filter(|part| holds_any(part, &wanted)) {
             let shared = Arc::clone(&shared);
             let read = move |source: TarSource<'_>, input: Input, stop: &CancellationToken| {
                 let mut look = shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,4 +59,15 @@ pub async fn look_into(
     }
     let look = Arc::into_inner(shared).ok_or_else(|| bug("a thread still reads the backup"))?;
     Ok(look.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Whether one of the paths may lie in a part.
+fn holds_any(part: &Part, wanted: &[String]) -> bool {
+    match part.place {
+        Place::Data => true,
+        Place::Tablespace(oid) => {
+            let folder = format!("pg_tblspc/{oid}/");
+            wanted.iter().any(|path| path.starts_with(&folder))
+        }
+    }
 }

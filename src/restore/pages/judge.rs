@@ -213,6 +213,13 @@ impl PageJudge {
         self.open == 0 && !self.in_window
     }
 
+    /// Whether the backup's own WAL has ended. What follows tells more of relations that were in the
+    /// making, which the backup's catalogs mostly tell, too.
+    #[must_use]
+    pub const fn is_window_over(&self) -> bool {
+        !self.in_window
+    }
+
     /// Takes the next record. Those before the redo point are passed over.
     pub fn record(&mut self, record: &Record<'_>) {
         if record.start < self.window.start || self.is_done() {
@@ -302,7 +309,7 @@ impl PageJudge {
                     }
                 }
             }
-            StorageEvent::DatabaseCopied { tablespace, database } => {
+            StorageEvent::DatabaseCopied { tablespace, database, .. } => {
                 for (of, relation) in &mut self.relations {
                     if (of.tablespace, of.database) == (tablespace, database) {
                         end(&mut relation.main, 0, fate(window, Later::DatabaseCopied));
@@ -321,7 +328,9 @@ impl PageJudge {
             StorageEvent::MapChanged { database } if window => {
                 self.changes.lost.insert(database);
             }
-            StorageEvent::Created { .. } | StorageEvent::MapChanged { .. } => {}
+            StorageEvent::Created { .. }
+            | StorageEvent::DatabaseLogged { .. }
+            | StorageEvent::MapChanged { .. } => {}
         }
     }
 

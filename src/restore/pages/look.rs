@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{
+    ahead::Ahead,
     commits::Commits,
     judge::{CatalogChanges, Move, PG_CLASS, PG_DATABASE, PG_INDEX, key},
 };
@@ -44,18 +45,19 @@ pub(super) enum Existence {
 
 /// A row found: who made and ended it, and what it says.
 #[derive(Clone, Copy, Debug)]
-struct Row {
-    made: Xact,
-    ended: Xact,
-    /// `pg_class`: the relation's oid; `pg_index`: whether it is ready.
-    oid: u32,
-    is_index: bool,
-    ready: bool,
+pub(super) struct Row {
+    pub made: Xact,
+    pub ended: Xact,
+    /// `pg_class`: the relation's oid; `pg_index`: the index's, and whether it is ready.
+    pub oid: u32,
+    pub is_index: bool,
+    pub ready: bool,
     /// `pg_class`: `relpersistence` is `u`. Another persistence has another file.
-    unlogged: bool,
+    pub unlogged: bool,
 }
 
-/// What is asked of the backup's files, in up to three passes over them.
+/// What is asked of the backup's files, in up to three passes over them. Most often one is enough, if
+/// every file of the backup is offered to it.
 #[derive(Debug)]
 pub struct CatalogLook {
     major: Major,
@@ -70,6 +72,7 @@ pub struct CatalogLook {
     commits: Commits,
     /// Files of this pass, by the path of their first segment, and what they are.
     wanted: BTreeMap<String, Wanted>,
+    ahead: Ahead,
     /// Files that came, of all passes.
     seen: HashSet<String>,
     pass: u8,
@@ -92,6 +95,9 @@ enum Wanted {
     Database,
     Index(Location),
     Xact(u32),
+    /// A later pass may want these.
+    IndexAhead(Location),
+    XactAhead(u32),
 }
 
 impl CatalogLook {
@@ -118,6 +124,7 @@ impl CatalogLook {
             copied: HashMap::new(),
             commits,
             wanted: BTreeMap::new(),
+            ahead: Ahead::default(),
             seen: HashSet::new(),
             pass: 0,
             classes: HashMap::new(),
@@ -161,16 +168,39 @@ impl CatalogLook {
         self.wanted.keys().map(String::as_str).collect()
     }
 
-    /// Begins a file of this pass, by its path; `None` for files that are not wanted.
+    /// Begins a file of this pass, by its path; `None` for files that are of no use. In the first pass
+    /// that is also what a later one may want.
     pub fn file(&mut self, path: &str) -> Option<LookFile<'_>> {
         let parsed = File::parse(path);
         let first =
             parsed.as_ref().map_or_else(|| path.to_owned(), |f| f.with_segment(0).to_string());
-        let what = self.wanted.get(&first)?.clone();
-        self.seen.insert(first);
+        let what = match self.wanted.get(&first) {
+            Some(what) => {
+                self.seen.insert(first);
+                what.clone()
+            }
+            None if self.pass == 0 => self.of_use_later(path, parsed.as_ref())?,
+            None => return None,
+        };
         let of = parsed.as_ref().map(|file| key(&file.location, file.filenode));
         let block = parsed.map_or(0, |file| file.first_block(131_072).unwrap_or(0));
         Some(LookFile { look: self, what, of, block, partial: Vec::new() })
+    }
+
+    fn of_use_later(&mut self, path: &str, parsed: Option<&File>) -> Option<Wanted> {
+        if let Some(name) = path.strip_prefix("pg_xact/") {
+            let file = u32::from_str_radix(name, 16).ok().filter(|_| name.len() == 4)?;
+            return Some(Wanted::XactAhead(file));
+        }
+        let File { location, filenode: PG_INDEX, fork: Fork::Main, .. } = parsed? else {
+            return None;
+        };
+        let home = location.clone();
+        if !self.databases_asked.contains(&home.database()) || home == Location::Global {
+            return None;
+        }
+        self.ahead.index(&home);
+        Some(Wanted::IndexAhead(home))
     }
 
     /// Every wanted file that the backup has was read: says what is wanted next.
@@ -184,15 +214,10 @@ impl CatalogLook {
                     Wanted::Database => {
                         self.unreadable.insert(Location::Global);
                     }
-                    Wanted::Xact(_) => {}
+                    Wanted::Xact(_) | Wanted::XactAhead(_) | Wanted::IndexAhead(_) => {}
                 }
             } else if let Wanted::Xact(file) = wanted {
-                // What lies behind the end of the file had not been written yet.
-                for xid in
-                    self.unanswered().filter(|xid| xid / XACTS_PER_FILE == file).collect::<Vec<_>>()
-                {
-                    self.statuses.insert(xid, 0);
-                }
+                self.end_of_xact(file);
             }
         }
         self.pass += 1;
@@ -208,6 +233,17 @@ impl CatalogLook {
                     if files.is_empty() {
                         self.unreadable.insert(home.clone());
                     }
+                    if files.iter().all(|number| *number == PG_INDEX)
+                        && let Some(kept) = self.ahead.take_index(&home)
+                    {
+                        if kept.unreadable {
+                            self.unreadable.insert(home.clone());
+                        }
+                        for row in kept.rows {
+                            self.keep_index_row(&home, row);
+                        }
+                        continue;
+                    }
                     for number in files {
                         self.wanted.insert(path(&home, number), Wanted::Index(home.clone()));
                     }
@@ -222,7 +258,20 @@ impl CatalogLook {
     fn want_transactions(&mut self) {
         let files: BTreeSet<u32> = self.unanswered().map(|xid| xid / XACTS_PER_FILE).collect();
         for file in files {
+            if let Some(bytes) = self.ahead.take_xact(file) {
+                self.statuses(file, 0, &bytes);
+                self.end_of_xact(file);
+                continue;
+            }
             self.wanted.insert(format!("pg_xact/{file:04X}"), Wanted::Xact(file));
+        }
+    }
+
+    /// What lies behind the end of the file had not been written yet.
+    fn end_of_xact(&mut self, file: u32) {
+        let here = self.unanswered().filter(|xid| xid / XACTS_PER_FILE == file);
+        for xid in here.collect::<Vec<_>>() {
+            self.statuses.insert(xid, 0);
         }
     }
 
@@ -244,8 +293,8 @@ impl CatalogLook {
 
     fn page(&mut self, what: &Wanted, of: RelationFile, page: &[u8; PAGE_SIZE], block: u32) {
         let home = match what {
-            Wanted::Class(home) | Wanted::Index(home) => home.clone(),
-            Wanted::Database | Wanted::Xact(_) => Location::Global,
+            Wanted::Class(home) | Wanted::Index(home) | Wanted::IndexAhead(home) => home.clone(),
+            Wanted::Database | Wanted::Xact(_) | Wanted::XactAhead(_) => Location::Global,
         };
         let state =
             if self.checksums { page::verify(page, block) } else { page::verify_header(page) };
@@ -258,16 +307,25 @@ impl CatalogLook {
             // Zeros are how catalogs grow, and what damage leaves of rows.
             PageState::New if self.changes.made.contains(&(of, block)) => return,
             PageState::New | PageState::BadChecksum { .. } | PageState::BadHeader => {
-                self.unreadable.insert(home);
+                if let Wanted::IndexAhead(home) = what {
+                    self.ahead.index_unreadable(home);
+                } else {
+                    self.unreadable.insert(home);
+                }
                 return;
             }
         }
         for tuple in heap::tuples(page) {
             let _ = match what {
                 Wanted::Class(home) => self.class_row(home, tuple),
-                Wanted::Index(home) => self.index_row(home, tuple),
+                Wanted::Index(home) => {
+                    self.index_row(tuple).map(|row| self.keep_index_row(home, row))
+                }
+                Wanted::IndexAhead(home) => {
+                    self.index_row(tuple).map(|row| self.ahead.index_row(home, row))
+                }
                 Wanted::Database => self.database_row(tuple),
-                Wanted::Xact(_) => None,
+                Wanted::Xact(_) | Wanted::XactAhead(_) => None,
             };
         }
     }
@@ -297,16 +355,18 @@ impl CatalogLook {
     }
 
     /// `pg_index`: `indexrelid` at 0; `indisready` after a column that 15 added.
-    fn index_row(&mut self, home: &Location, tuple: Tuple<'_>) -> Option<()> {
+    fn index_row(&self, tuple: Tuple<'_>) -> Option<Row> {
         let ready_at = if self.major == Major::V14 { 19 } else { 20 };
         let oid = tuple.u32_at(0)?;
         let ready = *tuple.data.get(ready_at)? != 0;
-        if self.classes.values().flatten().any(|row| row.is_index && row.oid == oid) {
-            let (made, ended) = (tuple.made, tuple.ended);
-            let row = Row { made, ended, oid, is_index: true, ready, unlogged: false };
-            add(self.indexes.entry((home.clone(), oid)).or_default(), row);
+        let (made, ended) = (tuple.made, tuple.ended);
+        Some(Row { made, ended, oid, is_index: true, ready, unlogged: false })
+    }
+
+    fn keep_index_row(&mut self, home: &Location, row: Row) {
+        if self.classes.values().flatten().any(|class| class.is_index && class.oid == row.oid) {
+            add(self.indexes.entry((home.clone(), row.oid)).or_default(), row);
         }
-        Some(())
     }
 
     /// `pg_database`: `dattablespace` follows two names in 14.
@@ -512,6 +572,9 @@ impl LookFile<'_> {
             match self.what {
                 Wanted::Xact(file) => {
                     self.look.statuses(file, u64::from(self.block) * PAGE_SIZE as u64, page);
+                }
+                Wanted::XactAhead(file) => {
+                    self.look.ahead.xact(file, u64::from(self.block) * PAGE_SIZE as u64, page);
                 }
                 _ => {
                     if let Some(of) = self.of {

@@ -53,7 +53,7 @@ impl BadPage {
     fn words(self) -> String {
         let Self { block, fault, after } = self;
         let after = match after {
-            Afterwards::Nothing => "no WAL repairs it".to_owned(),
+            Afterwards::Nothing => "the backup's own WAL does not repair it".to_owned(),
             Afterwards::Needed(at) => {
                 format!("the backup's own WAL changes it at {at} and does not repair it")
             }

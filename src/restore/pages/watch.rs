@@ -310,6 +310,12 @@ impl WatchedPages {
         }
     }
 
+    /// Tablespace and database of every folder of a database that was seen, by its `pg_filenode.map`.
+    #[must_use]
+    pub fn databases(&self) -> BTreeSet<(u32, u32)> {
+        self.maps.keys().map(|home| (home.tablespace(), home.database())).collect()
+    }
+
     /// Pages and files that were looked at.
     #[must_use]
     pub const fn checked(&self) -> PagesChecked {

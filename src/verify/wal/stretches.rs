@@ -1,10 +1,14 @@
 //! Records without a fault between them, as far as backups need them: how far a recovery gets.
 
+use std::{collections::BTreeMap, ops::Range};
+
+use super::super::{feed::Listed, reach};
 use crate::{
+    archive::BackupInfo,
     drill::{Finding, verify_report::Reach},
     pg::{
         Lsn, SegmentNumber, SegmentSize, TimelineHistory, TimelineId,
-        wal::{scan::TransactionEnd, walk},
+        wal::{scan::TransactionEnd, storage::StorageEvent, walk},
     },
 };
 
@@ -39,8 +43,13 @@ pub(in crate::verify) struct Stretches {
     all: Vec<Stretch>,
     /// Where backups begin.
     starts: Vec<(TimelineId, Lsn)>,
+    /// From where backups begin to where they are said to end.
+    windows: Vec<Range<Lsn>>,
     size: SegmentSize,
     ends: Vec<BackupEnd>,
+    /// What is done to databases inside the windows: the segment that the record ends in, and where it
+    /// begins.
+    databases: BTreeMap<(Lsn, TimelineId), (SegmentNumber, StorageEvent)>,
 }
 
 /// The record that ends a backup.
@@ -55,8 +64,39 @@ pub(super) struct BackupEnd {
 }
 
 impl Stretches {
-    pub(super) const fn new(starts: Vec<(TimelineId, Lsn)>, size: SegmentSize) -> Self {
-        Self { all: Vec::new(), starts, size, ends: Vec::new() }
+    pub(super) fn new(infos: &[&BackupInfo], size: SegmentSize) -> Self {
+        let windows = infos.iter().filter_map(|info| window(info)).collect();
+        let starts = infos.iter().filter_map(|info| reach::start(info)).collect();
+        Self {
+            all: Vec::new(),
+            starts,
+            windows,
+            size,
+            ends: Vec::new(),
+            databases: BTreeMap::new(),
+        }
+    }
+
+    /// Remembers what a segment says of databases as a whole.
+    pub(super) fn changed(&mut self, listed: &Listed, events: Vec<(Lsn, StorageEvent)>) {
+        for (at, event) in events {
+            if self.windows.iter().any(|window| window.contains(&at)) {
+                self.databases.insert((at, listed.timeline), (listed.number, event));
+            }
+        }
+    }
+
+    /// What happened to databases while the backup that `info` describes was taken, on `path`.
+    pub(in crate::verify) fn databases<'a>(
+        &'a self,
+        info: &BackupInfo,
+        path: &'a TimelineHistory,
+    ) -> impl Iterator<Item = (Lsn, &'a StorageEvent)> {
+        let window = window(info).unwrap_or(Lsn::INVALID..Lsn::INVALID);
+        let all = self.databases.iter().filter(move |((at, timeline), (segment, _))| {
+            window.contains(at) && path.timeline_of_segment(*segment, self.size) == *timeline
+        });
+        all.map(|((at, _), (_, event))| (*at, event))
     }
 
     /// Remembers the ends of the backups that are asked about.
@@ -158,6 +198,11 @@ impl Stretches {
             return Some((Reach { timeline: here.timeline, lsn, last_commit }, &here.ended));
         }
     }
+}
+
+/// From where a backup begins to where it is said to end.
+fn window(info: &BackupInfo) -> Option<Range<Lsn>> {
+    Some(info.replay_start()?..info.end_xlog?)
 }
 
 impl Stretch {

@@ -184,8 +184,8 @@ fn template(shop: &Workshop) {
     );
 }
 
-/// No false alarm: a database that is moved while its old files are being read is lost, and only a
-/// drill tells. Replay copies it from a place that the backup found half removed.
+/// No false alarm: a database that is moved while its old files are being read is lost. Replay copies
+/// it from a place that the backup found half removed, so that only a drill tells what is left.
 #[test]
 #[ignore = "a matrix: make test-all"]
 fn a_database_that_is_moved_under_the_backup_is_lost() {
@@ -198,8 +198,37 @@ fn a_database_that_is_moved_under_the_backup_is_lost() {
         });
         shop.add("later", 50);
     });
-    let answer = Drill::new(&archive.root, "moved", "").run(&[]);
-    answer.expect("fail", 1).expect_finding("relation_missing", "pattern");
+    let drill = Drill::new(&archive.root, "moved", "");
+    drill.run(&[]).expect("fail", 1).expect_finding("relation_missing", "pattern");
+    for arguments in [&[][..], &["--recovery-point"]] {
+        let answer = drill.verify(arguments);
+        answer.expect("inconclusive", 4);
+        let errors = answer.report["errors"].to_string();
+        assert!(errors.contains("was moved from tablespace 1663 to"), "{errors}");
+    }
+}
+
+/// Moved while tablespaces were copied, which come first: of its old folder the backup has nothing.
+#[test]
+fn a_database_that_is_moved_before_the_backup_comes_to_it_is_lost() {
+    let archive = of("moved-away", small(), |shop| {
+        template(shop);
+        shop.sql("postgres", "checkpoint");
+        // barman opens it by the tablespace's own path.
+        let file = shop.file_of("events");
+        let file = &file[file.find("PG_").unwrap()..];
+        shop.backup_held_at(&[file], &["--gzip"], |_| {
+            shop.sql("postgres", "alter database pattern set tablespace space");
+        });
+        shop.add("later", 50);
+    });
+    let drill = Drill::new(&archive.root, "moved-away", "");
+    for arguments in [&[][..], &["--recovery-point"]] {
+        let answer = drill.verify(arguments);
+        answer.expect("fail", 1).expect_finding("relation_missing", ": database ");
+        assert_eq!(answer.report["backups"][0]["state"], "damaged");
+    }
+    drill.run(&[]).expect("fail", 1).expect_finding("relation_missing", "pattern");
 }
 
 #[test]
