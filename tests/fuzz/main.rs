@@ -22,6 +22,7 @@ mod control;
 mod engine;
 mod memory;
 mod mutate;
+mod pages;
 mod plan;
 mod tar;
 mod text;

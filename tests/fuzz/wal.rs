@@ -3,7 +3,7 @@
 //! An input is a head of 32 bytes ([`Head`]) and pages: some of one segment, and the first ones of
 //! the next. What is missing of the two segments is zeros; the reader never gets more to see.
 
-use std::ops::Range;
+use std::{cell::RefCell, ops::Range};
 
 use pgassay::{
     archive::Codec,
@@ -187,28 +187,46 @@ fn mutate(input: &mut Vec<u8>, other: &[u8], random: &mut Random) {
     }
 }
 
-/// The two segments.
-fn segments(head: Head, input: &[u8]) -> [Vec<u8>; 2] {
-    let size = SegmentSize::new(SEGMENT as u32).unwrap();
-    let pages = &input[HEAD..];
-    let (here, next) = pages.split_at((head.count * PAGE).min(pages.len()));
-    let mut first = vec![0; SEGMENT];
-    first[head.first * PAGE..head.first * PAGE + here.len()].copy_from_slice(here);
-    if head.first > 0 {
-        // The first page says whose the segment is.
-        let start = size.segment_of(head.start).start(size);
-        first[..2].copy_from_slice(&head.major.wal_page_magic().to_le_bytes());
-        first[2] = 2;
-        first[4..8].copy_from_slice(&TIMELINE.0.to_le_bytes());
-        first[8..16].copy_from_slice(&start.0.to_le_bytes());
-        first[24..32].copy_from_slice(&head.system_id.to_le_bytes());
-        first[32..36].copy_from_slice(&(SEGMENT as u32).to_le_bytes());
-        first[36..40].copy_from_slice(&(PAGE as u32).to_le_bytes());
+/// The two segments: always the same bytes, so that a case costs its own pages and not two megabytes.
+struct Segments {
+    bytes: [Vec<u8>; 2],
+    /// What the input before wrote to.
+    written: [Range<usize>; 2],
+}
+
+thread_local! {
+    static SEGMENTS: RefCell<Segments> =
+        const { RefCell::new(Segments { bytes: [Vec::new(), Vec::new()], written: [0..0, 0..0] }) };
+}
+
+impl Segments {
+    fn fill(&mut self, head: Head, input: &[u8]) {
+        let size = SegmentSize::new(SEGMENT as u32).unwrap();
+        for (bytes, written) in self.bytes.iter_mut().zip(&mut self.written) {
+            bytes.resize(SEGMENT, 0);
+            bytes[std::mem::take(written)].fill(0);
+            bytes[..PAGE].fill(0);
+        }
+        let pages = &input[HEAD..];
+        let (here, next) = pages.split_at((head.count * PAGE).min(pages.len()));
+        let next = &next[..next.len().min(SEGMENT)];
+        let from = head.first * PAGE;
+        self.written = [from..from + here.len(), 0..next.len()];
+        let [first, second] = &mut self.bytes;
+        first[from..from + here.len()].copy_from_slice(here);
+        if head.first > 0 {
+            // The first page says whose the segment is.
+            let start = size.segment_of(head.start).start(size);
+            first[..2].copy_from_slice(&head.major.wal_page_magic().to_le_bytes());
+            first[2] = 2;
+            first[4..8].copy_from_slice(&TIMELINE.0.to_le_bytes());
+            first[8..16].copy_from_slice(&start.0.to_le_bytes());
+            first[24..32].copy_from_slice(&head.system_id.to_le_bytes());
+            first[32..36].copy_from_slice(&(SEGMENT as u32).to_le_bytes());
+            first[36..40].copy_from_slice(&(PAGE as u32).to_le_bytes());
+        }
+        second[..next.len()].copy_from_slice(next);
     }
-    let mut second = vec![0; SEGMENT];
-    let count = next.len().min(SEGMENT);
-    second[..count].copy_from_slice(&next[..count]);
-    [first, second]
 }
 
 fn scan(head: Head, target: ScanTarget, exclusive: bool, segments: &[Vec<u8>; 2]) -> WalSummary {
@@ -248,9 +266,15 @@ fn scan(head: Head, target: ScanTarget, exclusive: bool, segments: &[Vec<u8>; 2]
 
 fn check(input: &[u8]) -> String {
     let Some(head) = Head::read(input) else { return "no head".into() };
-    let mut segments = segments(head, input);
+    SEGMENTS.with_borrow_mut(|segments| {
+        segments.fill(head, input);
+        examine(head, &mut segments.bytes)
+    })
+}
+
+fn examine(head: Head, segments: &mut [Vec<u8>; 2]) -> String {
     let size = SegmentSize::new(SEGMENT as u32).unwrap();
-    let latest = scan(head, ScanTarget::Latest, false, &segments);
+    let latest = scan(head, ScanTarget::Latest, false, segments);
     let target = match head.target % 6 {
         0 => None,
         1 => Some(ScanTarget::Immediate),
@@ -261,7 +285,7 @@ fn check(input: &[u8]) -> String {
     };
     let mut reached = String::new();
     if let Some(target) = target {
-        let to_target = scan(head, target, head.target >= 128, &segments);
+        let to_target = scan(head, target, head.target >= 128, segments);
         assert!(to_target.records <= latest.records && to_target.end <= latest.end);
         reached = format!(" target {} {}", head.target % 6, to_target.target_reached);
     }
@@ -272,7 +296,7 @@ fn check(input: &[u8]) -> String {
     {
         neutralise_tablespaces(bytes, number, size, &latest.patches);
     }
-    let served = scan(head, ScanTarget::Latest, false, &segments);
+    let served = scan(head, ScanTarget::Latest, false, segments);
     assert_eq!(
         (served.records, served.end, &served.damage),
         (latest.records, latest.end, &latest.damage)
@@ -301,7 +325,10 @@ fn wal() {
     ];
     for seed in &seeds {
         let head = Head::read(seed).unwrap();
-        let latest = scan(head, ScanTarget::Latest, false, &segments(head, seed));
+        let latest = SEGMENTS.with_borrow_mut(|segments| {
+            segments.fill(head, seed);
+            scan(head, ScanTarget::Latest, false, &segments.bytes)
+        });
         // The walk of this file finds what the reader finds, or repairs would be in vain.
         assert_eq!(latest.damage, None);
         assert!(latest.records > 10);

@@ -6,5 +6,6 @@ pub mod fixture;
 pub mod gateway;
 pub mod hold;
 pub mod memory;
+pub mod spool;
 pub mod tools;
 pub mod workdir;

@@ -207,7 +207,7 @@ fn names_that_nobody_expects() {
 #[test]
 #[ignore = "a matrix: make test-all"]
 fn invalid_indexes_and_unvalidated_constraints() {
-    let archive = of("invalid", small(), |shop| {
+    let archive = of("not-valid", small(), |shop| {
         shop.sql("app", "create table twice as select i % 100 i from generate_series(1, 200) i");
         let failing = |statement: &str| {
             let mut command = shop.client("psql");
@@ -217,15 +217,16 @@ fn invalid_indexes_and_unvalidated_constraints() {
         failing("create unique index concurrently twice_i on twice (i)");
         backed_up(shop);
         failing("create unique index concurrently twice_later on twice (i)");
+        // A valid key that its rows contradict is not here: nothing in a backup tells it from loss.
         shop.sql("app", "insert into twice values (1), (2); create table target (i int primary key); insert into target values (1);
                  create table orphan (i int); insert into orphan values (1), (7);
                  alter table orphan add constraint later foreign key (i) references target not valid;
-                 create table unchecked (i int references target); insert into unchecked values (1);
-                 set session_replication_role = replica; delete from target");
+                 create table checked (i int); insert into checked values (0), (-1);
+                 alter table checked add constraint positive check (i > 0) not valid");
         shop.sql("app", "create table parts (i int) partition by list (i); create table part1 partition of parts for values in (1); create index parts_i on only parts (i)");
         shop.add("later", 50);
     });
-    passes(&archive, "invalid");
+    passes(&archive, "not-valid");
 }
 
 /// Production's own habits of transaction ids: multixacts, frozen rows, a clog that was cut.

@@ -368,8 +368,8 @@ fn tablespaces_that_come_and_go_inside_the_window_and_after_it() {
     passes(&archive, "tablespaces");
 }
 
-/// A file of more than one segment, and the second one is gone in the middle of the backup. A
-/// gigabyte of zeros costs little: the table is sparse, as a crash after its extension leaves it.
+/// Pages that are only zeros behind a table's last row, in the backup and after it: no row says that
+/// they are there, and nothing was lost in them.
 #[test]
 #[ignore = "a matrix: make test-all"]
 fn pages_of_zeros_that_an_extension_left() {

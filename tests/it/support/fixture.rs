@@ -18,6 +18,7 @@ use pgassay::demo::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    spool::Spool,
     tools::{self, ACCESS_KEY, SECRET_KEY, s3_server},
     workdir::WorkDir,
 };
@@ -72,6 +73,7 @@ pub struct Workshop {
     pub source: Source,
     _s3: S3Server,
     pub barman: Barman,
+    pub(super) spool: Option<Spool>,
     marks: BTreeMap<String, Mark>,
 }
 
@@ -141,7 +143,7 @@ impl Workshop {
             environment: barman.environment(),
         })
         .unwrap();
-        let workshop = Self { work, source, _s3: s3, barman, marks: BTreeMap::new() };
+        let workshop = Self { work, source, _s3: s3, barman, spool: None, marks: BTreeMap::new() };
         let space = workshop.source.make_dir("space").unwrap();
         workshop
             .sql("postgres", &format!("create tablespace space location '{}'", space.display()));
@@ -266,6 +268,7 @@ impl Workshop {
     /// The same, but the folder that the source lay in is gone only when the caller drops it.
     pub fn finish_keeping_folder(mut self) -> (BTreeMap<String, Mark>, WorkDir) {
         self.source.stop(true).unwrap();
+        self.deliver();
         (self.marks, self.work)
     }
 }

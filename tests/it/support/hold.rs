@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use pgassay::demo::{barman::Barman, source::Source};
+
 use super::{fixture::Workshop, tools, workdir::WorkDir};
 
 /// barman-cloud's own code runs; this hook of its interpreter holds it right before it opens a file,
@@ -41,41 +43,51 @@ impl Drop for LetGo<'_> {
     }
 }
 
-impl Workshop {
-    /// Takes a base backup. Right before it opens one of `files` (paths inside the data directory,
-    /// in whatever order it comes to them), `act` is called with the file's index.
-    pub fn backup_held_at(&self, files: &[&str], arguments: &[&str], mut act: impl FnMut(usize)) {
-        let folder = WorkDir::new();
-        fs::write(folder.join("sitecustomize.py"), HOOK).unwrap();
-        let script = format!(
-            "#!/bin/sh\nexport PYTHONPATH='{0}' HOLD_FOLDER='{0}' HOLD_AT='{1}'\nexec '{2}' \"$@\"\n",
-            folder.path().display(),
-            files.join("\n"),
-            tools::tool("venv/bin/barman-cloud-backup").display(),
-        );
-        let program = folder.join("barman-cloud-backup");
-        fs::write(&program, script).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        let mut barman = self.barman.clone();
-        barman.bin_dir = Some(folder.path().to_owned());
-        let mut waiting: BTreeSet<usize> = (0..files.len()).collect();
-        std::thread::scope(|scope| {
-            let backup = scope.spawn(|| barman.backup(&self.source, arguments));
-            let let_go = LetGo(folder.path(), files.len());
-            while !backup.is_finished() {
-                let held =
-                    waiting.iter().copied().find(|i| folder.join(&format!("held-{i}")).exists());
-                if let Some(index) = held {
-                    act(index);
-                    waiting.remove(&index);
-                    fs::write(folder.join(&format!("go-{index}")), "").unwrap();
-                }
-                std::thread::sleep(Duration::from_millis(5));
+/// Takes a base backup of `source`. Right before it opens one of `files` (paths inside the data
+/// directory, in whatever order it comes to them), `act` is called with the file's index.
+pub fn backup_held_at(
+    barman: &Barman,
+    source: &Source,
+    files: &[&str],
+    arguments: &[&str],
+    mut act: impl FnMut(usize),
+) {
+    let folder = WorkDir::new();
+    fs::write(folder.join("sitecustomize.py"), HOOK).unwrap();
+    let script = format!(
+        "#!/bin/sh\nexport PYTHONPATH='{0}' HOLD_FOLDER='{0}' HOLD_AT='{1}'\nexec '{2}' \"$@\"\n",
+        folder.path().display(),
+        files.join("\n"),
+        tools::tool("venv/bin/barman-cloud-backup").display(),
+    );
+    let program = folder.join("barman-cloud-backup");
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut barman = barman.clone();
+    barman.bin_dir = Some(folder.path().to_owned());
+    let mut waiting: BTreeSet<usize> = (0..files.len()).collect();
+    std::thread::scope(|scope| {
+        let backup = scope.spawn(|| barman.backup(source, arguments));
+        let let_go = LetGo(folder.path(), files.len());
+        while !backup.is_finished() {
+            let held = waiting.iter().copied().find(|i| folder.join(&format!("held-{i}")).exists());
+            if let Some(index) = held {
+                act(index);
+                waiting.remove(&index);
+                fs::write(folder.join(&format!("go-{index}")), "").unwrap();
             }
-            drop(let_go);
-            backup.join().unwrap().unwrap();
-        });
-        assert_eq!(waiting, BTreeSet::new(), "never opened, of {files:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        drop(let_go);
+        backup.join().unwrap().unwrap();
+    });
+    assert_eq!(waiting, BTreeSet::new(), "never opened, of {files:?}");
+}
+
+impl Workshop {
+    /// Takes a base backup of the workshop's cluster, held before these files.
+    pub fn backup_held_at(&self, files: &[&str], arguments: &[&str], act: impl FnMut(usize)) {
+        backup_held_at(&self.barman, &self.source, files, arguments, act);
     }
 
     /// The file of a relation, inside the data directory.
