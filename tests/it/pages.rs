@@ -6,7 +6,6 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -23,7 +22,7 @@ const TABLES: [&str; 5] = ["cold", "hot", "busy", "fresh", "scratch"];
 /// index `made` is being built; after it `hot` is updated and the index finished.
 fn pages(major: u32, settings: &[&str]) -> Archive {
     let kind = if settings.is_empty() { "" } else { "-settings" };
-    archive(&format!("pages{major}{kind}"), |root| {
+    archive(&format!("bad-pages{major}{kind}"), |root| {
         let recipe = Recipe { major, settings, ..Recipe::default() };
         let shop = Workshop::new(root, "pages", recipe);
         shop.sql(
@@ -46,20 +45,15 @@ fn pages(major: u32, settings: &[&str]) -> Archive {
         );
         shop.sql("app", "checkpoint");
 
-        let done = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                // What comes after `pg_backup_stop` only has to be archived.
-                let stopping = "select count(*) > 0 from pg_stat_activity where wait_event = 'BackupWaitWalArchive'";
-                while !done.load(Ordering::Relaxed) && shop.sql("app", stopping) != "t" {
-                    // Writes to the row's page, where it stays.
-                    shop.sql("app", "select from busy where i = 20 for update");
-                    shop.sql("app", "insert into fresh select i, repeat('x', 500) from generate_series(1, 40) i");
-                    shop.sql("app", "checkpoint");
-                }
-            });
-            shop.barman.backup(&shop.source, &[]).unwrap();
-            done.store(true, Ordering::Relaxed);
+        // The first folder's files come first: nothing of a relation has been read yet.
+        shop.backup_held_at(&["postgresql.conf"], &[], |_| {
+            // Writes to the row's page, where it stays.
+            shop.sql("app", "select from busy where i = 20 for update");
+            shop.sql(
+                "app",
+                "insert into fresh select i, repeat('x', 500) from generate_series(1, 40) i",
+            );
+            shop.sql("app", "checkpoint");
         });
         let mut marks = BTreeMap::new();
         let made = shop.sql("app", "select relfilenode from pg_class where relname = 'made'");
