@@ -320,7 +320,7 @@ impl Plain {
         }
         self.over = match window.min_recovery_point {
             Some(point) => record.end >= point,
-            None => record.ends_backup(window.start),
+            None => record.ended_backup() == Some(window.start),
         };
     }
 
