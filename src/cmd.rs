@@ -9,6 +9,7 @@ mod doctor;
 mod drill;
 mod init;
 mod job_args;
+mod ledger_file;
 mod selftest;
 mod signals;
 mod sweep;

@@ -7,10 +7,12 @@
 mod archive;
 mod base;
 mod feed;
+pub mod ledger;
 mod moved;
 mod pages;
 mod point;
 mod reach;
+mod sparing;
 mod tally;
 mod wal;
 
@@ -20,7 +22,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use self::tally::Tally;
 use crate::{
@@ -35,7 +37,7 @@ use crate::{
     telemetry::{Progress, progress::ProgressEvent},
 };
 
-pub use self::point::PointRead;
+pub use self::{point::PointRead, sparing::Sparing};
 
 /// What to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,13 +66,53 @@ pub async fn verify(
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<VerifyReport, Error> {
+    read(store, job, options, None, progress, cancel).await
+}
+
+/// As [`verify`] of all of the archive, but without what the ledger knows to be good, and no more than
+/// the budget allows. What was found good is in the ledger afterwards, also after an error.
+///
+/// # Errors
+/// As [`verify`].
+pub async fn verify_sparing(
+    store: &SharedStore,
+    job: &Job,
+    sparing: &mut Sparing<'_>,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) -> Result<VerifyReport, Error> {
+    read(store, job, VerifyOptions::default(), Some(sparing), progress, cancel).await
+}
+
+async fn read(
+    store: &SharedStore,
+    job: &Job,
+    options: VerifyOptions,
+    mut sparing: Option<&mut Sparing<'_>>,
+    progress: &Progress,
+    cancel: &CancellationToken,
+) -> Result<VerifyReport, Error> {
     let started_at = Timestamp::now();
     let clock = Instant::now();
     let catalog = survey(store, &job.archive, progress, cancel).await?;
     let mut tally = Tally::default();
-    let reading = Reading { store, progress, cancel, bytes: AtomicU64::new(0) };
+    let own_cancel = cancel.child_token();
+    let time = sparing.as_ref().and_then(|sparing| sparing.budget.time);
+    // Dropped at the end, which stops it.
+    let _deadline = time.map(|time| {
+        let (cancel, over) = (own_cancel.clone(), clock + time);
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            tokio::time::sleep_until(over.into()).await;
+            cancel.cancel();
+        }))
+    });
+    let bytes = AtomicU64::new(0);
+    let reading = Reading { store, progress, cancel: &own_cancel, caller: cancel, clock, bytes };
     match options.scope {
-        Scope::Archive => archive::read(&reading, job, &catalog, started_at, &mut tally).await?,
+        Scope::Archive => {
+            let sparing = sparing.as_deref_mut();
+            archive::read(&reading, job, &catalog, started_at, sparing, &mut tally).await?;
+        }
         Scope::RecoveryPoint => match plan::plan(job, &catalog, started_at, options.seed) {
             Ok(plan) => point::report(&reading, &plan, &mut tally).await?,
             Err(PlanRefusal { findings, .. }) => {
@@ -82,6 +124,10 @@ pub async fn verify(
     }
     tally.volume.bytes = reading.bytes.load(Ordering::Relaxed);
     tally.volume.seconds = clock.elapsed().as_secs_f64();
+    if let Some(sparing) = sparing {
+        let volume = tally.volume;
+        sparing.ledger.measured(volume.bytes, volume.objects, volume.seconds);
+    }
     Ok(tally.report(job, options.scope, started_at, Timestamp::now()))
 }
 
@@ -95,7 +141,8 @@ pub async fn read_plan(
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<PointRead, Error> {
-    let reading = Reading { store, progress, cancel, bytes: AtomicU64::new(0) };
+    let (clock, bytes) = (Instant::now(), AtomicU64::new(0));
+    let reading = Reading { store, progress, cancel, caller: cancel, clock, bytes };
     point::read_point(&reading, plan).await
 }
 
@@ -104,7 +151,11 @@ pub async fn read_plan(
 struct Reading<'a> {
     store: &'a SharedStore,
     progress: &'a Progress,
+    /// Of this run: also ends it when its time is over.
     cancel: &'a CancellationToken,
+    caller: &'a CancellationToken,
+    /// When the run began.
+    clock: Instant,
     /// Taken from the store so far.
     bytes: AtomicU64,
 }
@@ -113,6 +164,11 @@ impl Reading<'_> {
     fn fetched(&self, bytes: u64) {
         let sum = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.progress.emit(ProgressEvent::Fetched { bytes: sum });
+    }
+
+    /// Whether the run's time is over, and nobody has cancelled it.
+    fn is_late(&self) -> bool {
+        self.cancel.is_cancelled() && !self.caller.is_cancelled()
     }
 
     fn begin(&self, total_bytes: u64) -> Instant {

@@ -1,6 +1,6 @@
 //! `pgassay verify`: every byte of an archive read, nothing restored.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
@@ -9,13 +9,15 @@ use super::{
     cli::help,
     console::Output,
     job_args::{self, ArchiveArgs, OverrideArgs},
+    ledger_file::LedgerFile,
 };
 use crate::{
+    config::flags::size,
     drill::verify_report::Scope,
     report::verify as view,
     store,
     telemetry::progress_bar,
-    verify::{self, VerifyOptions},
+    verify::{self, Sparing, VerifyOptions, ledger::Budget},
 };
 
 const HELP: &str = help!(
@@ -26,18 +28,23 @@ const HELP: &str = help!(
     "against `backup.info`, and of the WAL of every timeline every page header and the CRC of every"
     "record is checked. For each backup it says how far a recovery gets, to the last commit."
     "With `--recovery-point` only what the job's own recovery point needs is read."
+    "With `--ledger` it remembers what was good and reads that again only when it has changed, or when"
+    "its turn has come: each day a seventh of it, all of it within a week. `pgassay drill` never"
+    "trusts a ledger."
 );
 
 const AFTER: &str = "\
 Examples:
   pgassay verify orders.yaml
   pgassay verify orders.yaml --recovery-point --target-time 2026-11-22T04:00:00Z
+  pgassay verify orders.yaml --ledger /var/lib/pgassay/orders.ledger --max-bytes 500GiB
   pgassay verify --s3-url s3://backups/postgres --server orders --output json
 
 Exit status:
   0  pass: all that was read is good
   1  fail: a backup or WAL that a recovery reads is damaged, or the latest backup lacks something
-  4  inconclusive: the store failed, or something cannot be told from here
+  4  inconclusive: the store failed, the budget left something unread, or something cannot be told
+     from here
 
 Damage in WAL that no backup needs, and what is missing for older backups only, is listed under
 `Attention` and changes no exit status. What only a real recovery shows is for `pgassay drill`.
@@ -65,6 +72,18 @@ pub(super) struct VerifyArgs {
     /// Recover to the first consistent point only
     #[arg(long, group = "point", requires = "recovery_point")]
     pub target_immediate: bool,
+    /// Remember in this file what was good, and trust it while it is unchanged
+    #[arg(long, value_name = "FILE", conflicts_with = "recovery_point")]
+    pub ledger: Option<PathBuf>,
+    /// Read no more than this, such as 500GiB; the next run goes on where this one ends
+    #[arg(long, value_name = "SIZE", requires = "ledger", value_parser = size)]
+    pub max_bytes: Option<u64>,
+    /// Read no more objects than this
+    #[arg(long, value_name = "NUMBER", requires = "ledger")]
+    pub max_requests: Option<u64>,
+    /// Read no longer than this
+    #[arg(long, value_name = "NUMBER", requires = "ledger")]
+    pub max_minutes: Option<u32>,
     /// How to print the report
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub output: Output,
@@ -89,12 +108,28 @@ pub(super) async fn run(args: VerifyArgs, context: &Context) -> Outcome {
     };
     let job = job_args::job(args.job.as_deref(), &args.archive, &overrides)?;
     let console = &context.console;
+    let ledger = match &args.ledger {
+        Some(path) => Some(LedgerFile::open(path, &job.archive, console)?),
+        None => None,
+    };
     let progress = progress_bar::for_stderr(console.is_quiet(), console.stderr_color());
     let store = store::open(&job.archive.store, job.limits.bandwidth).await?;
-    let scope = if args.recovery_point { Scope::RecoveryPoint } else { Scope::Archive };
-    let options = VerifyOptions { scope, seed: args.seed.unwrap_or_else(rand::random) };
-    let report =
-        Box::pin(verify::verify(&store, &job, options, &progress, &context.cancel)).await?;
+    let report = if let Some(mut file) = ledger {
+        let time = args.max_minutes.map(|minutes| Duration::from_mins(minutes.into()));
+        let budget = Budget { bytes: args.max_bytes, requests: args.max_requests, time };
+        let mut sparing = Sparing { ledger: &mut file.ledger, budget };
+        let read = verify::verify_sparing(&store, &job, &mut sparing, &progress, &context.cancel);
+        let report = Box::pin(read).await;
+        // What was read is known also where the run broke off; and a verdict stands without it.
+        if let Err(error) = file.save() {
+            console.error(&error.into());
+        }
+        report?
+    } else {
+        let scope = if args.recovery_point { Scope::RecoveryPoint } else { Scope::Archive };
+        let options = VerifyOptions { scope, seed: args.seed.unwrap_or_else(rand::random) };
+        Box::pin(verify::verify(&store, &job, options, &progress, &context.cancel)).await?
+    };
     console.data(&match args.output {
         Output::Human => view::render(&report, console.style()),
         Output::Json => view::json(&report),

@@ -21,6 +21,14 @@ pub use super::sandbox::default_sandbox;
 /// What problems of flags give as their source.
 const SOURCE: &str = "command line";
 
+/// A size such as `512MiB`, as typed.
+///
+/// # Errors
+/// One sentence with the way out.
+pub fn size(text: &str) -> Result<u64, String> {
+    value::bytes(text).map_err(|Complaint { message, hint }| format!("{message}. {hint}"))
+}
+
 /// Where an archive is, as typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ArchiveFlags {

@@ -113,6 +113,8 @@ codes! {
     Bug => "B001", Bug;
     /// The backup asks for something that this version cannot do.
     Unsupported => "E012", Environment;
+    /// The budget of a run left something unread.
+    OverBudget => "E013", Environment;
     /// A report cannot be kept or read.
     ReportStore => "R001", Environment;
     /// Metrics cannot be delivered.

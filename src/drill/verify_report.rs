@@ -47,6 +47,37 @@ pub struct VerifyReport {
     pub errors: Vec<ErrorReport>,
     pub notes: Vec<String>,
     pub volume: ReadVolume,
+    /// What was not read since an earlier run had, where a ledger was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<LedgerUse>,
+}
+
+/// What a run took from a ledger, and what its budget kept from being read. `volume` has what was read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct LedgerUse {
+    /// Good when they were read, and unchanged since: not read in this run.
+    pub trusted_objects: u64,
+    /// As stored.
+    pub trusted_bytes: u64,
+    pub trusted_backups: u64,
+    pub trusted_wal_segments: u64,
+    /// The day, by UTC, on which the one that was read longest ago was.
+    pub oldest_reading: Option<String>,
+    /// What was to be read, before anything was.
+    pub estimate: Estimate,
+    /// Objects that are not known to be good and did not fit into the budget.
+    pub left_objects: u64,
+    pub left_bytes: u64,
+}
+
+/// What a run was expected to take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Estimate {
+    pub objects: u64,
+    /// As stored.
+    pub bytes: u64,
+    /// By the speed of earlier runs.
+    pub seconds: Option<f64>,
 }
 
 /// What was to be read.

@@ -10,7 +10,7 @@ use crate::drill::{
     Finding, Verdict, VerifyReport,
     format::{bytes, count, counted, duration, rate},
     holdings::Blocker,
-    verify_report::{BackupState, BackupVerified, Commit, Scope, TimelineVerified},
+    verify_report::{BackupState, BackupVerified, Commit, LedgerUse, Scope, TimelineVerified},
 };
 
 /// So many findings a person is shown; the JSON has all.
@@ -76,6 +76,32 @@ fn head(page: &mut Page, report: &VerifyReport) {
             counted(volume.wal_records, "record"),
         ),
     );
+    if let Some(used) = &report.ledger {
+        ledger(page, used);
+    }
+}
+
+/// What was not read.
+fn ledger(page: &mut Page, used: &LedgerUse) {
+    let trusted = match &used.oldest_reading {
+        None => "nothing: all of it was to be read".to_owned(),
+        Some(oldest) => format!(
+            "{}, {}, with {} and {}, read on {oldest} or later and unchanged since",
+            counted(used.trusted_objects, "object"),
+            bytes(used.trusted_bytes),
+            counted(used.trusted_backups, "backup"),
+            counted(used.trusted_wal_segments, "WAL segment"),
+        ),
+    };
+    page.field("Trusted", &trusted);
+    let estimate = &used.estimate;
+    let time = estimate.seconds.map_or_else(String::new, |s| format!(" in {}", duration(s)));
+    let (objects, size) = (counted(estimate.objects, "object"), bytes(estimate.bytes));
+    page.field("Estimate", &format!("{objects}, {size}{time}"));
+    if used.left_objects > 0 {
+        let (objects, size) = (counted(used.left_objects, "object"), bytes(used.left_bytes));
+        page.field("Left out", &format!("{objects}, {size}, by the budget"));
+    }
 }
 
 /// Wall clock to the second, in UTC.

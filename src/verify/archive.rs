@@ -6,6 +6,7 @@ use super::{
     Reading, base, moved,
     pages::{self, Window},
     reach,
+    sparing::{Plan, Sparing, Subject, Turn},
     tally::Tally,
     wal::{self, Origin},
 };
@@ -17,12 +18,12 @@ use crate::{
         verify_report::{BackupState, BackupVerified},
     },
     pg::{Lsn, Major, SegmentSize, TimelineHistory, TimelineId},
+    telemetry::progress::ProgressEvent,
 };
 
 /// What is known of a backup before the WAL is read.
 struct Candidate<'a> {
-    backup: &'a Backup,
-    line: Option<&'a BackupLine>,
+    subject: Subject<'a>,
     verified: BackupVerified,
     base: base::BaseRead,
 }
@@ -36,9 +37,9 @@ pub(super) async fn read(
     job: &Job,
     catalog: &Catalog,
     now: Timestamp,
+    mut sparing: Option<&mut Sparing<'_>>,
     tally: &mut Tally,
 ) -> Result<(), Error> {
-    let since = reading.begin(catalog.total_bytes);
     let listed = holdings::examine(job, catalog, now);
     for finding in &listed.findings {
         // How old an archive is says nothing of its bytes.
@@ -55,23 +56,56 @@ pub(super) async fn read(
         tally.note(note.clone());
     }
 
-    let mut candidates = Vec::new();
+    let mut subjects = Vec::new();
     for backup in &catalog.backups {
         let line = listed.backups.iter().find(|line| line.id == backup.id);
+        if is_candidate(backup, now) {
+            let path = backup.info.as_ref().ok().map(|info| path(catalog, info, line));
+            subjects.push(Subject { backup, line, path });
+        } else {
+            tally.backups.push(reach::described(backup, line));
+        }
+    }
+    let mut plan = match &mut sparing {
+        None => Plan::all(&subjects),
+        Some(sparing) => {
+            let wal = wal_volume(catalog);
+            let plan = sparing.plan(&subjects, catalog, wal, now, reading.clock.elapsed());
+            reading.progress.emit(ProgressEvent::Note { text: plan.outlook() });
+            plan
+        }
+    };
+    let since = reading.begin(match sparing {
+        None => catalog.total_bytes,
+        Some(_) => plan.used.estimate.bytes,
+    });
+
+    let mut candidates = Vec::new();
+    for (subject, turn) in subjects.into_iter().zip(std::mem::take(&mut plan.turns)) {
+        let Subject { backup, line, .. } = subject;
         let mut verified = reach::described(backup, line);
-        if !is_candidate(backup, now) {
+        let read = match turn {
+            Turn::Trust(known) => Some(base::BaseRead::of(known)),
+            Turn::Left => None,
+            Turn::Read => match read_base(reading, catalog, &subject).await {
+                Ok(base) => {
+                    if let Some(sparing) = &mut sparing {
+                        sparing.learn(&subject, &base, catalog, now);
+                    }
+                    Some(base)
+                }
+                Err(_) if reading.is_late() => {
+                    plan.leave(backup.objects().count() as u64, backup.total_bytes());
+                    None
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        let Some(base) = read else {
+            verified.state = BackupState::Unknown;
             tally.backups.push(verified);
             continue;
-        }
-        let mut base = base::read(reading, backup).await?;
-        if let Ok(info) = &backup.info {
-            let path = path(catalog, info, line);
-            let begin = reach::start(info).map_or(Lsn::INVALID, |(_, begin)| begin);
-            let window = Window { begin, path: &path };
-            let size = info.segment_size.unwrap_or(SegmentSize::DEFAULT);
-            let segments = pages::segments(window, &catalog.wal, size);
-            pages::judge(reading, backup, window, segments, &mut base).await?;
-        }
+        };
         tally.volume.objects += base.objects;
         verified.files = base.files;
         (verified.pages, verified.torn_pages) = (base.pages, base.torn_pages);
@@ -81,33 +115,41 @@ pub(super) async fn read(
         for note in &base.notes {
             tally.note(format!("backup `{}`: {note}", backup.id));
         }
-        candidates.push(Candidate { backup, line, verified, base });
+        candidates.push(Candidate { subject, verified, base });
     }
 
     let mut stretches = None;
     if let Some(system) = system(catalog) {
-        let infos = candidates.iter().filter_map(|c| c.backup.info.as_ref().ok());
+        let infos = candidates.iter().filter_map(|c| c.subject.backup.info.as_ref().ok());
         let infos: Vec<&BackupInfo> = infos.collect();
-        stretches = Some(wal::read(reading, system, catalog, &infos, tally).await?);
+        match wal::read(reading, system, catalog, &infos, tally).await {
+            Ok(read) => stretches = Some(read),
+            Err(_) if reading.is_late() => {
+                let unread = catalog.wal.segment_count() - tally.volume.wal_segments;
+                plan.leave(unread, catalog.wal.segment_bytes());
+            }
+            Err(error) => return Err(error),
+        }
     } else {
         let note = "the WAL was not read: no `backup.info` says which system wrote it";
         tally.note(note.to_owned());
     }
     for candidate in candidates {
-        let Candidate { backup, line, mut verified, mut base } = candidate;
-        match (&backup.info, &stretches) {
-            (Ok(info), Some(stretches)) => {
-                let path = path(catalog, info, line);
+        let Candidate { subject: Subject { backup, line, path }, mut verified, mut base } =
+            candidate;
+        match (&backup.info, &path, &stretches) {
+            (Ok(info), Some(path), Some(stretches)) => {
                 let found_before = base.findings.len();
-                moved::judge(&backup.id, stretches.databases(info, &path), &mut base);
+                moved::judge(&backup.id, stretches.databases(info, path), &mut base);
                 for finding in &base.findings[found_before..] {
                     tally.base(finding.clone());
                 }
-                let found = reach::judge(&mut verified, info, &base, line, &path, stretches);
+                let found = reach::judge(&mut verified, info, &base, line, path, stretches);
                 for finding in found {
                     tally.wal(finding);
                 }
             }
+            _ if reading.is_late() => verified.state = BackupState::Unknown,
             _ => verified.state = BackupState::Damaged,
         }
         for error in base.errors.drain(..) {
@@ -116,8 +158,33 @@ pub(super) async fn read(
         tally.backups.push(verified);
     }
     tally.backups.sort_by(|a, b| a.id.cmp(&b.id));
+    if sparing.is_some() {
+        let (used, errors) = plan.finish();
+        for error in errors {
+            tally.error(error);
+        }
+        tally.ledger = Some(used);
+    }
     reading.end(since);
     Ok(())
+}
+
+/// Reads the tars of a backup, and what its pages have to be judged by.
+async fn read_base(
+    reading: &Reading<'_>,
+    catalog: &Catalog,
+    subject: &Subject<'_>,
+) -> Result<base::BaseRead, Error> {
+    let backup = subject.backup;
+    let mut base = base::read(reading, backup).await?;
+    if let (Ok(info), Some(path)) = (&backup.info, &subject.path) {
+        let begin = reach::start(info).map_or(Lsn::INVALID, |(_, begin)| begin);
+        let window = Window { begin, path };
+        let size = info.segment_size.unwrap_or(SegmentSize::DEFAULT);
+        let segments = pages::segments(window, &catalog.wal, size);
+        pages::judge(reading, backup, window, segments, &mut base).await?;
+    }
+    Ok(base)
 }
 
 /// The timelines that a recovery from this backup to the newest WAL follows.
@@ -144,6 +211,14 @@ fn is_candidate(backup: &Backup, now: Timestamp) -> bool {
         | Obstacle::MissingFile(_)
         | Obstacle::UnreadableFile(_) => true,
     })
+}
+
+/// Objects and bytes of WAL that are read.
+fn wal_volume(catalog: &Catalog) -> (u64, u64) {
+    let Some(system) = system(catalog) else { return (0, 0) };
+    let partials = catalog.wal.partials(system.segment_size).map(|(_, _, object)| object.size);
+    let sum = (catalog.wal.segment_count(), catalog.wal.segment_bytes());
+    partials.fold(sum, |(objects, bytes), size| (objects + 1, bytes + size))
 }
 
 /// The system that the newest description names.

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     archive::{Backup, BackupInfo},
     drill::{
         Error, Finding,
         own_files::{self, Claims, OwnFiles},
     },
-    pg::Major,
+    pg::{Lsn, Major, SegmentNumber},
     restore::{
         FetchFailure,
         base::{BaseExamined, examine_base},
@@ -16,7 +18,21 @@ use crate::{
     },
 };
 
-use super::{Reading, interrupted};
+use super::{Reading, interrupted, ledger::KnownBackup};
+
+/// What says where a backup is consistent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnEnd {
+    pub standby: bool,
+    /// Of a backup from a standby, where `pg_control` names it.
+    pub min_recovery_point: Option<Lsn>,
+}
+
+impl OwnEnd {
+    fn of(own: &OwnFiles) -> Self {
+        Self { standby: own.is_from_standby(), min_recovery_point: own.min_recovery_point() }
+    }
+}
 
 /// What the tars of a backup show.
 #[derive(Debug, Default)]
@@ -27,6 +43,8 @@ pub(super) struct BaseRead {
     pub files: u64,
     pub objects: u64,
     pub own_files: Option<OwnFiles>,
+    /// Where its own files say that it ends; known also of a backup that was read earlier.
+    pub own_end: Option<OwnEnd>,
     /// Folders of databases: tablespace and database.
     pub databases: BTreeSet<(u32, u32)>,
     /// Pages, not judged yet.
@@ -34,9 +52,18 @@ pub(super) struct BaseRead {
     /// Pages that were looked at, and those that the backup's own WAL makes anew.
     pub pages: u64,
     pub torn_pages: u64,
+    /// The last segment of WAL that pages were judged by; `None` where that took none.
+    pub judged_to: Option<SegmentNumber>,
 }
 
 impl BaseRead {
+    /// What an earlier reading has shown, which found nothing wrong.
+    pub(super) fn of(known: KnownBackup) -> Self {
+        let KnownBackup { files, pages, torn_pages, notes, own_end, databases, .. } = known;
+        let (own_end, databases) = (Some(own_end), databases.into_iter().collect());
+        Self { notes, files, own_end, databases, pages, torn_pages, ..Self::default() }
+    }
+
     /// Whether something is wrong with the backup, and not only with what is known of it.
     pub(super) fn is_damaged(&self) -> bool {
         self.findings.iter().any(|finding| !finding.class.is_environment())
@@ -65,10 +92,12 @@ pub(super) async fn read(reading: &Reading<'_>, backup: &Backup) -> Result<BaseR
         files: restored.files,
         objects: backup.objects().count() as u64,
         own_files: None,
+        own_end: None,
         databases: restored.pages.databases(),
         watched: restored.pages,
         pages: 0,
         torn_pages: 0,
+        judged_to: None,
     };
     let claims = backup.info.as_ref().ok().and_then(|info| claims(&backup.id, info));
     // Of parts that could not be read nothing is known: then only what is there can be judged.
@@ -78,7 +107,10 @@ pub(super) async fn read(reading: &Reading<'_>, backup: &Backup) -> Result<BaseR
     {
         let label = restored.backup_label.as_deref();
         match own_files::judge(&claims, &restored.pg_control, label) {
-            Ok(files) => read.own_files = Some(files),
+            Ok(files) => {
+                read.own_end = Some(OwnEnd::of(&files));
+                read.own_files = Some(files);
+            }
             // That a file is not there has been found already.
             Err(_) if !there => {}
             Err(findings) => read.findings.extend(findings),

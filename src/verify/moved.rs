@@ -13,7 +13,7 @@ pub(super) fn judge<'a>(
     base: &mut BaseRead,
 ) {
     // Of a base that could not be read nobody knows what it holds.
-    if !base.errors.is_empty() || base.own_files.is_none() {
+    if !base.errors.is_empty() || base.own_end.is_none() {
         return;
     }
     for doubt in moved_databases::doubtful(events, |folder| base.databases.contains(&folder)) {

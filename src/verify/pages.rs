@@ -62,7 +62,7 @@ pub(super) async fn judge(
                 exclusive: false,
                 min_recovery_point,
             };
-            by_the_wal(reading, backup, segments, start, suspects).await
+            by_the_wal(reading, backup, segments, start, suspects, &mut base.judged_to).await
         }
         Err(error) => Err(error),
     };
@@ -90,6 +90,7 @@ async fn by_the_wal(
     segments: impl Iterator<Item = Listed>,
     start: ScanStart,
     suspects: Suspects,
+    judged_to: &mut Option<SegmentNumber>,
 ) -> Result<PageVerdict, Error> {
     let (major, size) = (start.major, start.segment_size);
     let min_recovery_point = start.min_recovery_point;
@@ -103,6 +104,7 @@ async fn by_the_wal(
     let mut feed = Feed::new(reading.store, size, reading.cancel, segments);
     while let Some((listed, fetched)) = feed.next().await {
         reading.fetched(listed.object.size);
+        *judged_to = Some(listed.number);
         let bytes = match fetched {
             Fetched::Bytes(bytes) => bytes,
             Fetched::Cancelled => return Err(interrupted()),

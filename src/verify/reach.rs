@@ -58,21 +58,20 @@ pub(super) fn judge(
     let reaches = |point: Lsn| reach.is_some_and(|(reach, _)| reach.lsn >= point);
     // What `backup.info` says of its end is good for the time until the backup's own files are read.
     let covered = info.end_xlog.is_some_and(reaches);
-    let standby = match &base.own_files {
-        Some(own) => own.is_from_standby(),
+    let standby = match &base.own_end {
+        Some(own) => own.standby,
         None => info.is_from_standby(),
     };
     let own_end = || start.and_then(|(_, begin)| stretches.backup_end(begin, path));
-    let consistent = match &base.own_files {
-        Some(own) => own.min_recovery_point().or_else(own_end).is_some_and(reaches),
+    let consistent = match &base.own_end {
+        Some(own) => own.min_recovery_point.or_else(own_end).is_some_and(reaches),
         None if standby => covered,
         None => own_end().is_some_and(reaches),
     };
     let blocked = line.is_some_and(|line| line.state == holdings::BackupState::Blocked);
     let mut damaged = base.is_damaged();
-    let mut unread = base.own_files.is_none()
-        || !base.errors.is_empty()
-        || !(damaged || base.findings.is_empty());
+    let mut unread =
+        base.own_end.is_none() || !base.errors.is_empty() || !(damaged || base.findings.is_empty());
     match reach.map(|(_, ended)| ended) {
         // Its WAL is whole, something else is not.
         _ if consistent => unread |= blocked,

@@ -7,7 +7,7 @@ use crate::drill::{
     report::{CheckReport, ErrorReport},
     verdict::{self, Evidence},
     verify_report::{
-        BackupState, BackupVerified, MAX_FINDINGS, ReadVolume, SCHEMA_VERSION, Scope,
+        BackupState, BackupVerified, LedgerUse, MAX_FINDINGS, ReadVolume, SCHEMA_VERSION, Scope,
         TimelineVerified,
     },
 };
@@ -29,6 +29,7 @@ pub(super) struct Tally {
     pub backups: Vec<BackupVerified>,
     pub timelines: Vec<TimelineVerified>,
     pub volume: ReadVolume,
+    pub ledger: Option<LedgerUse>,
 }
 
 impl Tally {
@@ -87,9 +88,13 @@ impl Tally {
             };
             CheckReport::new(name, outcome, 0.0)
         };
+        let base = match &self.ledger {
+            None => "every tar was read to its last block",
+            Some(_) => "every tar was read to its last block, now or as the ledger says",
+        };
         let checks = vec![
             check("catalog", self.catalog, "nothing that a restore needs is missing"),
-            check("base", self.base, "every tar was read to its last block"),
+            check("base", self.base, base),
             check("wal", self.wal, "every page and every record of the WAL is good"),
         ];
         let good = self.backups.iter().filter(|b| b.state == BackupState::Good).count();
@@ -120,6 +125,7 @@ impl Tally {
             errors: self.errors.iter().map(ErrorReport::from).collect(),
             notes: self.notes,
             volume: self.volume,
+            ledger: self.ledger,
         }
     }
 }

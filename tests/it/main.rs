@@ -15,6 +15,7 @@ mod drills;
 mod endings;
 mod engine;
 mod habits;
+mod ledger;
 mod losses;
 mod memory;
 mod metrics;

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 mod answers;
 mod credentials;
 mod kept;
-mod moto;
+pub mod moto;
 mod network;
 pub mod peer;
 mod servers;

@@ -7,6 +7,7 @@ use super::scan::{
     ParameterFloor, ScanStart, ScanTarget, TablespaceCreated, WalDamage, WalSummary,
 };
 use super::tablespace;
+use super::walk::SegmentFacts;
 use super::xact::{self, Ending};
 use super::xlog::{self, LogEvent};
 use crate::pg::{Lsn, Major, SegmentSize, TimelineHistory, TimelineId};
@@ -32,6 +33,8 @@ pub(super) struct Fold {
     /// `false`: any timeline up to that of `history` may come.
     ancestors_known: bool,
     stopped: bool,
+    /// Records that say what counts for more than their place in the log.
+    lasting: u64,
 }
 
 /// [`ScanTarget`] with the time as records have it.
@@ -82,6 +85,7 @@ impl Fold {
             replay_timeline,
             ancestors_known: true,
             stopped: false,
+            lasting: 0,
         }
     }
 
@@ -104,6 +108,29 @@ impl Fold {
 
     pub(super) const fn summary(&self) -> &WalSummary {
         &self.summary
+    }
+
+    pub(super) const fn lasting(&self) -> u64 {
+        self.lasting
+    }
+
+    /// Goes past records that are not read.
+    pub(super) fn pass(&mut self, facts: &SegmentFacts) {
+        self.summary.records += facts.records;
+        if let Some(end) = facts.end {
+            self.replay_timeline = self.history.timeline_at(end);
+            (self.summary.end, self.summary.end_timeline) = (end, Some(self.replay_timeline));
+        }
+        if facts.last_commit.is_some() {
+            self.summary.last_transaction = facts.last_commit;
+            self.summary.last_commit = facts.last_commit;
+        }
+    }
+
+    pub(super) const fn count_as(&mut self, other: &Self) {
+        self.summary.records = other.summary.records;
+        self.summary.last_transaction = other.summary.last_transaction;
+        self.summary.last_commit = other.summary.last_commit;
     }
 
     pub(super) fn finish(self) -> WalSummary {
@@ -195,6 +222,12 @@ impl Fold {
     /// Takes an applied record into the summary. The error is a sentence.
     fn note(&mut self, record: &Record<'_>, said: Said<'_>) -> Result<(), String> {
         let mut backup_ended = false;
+        let lasting = matches!(
+            said,
+            Said::Tablespace(_)
+                | Said::Log(LogEvent::ParameterChange { .. } | LogEvent::BackupEnd { .. })
+        );
+        self.lasting += u64::from(lasting || record.rmid >= FIRST_CUSTOM);
         match said {
             Said::Nothing | Said::Log(LogEvent::RestorePoint { .. }) => {}
             Said::Log(LogEvent::Timeline { this, previous }) => self.switch(this, previous)?,

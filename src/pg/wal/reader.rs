@@ -132,6 +132,11 @@ impl Reader {
         self.page = None;
     }
 
+    /// Whether the first record is still to be found.
+    pub(super) const fn is_searching(&self) -> bool {
+        self.search.is_some()
+    }
+
     /// The segment that comes next.
     pub(super) const fn next_segment(&self) -> SegmentNumber {
         self.rules.segment_size.segment_of(self.next)

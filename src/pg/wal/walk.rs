@@ -40,6 +40,20 @@ pub struct Broken {
     pub before: Stretch,
 }
 
+/// What a good segment adds to a walk that comes to it from the segment before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentFacts {
+    /// Records that end in it.
+    pub records: u64,
+    /// End of the last of them; `None` where none ends in it.
+    pub end: Option<Lsn>,
+    /// The last commit of them.
+    pub last_commit: Option<TransactionEnd>,
+    /// A record begins and ends in it: reading that begins with it knows at its end all that reading
+    /// of what is before would know.
+    pub whole: bool,
+}
+
 /// A walk in progress. Holds at most one unfinished record; a clone is a place to return to.
 #[derive(Clone, Debug)]
 pub struct WalWalk {
@@ -49,6 +63,8 @@ pub struct WalWalk {
     open: Option<WalDamage>,
     timeline_before: Option<TimelineId>,
     begin: Option<Lsn>,
+    /// Of the segment that was read last; see [`SegmentFacts::whole`].
+    whole: bool,
 }
 
 impl WalWalk {
@@ -70,7 +86,7 @@ impl WalWalk {
         let fold = if ancestors_known { fold } else { fold.ancestors_unknown() };
         let rules = PageRules { major, system_id, segment_size, history, ancestors_known };
         let reader = Reader::searching(rules, segment);
-        Self { reader, fold, open: None, timeline_before: None, begin: None }
+        Self { reader, fold, open: None, timeline_before: None, begin: None, whole: false }
     }
 
     /// The major version whose WAL this is.
@@ -100,6 +116,7 @@ impl WalWalk {
         mut visit: impl FnMut(&Record<'_>),
     ) -> Vec<Broken> {
         let mut found = Vec::new();
+        self.whole = false;
         if let Some(mut damage) = self.open.take() {
             damage.detail.push_str(" Later segments exist, so the log did not end there.");
             found.push(self.broken(damage));
@@ -138,6 +155,7 @@ impl WalWalk {
             match self.reader.next(&segment) {
                 Step::SegmentEnd => return None,
                 Step::Record(record) => {
+                    self.whole |= record.start >= number.start(size);
                     if self.begin.is_none() {
                         self.begin = Some(record.start);
                         self.fold.resume(record.start);
@@ -156,6 +174,56 @@ impl WalWalk {
                 }
             }
         }
+    }
+
+    /// Whether everything up to the start of this segment is known to be without a fault.
+    #[must_use]
+    pub fn follows(&self, number: SegmentNumber) -> bool {
+        self.begin.is_some() && self.open.is_none() && self.reader.next_segment() == number
+    }
+
+    /// What the segment that was read last has added since `before`, the walk as it was at its start.
+    /// `None` where that was not read behind the one before it, was not good, or said what counts for
+    /// more than its place: what recovery needs at least, or where a backup ends.
+    #[must_use]
+    pub fn facts_since(&self, before: &Self, number: SegmentNumber) -> Option<SegmentFacts> {
+        let joined = |walk: &Self, at| walk.follows(at) && !walk.reader.is_searching();
+        let (own, then) = (self.fold.summary(), before.fold.summary());
+        let good = joined(before, number) && joined(self, number.next());
+        if !good || self.fold.lasting() != before.fold.lasting() {
+            return None;
+        }
+        let records = own.records - then.records;
+        Some(SegmentFacts {
+            records,
+            end: (records > 0).then_some(own.end),
+            last_commit: own.last_commit.filter(|_| own.last_commit != then.last_commit),
+            whole: self.whole,
+        })
+    }
+
+    /// Whether the segment that was read last is as `facts` have it, as far as reading that began with
+    /// it can tell.
+    #[must_use]
+    pub fn agrees(&self, facts: &SegmentFacts, number: SegmentNumber) -> bool {
+        let end = self.fold.summary().end;
+        self.follows(number.next())
+            && self.whole == facts.whole
+            && facts.end.is_none_or(|e| e == end)
+    }
+
+    /// Goes past a segment that is not read, with what is known of it. Behind it a record that began
+    /// in it is not known, so the next segment that is read must be one that is `whole`.
+    pub fn pass(&mut self, timeline: TimelineId, number: SegmentNumber, facts: &SegmentFacts) {
+        self.fold.pass(facts);
+        self.reader.search(number.next());
+        self.timeline_before = Some(timeline);
+    }
+
+    /// Counts the segment that was read last as `passed`, a walk that went past it, has it: behind
+    /// [`Self::pass`] it is read without the record that began before it.
+    pub fn count_as(&mut self, passed: &Self) {
+        self.fold.count_as(&passed.fold);
     }
 
     /// Ends a run of segments: the next one is not there, or was not read. A record that the run

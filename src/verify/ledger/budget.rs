@@ -1,0 +1,118 @@
+//! How much of what is to be read fits into a run.
+
+use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::Standing;
+
+/// How fast objects were read.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rate {
+    pub bytes_per_second: f64,
+    pub requests_per_second: f64,
+}
+
+impl Rate {
+    /// `None` where too little was read to say.
+    #[must_use]
+    pub fn of(bytes: u64, requests: u64, seconds: f64) -> Option<Self> {
+        (seconds > 0.1 && bytes > 0 && requests > 0).then(|| Self {
+            bytes_per_second: bytes as f64 / seconds,
+            requests_per_second: requests as f64 / seconds,
+        })
+    }
+
+    /// What so much takes, in seconds: bytes and requests each have their limit.
+    #[must_use]
+    pub fn seconds(&self, bytes: u64, requests: u64) -> f64 {
+        (bytes as f64 / self.bytes_per_second).max(requests as f64 / self.requests_per_second)
+    }
+
+    pub(super) fn is_usable(&self) -> bool {
+        self.bytes_per_second > 0.0 && self.requests_per_second > 0.0
+    }
+}
+
+/// The most that a run may take; `None` is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// As stored.
+    pub bytes: Option<u64>,
+    /// One for each object that is read.
+    pub requests: Option<u64>,
+    /// From the run's start. By an earlier run's rate it is known before what fits; whatever was
+    /// estimated, reading ends when it is over.
+    pub time: Option<Duration>,
+}
+
+impl Budget {
+    fn holds(&self, bytes: u64, requests: u64, rate: Option<Rate>) -> bool {
+        self.bytes.is_none_or(|most| bytes <= most)
+            && self.requests.is_none_or(|most| requests <= most)
+            && match (self.time, rate) {
+                (Some(most), Some(rate)) => rate.seconds(bytes, requests) <= most.as_secs_f64(),
+                _ => true,
+            }
+    }
+}
+
+/// Something to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// For the caller to know it by; of what stands alike the lowest comes first.
+    pub index: u32,
+    pub standing: Standing,
+    pub bytes: u64,
+    pub requests: u64,
+}
+
+/// What is read in this run, and what is not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// Indexes in rising order.
+    pub chosen: Vec<u32>,
+    pub bytes: u64,
+    pub requests: u64,
+    /// What does not fit.
+    pub left: Vec<Candidate>,
+    /// Of these, what would not fit if nothing else were read: no run with this budget ever does.
+    pub too_large: Vec<u32>,
+}
+
+/// Takes what was never read first, then what was read longest ago, so that what is left over is what
+/// the next run begins with. What does not fit is passed over: one backup that is larger than the budget
+/// must not keep all others from being read. `fixed` (bytes and requests) is read in any case.
+#[must_use]
+pub fn choose(
+    candidates: impl IntoIterator<Item = Candidate>,
+    fixed: (u64, u64),
+    budget: Budget,
+    rate: Option<Rate>,
+) -> Choice {
+    let queue = candidates.into_iter().filter_map(|candidate| {
+        let read = match candidate.standing {
+            Standing::Unread => None,
+            Standing::Due(day) => Some(day),
+            Standing::Good(_) => return None,
+        };
+        Some(Reverse((read, candidate.index, candidate.bytes, candidate.requests)))
+    });
+    let mut queue: BinaryHeap<_> = queue.collect();
+    let mut choice = Choice { bytes: fixed.0, requests: fixed.1, ..Choice::default() };
+    while let Some(Reverse((read, index, bytes, requests))) = queue.pop() {
+        let (all, asked) = (choice.bytes + bytes, choice.requests + requests);
+        if budget.holds(all, asked, rate) {
+            (choice.bytes, choice.requests) = (all, asked);
+            choice.chosen.push(index);
+            continue;
+        }
+        let standing = read.map_or(Standing::Unread, Standing::Due);
+        choice.left.push(Candidate { index, standing, bytes, requests });
+        if !budget.holds(fixed.0 + bytes, fixed.1 + requests, rate) {
+            choice.too_large.push(index);
+        }
+    }
+    choice.chosen.sort_unstable();
+    choice
+}

@@ -1,0 +1,287 @@
+//! What a run need not read since an earlier one has, and what does not fit into it.
+
+use std::{fmt::Write as _, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{
+    base::BaseRead,
+    ledger::{
+        Budget, Candidate, Day, Identity, KnownBackup, Ledger, PERIOD, Standing, choose, standing,
+    },
+};
+use crate::{
+    archive::{Backup, Catalog, WalIndex},
+    drill::{
+        Code, Error,
+        format::{bytes, counted, duration},
+        holdings::BackupLine,
+        verify_report::{Estimate, LedgerUse},
+    },
+    pg::{SegmentNumber, TimelineHistory},
+};
+
+/// The ledger that a run trusts and adds to, and what the run may take.
+#[derive(Debug)]
+pub struct Sparing<'a> {
+    pub ledger: &'a mut Ledger,
+    pub budget: Budget,
+}
+
+/// A backup that a restore would take, and the path of its recovery.
+#[derive(Debug)]
+pub(super) struct Subject<'a> {
+    pub backup: &'a Backup,
+    pub line: Option<&'a BackupLine>,
+    /// `None` where its description cannot be read.
+    pub path: Option<TimelineHistory>,
+}
+
+/// How a backup comes into a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Read,
+    /// Read before, and unchanged.
+    Trust(KnownBackup),
+    /// Nothing is known of it, and it does not fit.
+    Left,
+}
+
+/// What is read in a run.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Of the subjects, in their order.
+    pub turns: Vec<Turn>,
+    pub used: LedgerUse,
+    left: Left,
+}
+
+/// What the budget kept from being read.
+#[derive(Debug, Default)]
+struct Left {
+    unread: u64,
+    unread_bytes: u64,
+    /// Read longer ago than the rotation allows.
+    stale: u64,
+    stale_bytes: u64,
+    /// Ids and sizes of backups that alone are larger than the budget.
+    too_large: Vec<(String, u64)>,
+}
+
+impl Subject<'_> {
+    /// Of everything that its judgement rests on: its description, its tars, and its WAL to `until`.
+    /// `None` where that cannot be told.
+    fn identity(&self, wal: &WalIndex, until: SegmentNumber) -> Option<Identity> {
+        let (info, path) = (self.backup.info.as_ref().ok()?, self.path.as_ref()?);
+        let size = info.segment_size?;
+        let first = size.segment_of(info.replay_start()?);
+        let own = std::iter::once(self.backup.info_object.as_ref()?).chain(self.backup.objects());
+        let window = (first.0..=until.0)
+            .map(SegmentNumber)
+            .map(|number| wal.segment(path.timeline_of_segment(number, size), number, size));
+        Identity::of(own.cloned().map(Some).chain(window))
+    }
+
+    fn known(&self, wal: &WalIndex, ledger: &Ledger, now: Timestamp) -> Option<KnownBackup> {
+        let known = ledger.backup(&self.backup.id)?;
+        let same = self.identity(wal, SegmentNumber(known.until)) == Some(known.identity);
+        (same && self.backup.obstacles(now).is_empty()).then(|| known.clone())
+    }
+
+    fn requests(&self) -> u64 {
+        self.backup.objects().count() as u64
+    }
+}
+
+impl Plan {
+    /// Everything is read.
+    pub(super) fn all(subjects: &[Subject<'_>]) -> Self {
+        Self { turns: subjects.iter().map(|_| Turn::Read).collect(), ..Self::default() }
+    }
+
+    fn trust(&mut self, known: &KnownBackup, subject: &Subject<'_>) {
+        self.used.trusted_backups += 1;
+        self.trusted(known.read, subject.requests(), subject.backup.total_bytes());
+    }
+
+    fn trusted(&mut self, read: Day, objects: u64, bytes: u64) {
+        self.used.trusted_objects += objects;
+        self.used.trusted_bytes += bytes;
+        let oldest = self.used.oldest_reading.take();
+        let date = read.date();
+        // Dates in this form sort as texts.
+        self.used.oldest_reading = Some(oldest.map_or(date.clone(), |oldest| oldest.min(date)));
+    }
+
+    /// What was to be read was not: the time is over.
+    pub(super) fn leave(&mut self, objects: u64, bytes: u64) {
+        self.left.unread += objects;
+        self.left.unread_bytes += bytes;
+    }
+
+    /// One line on what is about to happen.
+    pub(super) fn outlook(&self) -> String {
+        let LedgerUse { estimate, trusted_objects, trusted_bytes, oldest_reading, .. } = &self.used;
+        let mut line =
+            format!("{} ({}) to read", counted(estimate.objects, "object"), bytes(estimate.bytes));
+        if let Some(seconds) = estimate.seconds {
+            let _ = write!(line, ", about {}", duration(seconds));
+        }
+        if let Some(oldest) = oldest_reading {
+            let _ = write!(
+                line,
+                "; {} ({}) known to be good, read on {oldest} or later",
+                counted(*trusted_objects, "object"),
+                bytes(*trusted_bytes)
+            );
+        }
+        let left = self.left.unread + self.left.stale;
+        if left > 0 {
+            let _ = write!(line, "; {} left out by the budget", counted(left, "object"));
+        }
+        line
+    }
+
+    /// What the budget left out, as errors: of these objects nothing is known, or nothing recent.
+    pub(super) fn finish(mut self) -> (LedgerUse, Vec<Error>) {
+        let left = &self.left;
+        self.used.left_objects = left.unread + left.stale;
+        self.used.left_bytes = left.unread_bytes + left.stale_bytes;
+        let over = |what: String, hint: &str| Error::new(Code::OverBudget, what).hint(hint);
+        let mut errors = Vec::new();
+        if left.unread > 0 {
+            let (count, size) = (counted(left.unread, "object"), bytes(left.unread_bytes));
+            errors.push(over(
+                format!("the budget left {count} ({size}) unread, of which nothing is known yet"),
+                "Run it again with the same `--ledger`: what was never read comes first.",
+            ));
+        }
+        if left.stale > 0 {
+            let (count, size) = (counted(left.stale, "object"), bytes(left.stale_bytes));
+            errors.push(over(
+                format!(
+                    "{count} ({size}) were last read more than {PERIOD} days ago and did not fit \
+                     into the budget"
+                ),
+                "Raise the budget: each day a seventh of the archive is to be read anew.",
+            ));
+        }
+        for (id, size) in &left.too_large {
+            errors.push(over(
+                format!("backup `{id}` ({}) alone is larger than the budget", bytes(*size)),
+                "Raise `--max-bytes`, `--max-requests` or `--max-minutes`: with this budget no run \
+                 ever reads it.",
+            ));
+        }
+        (self.used, errors)
+    }
+}
+
+impl Sparing<'_> {
+    /// Decides what is read now. `fixed` are the objects and bytes that are read in any case, `spent`
+    /// the time since the run began.
+    pub(super) fn plan(
+        &mut self,
+        subjects: &[Subject<'_>],
+        catalog: &Catalog,
+        fixed: (u64, u64),
+        now: Timestamp,
+        spent: Duration,
+    ) -> Plan {
+        let today = Day::of(now);
+        self.ledger.keep_backups(|id| catalog.backup(id).is_some());
+        let known: Vec<Option<KnownBackup>> =
+            subjects.iter().map(|subject| subject.known(&catalog.wal, self.ledger, now)).collect();
+        // The newest backup is what a restore would take: it comes first.
+        let candidates = (0..subjects.len()).rev().zip(0_u32..).map(|(at, index)| {
+            let (subject, known) = (&subjects[at], &known[at]);
+            let standing =
+                standing(group(&subject.backup.id), known.as_ref().map(|k| k.read), today);
+            let (bytes, requests) = (subject.backup.total_bytes(), subject.requests());
+            Candidate { index, standing, bytes, requests }
+        });
+        let candidates: Vec<Candidate> = candidates.collect();
+        let time = self.budget.time.map(|time| time.saturating_sub(spent));
+        let budget = Budget { time, ..self.budget };
+        let rate = self.ledger.rate();
+        let (objects, bytes) = fixed;
+        let choice = choose(candidates.iter().copied(), (bytes, objects), budget, rate);
+
+        let mut plan = Plan::default();
+        let seconds = rate.map(|rate| rate.seconds(choice.bytes, choice.requests));
+        plan.used.estimate = Estimate { objects: choice.requests, bytes: choice.bytes, seconds };
+        for (at, (subject, known)) in subjects.iter().zip(known).enumerate() {
+            let candidate = candidates[subjects.len() - 1 - at];
+            let too_large = choice.too_large.contains(&candidate.index);
+            let turn = match known {
+                _ if choice.chosen.contains(&candidate.index) => Turn::Read,
+                Some(known) if candidate.standing != Standing::Unread => {
+                    if today.0 - known.read.0 > PERIOD {
+                        plan.left.stale += candidate.requests;
+                        plan.left.stale_bytes += candidate.bytes;
+                    }
+                    Turn::Trust(known)
+                }
+                _ => {
+                    plan.leave(candidate.requests, candidate.bytes);
+                    Turn::Left
+                }
+            };
+            if let Turn::Trust(known) = &turn {
+                plan.trust(known, subject);
+            }
+            if too_large {
+                plan.left.too_large.push((subject.backup.id.clone(), candidate.bytes));
+            }
+            plan.turns.push(turn);
+        }
+        plan
+    }
+
+    /// Remembers a backup that was read, where it is good; else forgets it.
+    pub(super) fn learn(
+        &mut self,
+        subject: &Subject<'_>,
+        base: &BaseRead,
+        catalog: &Catalog,
+        now: Timestamp,
+    ) {
+        let id = &subject.backup.id;
+        match known(subject, base, &catalog.wal, now) {
+            Some(known) => self.ledger.good_backup(id, known),
+            None => self.ledger.forget_backup(id),
+        }
+    }
+}
+
+/// What is to be known of a backup from now on; `None` where it has to be read each time.
+fn known(
+    subject: &Subject<'_>,
+    base: &BaseRead,
+    wal: &WalIndex,
+    now: Timestamp,
+) -> Option<KnownBackup> {
+    let info = subject.backup.info.as_ref().ok()?;
+    let good = base.findings.is_empty() && base.errors.is_empty() && base.own_files.is_some();
+    if !good || !subject.backup.obstacles(now).is_empty() {
+        return None;
+    }
+    let end = info.segment_size?.segment_of(info.end_xlog?);
+    let until = base.judged_to.map_or(end, |judged| judged.max(end));
+    Some(KnownBackup {
+        identity: subject.identity(wal, until)?,
+        until: until.0,
+        read: Day::of(now),
+        files: base.files,
+        pages: base.pages,
+        torn_pages: base.torn_pages,
+        own_end: base.own_end?,
+        databases: base.databases.iter().copied().collect(),
+        notes: base.notes.clone(),
+    })
+}
+
+/// Spreads names over the days of the rotation.
+fn group(name: &str) -> u64 {
+    Identity::of_text(name).low()
+}
