@@ -103,12 +103,26 @@ impl Doubtful {
         })
     }
 
+    /// For a drill, where the backup holds something of the old folder: only deep checks tell whether
+    /// that is all of it.
+    #[must_use]
+    pub fn unlooked(&self, backup: &str) -> Finding {
+        let (_, database) = self.folder;
+        Finding::new(
+            FailureClass::InfraError,
+            format!("base/{backup}: database {database}"),
+            format!("{}: whether all of it comes back was not looked at", self.story()),
+            "Drill this backup with `depth: deep`, or take a new one.",
+        )
+        .at(self.at)
+    }
+
     /// Why nothing can be told, where the backup holds something of the old folder.
     #[must_use]
     pub fn question(&self, backup: &str) -> String {
         format!(
-            "backup `{backup}`: {}: whether it read the old folder before that was removed only a drill \
-             can tell",
+            "backup `{backup}`: {}: whether it read the old folder before that was removed only deep checks \
+             of a drill tell",
             self.story()
         )
     }

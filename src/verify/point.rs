@@ -19,13 +19,7 @@ use crate::{
         plan::PlannedSegment,
         verify_report::{BackupState, Reach},
     },
-    pg::{
-        Lsn,
-        wal::{
-            scan::{ScanStart, ScanStep, WalScan, WalSummary},
-            storage::{RM_DBASE, StorageEvent},
-        },
-    },
+    pg::wal::scan::{ScanStart, ScanStep, WalScan, WalSummary},
     restore::{two_readings, wal::Buffers},
 };
 
@@ -69,12 +63,11 @@ pub(super) async fn read_point(
     let window = Window { begin, path: &plan.history };
     pages::judge(reading, &plan.backup, window, planned(plan), &mut base).await?;
     let mut read = PointRead { objects: base.objects, files: base.files, ..PointRead::default() };
-    let mut databases = Vec::new();
-    let log = wal(reading, plan, start, &mut read, &mut databases).await?;
-    // Later changes find all that the backup has in its place.
-    let end = info.and_then(|info| info.end_xlog).unwrap_or_default();
-    let events = databases.iter().filter(|(at, _)| *at < end).map(|(at, event)| (*at, event));
-    moved::judge(&plan.backup.id, events, &mut base);
+    let log = wal(reading, plan, start, &mut read).await?;
+    if let Some((summary, _)) = &log {
+        let events = summary.databases.iter().map(|(at, event)| (*at, event));
+        moved::judge(&plan.backup.id, events, &mut base);
+    }
     let BaseRead { findings, errors, notes, .. } = base;
     read.base = findings;
     read.errors.extend(errors);
@@ -108,7 +101,6 @@ async fn wal(
     plan: &DrillPlan,
     start: ScanStart,
     read: &mut PointRead,
-    databases: &mut Vec<(Lsn, StorageEvent)>,
 ) -> Result<Option<Log>, Error> {
     let size = plan.segment_size;
     let mut feed = Feed::new(reading.store, size, reading.cancel, planned(plan));
@@ -135,9 +127,7 @@ async fn wal(
         };
         let here = scan.clone();
         let mut step;
-        let found;
-        (scan, step, found) = step_over(scan, &listed, bytes, feed.buffers()).await?;
-        databases.extend(found);
+        (scan, step) = step_over(scan, &listed, bytes, feed.buffers()).await?;
         if let Some(found) = scan.damage().cloned() {
             let again: Vec<(Listed, WalScan)> = match before.take() {
                 Some(before) if found.segment < listed.number => {
@@ -177,8 +167,7 @@ async fn look_again(
         let object = &listed.object;
         match fetch(reading.store, object, plan.segment_size, reading.cancel).await {
             Fetched::Bytes(bytes) => {
-                let (scan, step, _) = step_over(scan, &listed, bytes, &Buffers::default()).await?;
-                state = Some((scan, step));
+                state = Some(step_over(scan, &listed, bytes, &Buffers::default()).await?);
             }
             Fetched::Cancelled => return Err(interrupted()),
             Fetched::Damaged(_) | Fetched::Unread(_) => return Ok(None),
@@ -192,20 +181,13 @@ async fn step_over(
     listed: &Listed,
     bytes: Vec<u8>,
     buffers: &Buffers,
-) -> Result<(WalScan, ScanStep, Vec<(Lsn, StorageEvent)>), Error> {
+) -> Result<(WalScan, ScanStep), Error> {
     let (timeline, number) = (listed.timeline, listed.number);
     let buffers = buffers.clone();
     let work = move || {
-        let (mut databases, major) = (Vec::new(), scan.major());
-        let step = scan.segment_with(timeline, number, &bytes, |record| {
-            if record.rmid == RM_DBASE
-                && let Some(event) = record.storage_event(major)
-            {
-                databases.push((record.start, event));
-            }
-        });
+        let step = scan.segment(timeline, number, &bytes);
         buffers.give(bytes);
-        (scan, step, databases)
+        (scan, step)
     };
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| Error::new(Code::Bug, format!("reading WAL ended: {error}")))

@@ -82,11 +82,8 @@ pub(super) fn judge(
         }
         // The listing has said it: where the rest may still be on its way, that is no damage.
         Some(Ended::Gap | Ended::Newest) | None if blocked => damaged = true,
-        // All the WAL that the backup needs is there by its name. A standby's minRecoveryPoint may lie
-        // behind the end that was told to it, in WAL that is still on its way.
-        Some(ended @ (Ended::Gap | Ended::Newest))
-            if covered && !(standby && *ended == Ended::Newest) =>
-        {
+        // All the WAL that the backup needs is there by its name.
+        Some(Ended::Gap | Ended::Newest) if covered => {
             damaged = true;
             let begin = start.map_or(Lsn::INVALID, |(_, begin)| begin);
             let end = reach.map_or(begin, |(reach, _)| reach.lsn);

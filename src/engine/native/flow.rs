@@ -24,7 +24,8 @@ use crate::{
     archive::BackupInfo,
     drill::{
         Code, Error, FailureClass, Finding,
-        job::Target,
+        job::{Depth, Target},
+        moved_databases,
         outlook::{self, Outlook},
         report::SandboxReport,
         stage::{Stage, Volume},
@@ -90,6 +91,7 @@ impl Run {
             }
             Outlook::Refused(refusal) => return Ok(RestoreEnd::Refused(refusal)),
         };
+        self.moved_databases(&restored, &spooled);
         let case = PageCase {
             plan: Arc::clone(&self.context.plan),
             control: own.control,
@@ -239,6 +241,22 @@ impl Run {
     fn damaged(&mut self, findings: Vec<Finding>) -> Fetched {
         self.findings.extend(findings);
         Fetched::End(RestoreEnd::Damaged)
+    }
+
+    /// Names the databases that replay copies from a folder that was removed under the backup.
+    fn moved_databases(&mut self, restored: &BaseRestored, spooled: &Spooled) {
+        let backup = self.context.plan.backup.id.as_str();
+        let held = restored.pages.databases();
+        let events = spooled.summary.databases.iter().map(|(at, event)| (*at, event));
+        for doubt in moved_databases::doubtful(events, |folder| held.contains(&folder)) {
+            match doubt.finding(backup) {
+                Some(finding) => self.findings.push(finding),
+                None if self.context.job.depth < Depth::Deep => {
+                    self.findings.push(doubt.unlooked(backup));
+                }
+                None => self.notes.push(doubt.question(backup)),
+            }
+        }
     }
 
     fn judge_wal(&mut self, spooled: &Spooled) -> Outlook {

@@ -6,6 +6,7 @@ use super::record::{FIRST_CUSTOM, RM_TBLSPC, RM_XACT, RM_XLOG, Record};
 use super::scan::{
     ParameterFloor, ScanStart, ScanTarget, TablespaceCreated, WalDamage, WalSummary,
 };
+use super::storage::RM_DBASE;
 use super::tablespace;
 use super::walk::SegmentFacts;
 use super::xact::{self, Ending};
@@ -30,6 +31,8 @@ pub(super) struct Fold {
     backup_start: Lsn,
     min_recovery_point: Option<Lsn>,
     replay_timeline: TimelineId,
+    /// Whether this is one recovery, with the window of one backup.
+    one_recovery: bool,
     /// `false`: any timeline up to that of `history` may come.
     ancestors_known: bool,
     stopped: bool,
@@ -83,10 +86,17 @@ impl Fold {
             // Zero is `InvalidXLogRecPtr`: none.
             min_recovery_point: start.min_recovery_point.filter(|lsn| *lsn != Lsn::INVALID),
             replay_timeline,
+            one_recovery: true,
             ancestors_known: true,
             stopped: false,
             lasting: 0,
         }
+    }
+
+    /// Reads what is there, and keeps nothing of which there may be any amount.
+    pub(super) const fn everything(mut self) -> Self {
+        self.one_recovery = false;
+        self
     }
 
     /// Takes timelines as the records have them, since nobody knows where this one comes from.
@@ -261,6 +271,13 @@ impl Fold {
                 oid: creation.oid,
                 location: String::from_utf8_lossy(creation.location).into_owned(),
             }),
+        }
+        if record.rmid == RM_DBASE
+            && self.one_recovery
+            && self.summary.consistent_at.is_none()
+            && let Some(event) = record.storage_event(self.major)
+        {
+            self.summary.databases.push((record.start, event));
         }
         if record.rmid >= FIRST_CUSTOM {
             let custom = &mut self.summary.custom_resource_managers;

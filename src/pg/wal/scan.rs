@@ -8,6 +8,7 @@ use super::fold::{Flow, Fold};
 use super::page::PageRules;
 use super::reader::{Reader, Step};
 use super::record::Record;
+use super::storage::StorageEvent;
 use super::tablespace::WalPatch;
 use crate::pg::{Lsn, Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId};
 
@@ -112,6 +113,8 @@ pub struct WalSummary {
     /// A parameter change to `wal_level=minimal` inside the range.
     pub minimal_wal_at: Option<Lsn>,
     pub tablespaces: Vec<TablespaceCreated>,
+    /// What happens to databases as a whole before the backup is consistent, and where its record begins.
+    pub databases: Vec<(Lsn, StorageEvent)>,
     /// Bytes to replace in the segments served to replay, so that the tablespaces are made inside the
     /// sandbox (`tablespace::neutralise_tablespaces`), in the order of the log.
     pub patches: Vec<WalPatch>,
@@ -220,12 +223,6 @@ impl WalScan {
         }
         self.timeline_before = Some(timeline);
         if self.stopped { ScanStep::Stop } else { ScanStep::Continue }
-    }
-
-    /// The major version whose WAL this is.
-    #[must_use]
-    pub const fn major(&self) -> Major {
-        self.reader.rules().major
     }
 
     /// The damage that has ended the scan, if it has.

@@ -82,7 +82,8 @@ impl WalWalk {
             target: ScanTarget::Latest,
             exclusive: false,
             min_recovery_point: None,
-        });
+        })
+        .everything();
         let fold = if ancestors_known { fold } else { fold.ancestors_unknown() };
         let rules = PageRules { major, system_id, segment_size, history, ancestors_known };
         let reader = Reader::searching(rules, segment);

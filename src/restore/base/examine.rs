@@ -13,7 +13,7 @@ use super::{
 use crate::{
     archive::Backup,
     drill::{Error, Finding},
-    restore::{FetchFailure, two_readings, unpack::Unpacker},
+    restore::{FetchFailure, pages::WatchRules, two_readings, unpack::Unpacker},
     store::SharedStore,
 };
 
@@ -52,7 +52,9 @@ pub async fn examine_base(
             super::listed_parts(backup)
         }
     };
-    let unpacker = Arc::new(Unpacker::examine());
+    let checksums = backup.info.as_ref().ok().and_then(|info| info.data_checksums);
+    let rules = WatchRules { checksums, ..WatchRules::default() };
+    let unpacker = Arc::new(Unpacker::examine().watching(rules));
     let mut running = stream::iter(parts)
         .map(|part| examine_part(store, part, &unpacker, on_bytes, cancel))
         .buffer_unordered(AT_A_TIME);
