@@ -6,6 +6,7 @@
 
 mod archive;
 mod base;
+mod confirm;
 mod feed;
 pub mod ledger;
 mod moved;

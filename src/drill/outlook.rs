@@ -49,11 +49,12 @@ impl Damage {
         let class = match damage.kind {
             DamageKind::Corrupt | DamageKind::WrongSize => FailureClass::WalCorrupt,
             DamageKind::ForeignSystem => FailureClass::SystemIdMismatch,
+            DamageKind::MinimalWal => FailureClass::WalLevelMinimal,
         };
         // The good records of a damaged segment are still replayed; a record that began in the
         // segment before is not, so nothing of this one is then.
         let usable = match damage.kind {
-            DamageKind::Corrupt => damage.offset.min(size.bytes()),
+            DamageKind::Corrupt | DamageKind::MinimalWal => damage.offset.min(size.bytes()),
             DamageKind::ForeignSystem | DamageKind::WrongSize => 0,
         };
         Self {
@@ -117,15 +118,7 @@ pub fn wal(
     findings: &mut Vec<Finding>,
 ) -> Outlook {
     if let Some(at) = summary.minimal_wal_at {
-        findings.push(
-            Finding::new(
-                FailureClass::WalLevelMinimal,
-                "wal_level",
-                format!("the source ran with wal_level=minimal at {at}: replay cannot pass it"),
-                "Take a base backup after wal_level was raised again.",
-            )
-            .at(at),
-        );
+        findings.push(minimal_wal(at));
         return Outlook::Damaged;
     }
     if let Some(damage) = damage {
@@ -205,6 +198,18 @@ pub fn never_ends(backup: &str, begin: Lsn, end: Lsn) -> Finding {
          archive (a clone of the database has the same system identifier).",
     )
     .at(end)
+}
+
+/// Recovery ends at the first record that says so (`CheckRequiredParameterValues`).
+#[must_use]
+pub fn minimal_wal(at: Lsn) -> Finding {
+    Finding::new(
+        FailureClass::WalLevelMinimal,
+        "wal_level",
+        format!("the source ran with wal_level=minimal at {at}: replay cannot pass it"),
+        "Take a base backup after wal_level was raised again.",
+    )
+    .at(at)
 }
 
 /// Damage before the end of a backup's own WAL.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
-    Reading, base, moved,
+    Reading, base, confirm, moved,
     pages::{self, Window},
     reach,
     sparing::{Plan, Sparing, Subject, Turn},
@@ -80,6 +80,9 @@ pub(super) async fn read(
         Some(_) => plan.used.estimate.bytes,
     });
 
+    // Those too that are not read this time: their WAL counts.
+    let infos = subjects.iter().filter_map(|subject| subject.backup.info.as_ref().ok());
+    let infos: Vec<&BackupInfo> = infos.collect();
     let mut candidates = Vec::new();
     for (subject, turn) in subjects.into_iter().zip(std::mem::take(&mut plan.turns)) {
         let Subject { backup, line, .. } = subject;
@@ -119,10 +122,9 @@ pub(super) async fn read(
     }
 
     let mut stretches = None;
-    if let Some(system) = system(catalog) {
-        let infos = candidates.iter().filter_map(|c| c.subject.backup.info.as_ref().ok());
-        let infos: Vec<&BackupInfo> = infos.collect();
-        match wal::read(reading, system, catalog, &infos, tally).await {
+    let systems = systems(catalog);
+    if !systems.is_empty() {
+        match wal::read(reading, systems, catalog, &infos, tally).await {
             Ok(read) => stretches = Some(read),
             Err(_) if reading.is_late() => {
                 let unread = catalog.wal.segment_count() - tally.volume.wal_segments;
@@ -178,12 +180,13 @@ async fn read_base(
     let backup = subject.backup;
     let mut base = base::read(reading, backup).await?;
     if let (Ok(info), Some(path)) = (&backup.info, &subject.path) {
-        let begin = reach::start(info).map_or(Lsn::INVALID, |(_, begin)| begin);
+        let begin = reach::start(info).map_or(Lsn::INVALID, |start| start.lsn);
         let window = Window { begin, path };
         let size = info.segment_size.unwrap_or(SegmentSize::DEFAULT);
         let segments = pages::segments(window, &catalog.wal, size);
         pages::judge(reading, backup, window, segments, &mut base).await?;
     }
+    confirm::read_again(reading, backup, &mut base).await?;
     Ok(base)
 }
 
@@ -215,21 +218,30 @@ fn is_candidate(backup: &Backup, now: Timestamp) -> bool {
 
 /// Objects and bytes of WAL that are read.
 fn wal_volume(catalog: &Catalog) -> (u64, u64) {
-    let Some(system) = system(catalog) else { return (0, 0) };
+    let Some(&system) = systems(catalog).first() else { return (0, 0) };
     let partials = catalog.wal.partials(system.segment_size).map(|(_, _, object)| object.size);
     let sum = (catalog.wal.segment_count(), catalog.wal.segment_bytes());
     partials.fold(sum, |(objects, bytes), size| (objects + 1, bytes + size))
 }
 
-/// The system that the newest description names.
-fn system(catalog: &Catalog) -> Option<Origin> {
+/// The systems that the descriptions name, that of the newest first.
+fn systems(catalog: &Catalog) -> Vec<Origin> {
     let infos = catalog.backups.iter().rev().filter_map(|backup| backup.info.as_ref().ok());
-    let mut systems = infos.filter_map(|info| {
+    let named = infos.filter_map(|info| {
         Some(Origin {
             major: Major::from_version_num(info.version?)?,
             system_id: info.system_id?,
             segment_size: info.segment_size?,
         })
     });
-    systems.next()
+    let mut systems: Vec<Origin> = Vec::new();
+    for origin in named {
+        let known = systems.iter().any(|system| system.system_id == origin.system_id);
+        // Which segments there are can only be counted in one size.
+        let counted = systems.first().is_none_or(|s| s.segment_size == origin.segment_size);
+        if !known && counted {
+            systems.push(origin);
+        }
+    }
+    systems
 }

@@ -1,6 +1,6 @@
 //! One base backup: its tars to their last blocks, and its own files against its description.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,8 @@ pub(super) struct BaseRead {
     pub torn_pages: u64,
     /// The last segment of WAL that pages were judged by; `None` where that took none.
     pub judged_to: Option<SegmentNumber>,
+    /// [`crate::restore::pages::Suspects::prints`].
+    pub prints: BTreeMap<String, u64>,
 }
 
 impl BaseRead {
@@ -98,6 +100,7 @@ pub(super) async fn read(reading: &Reading<'_>, backup: &Backup) -> Result<BaseR
         pages: 0,
         torn_pages: 0,
         judged_to: None,
+        prints: BTreeMap::new(),
     };
     let claims = backup.info.as_ref().ok().and_then(|info| claims(&backup.id, info));
     // Of parts that could not be read nothing is known: then only what is there can be judged.

@@ -52,6 +52,7 @@ pub(super) async fn judge(
             Ok(PageVerdict::clean(suspects.checked, suspects.checksums))
         }
         Ok(suspects) => {
+            base.prints = suspects.prints();
             let start = ScanStart {
                 major: control.major().ok_or_else(unsupported)?,
                 system_id: control.system_identifier,

@@ -3,6 +3,7 @@
 use super::{
     Reading, base,
     base::BaseRead,
+    confirm,
     feed::{Feed, Fetched, Listed, fetch},
     interrupted, moved,
     pages::{self, Window},
@@ -62,6 +63,7 @@ pub(super) async fn read_point(
     let start = outlook::scan_start(plan, begin, min_recovery_point);
     let window = Window { begin, path: &plan.history };
     pages::judge(reading, &plan.backup, window, planned(plan), &mut base).await?;
+    confirm::read_again(reading, &plan.backup, &mut base).await?;
     let mut read = PointRead { objects: base.objects, files: base.files, ..PointRead::default() };
     let log = wal(reading, plan, start, &mut read).await?;
     if let Some((summary, _)) = &log {

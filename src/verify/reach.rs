@@ -2,7 +2,7 @@
 
 use super::{
     base::BaseRead,
-    wal::{Ended, Stretches},
+    wal::{Ended, Start, Stretches},
 };
 use crate::{
     archive::{Backup, BackupInfo},
@@ -12,7 +12,7 @@ use crate::{
         outlook,
         verify_report::{BackupState, BackupVerified},
     },
-    pg::{Lsn, TimelineHistory, TimelineId},
+    pg::{Lsn, TimelineHistory},
 };
 
 /// So much that is in the way is shown with a backup.
@@ -39,8 +39,9 @@ pub(super) fn described(backup: &Backup, line: Option<&BackupLine>) -> BackupVer
 }
 
 /// Where replay of a backup begins.
-pub(super) fn start(info: &BackupInfo) -> Option<(TimelineId, Lsn)> {
-    Some((info.timeline?, info.replay_start()?))
+pub(super) fn start(info: &BackupInfo) -> Option<Start> {
+    let (timeline, lsn) = (info.timeline?, info.replay_start()?);
+    Some(Start { system_id: info.system_id?, timeline, lsn })
 }
 
 /// Puts together what was found. Gives the findings that only both together show.
@@ -54,7 +55,7 @@ pub(super) fn judge(
 ) -> Vec<Finding> {
     let mut found = Vec::new();
     let start = start(info);
-    let reach = start.and_then(|start| stretches.reach(start, path));
+    let reach = start.and_then(|start| stretches.reach(&start, path));
     let reaches = |point: Lsn| reach.is_some_and(|(reach, _)| reach.lsn >= point);
     // What `backup.info` says of its end is good for the time until the backup's own files are read.
     let covered = info.end_xlog.is_some_and(reaches);
@@ -62,7 +63,7 @@ pub(super) fn judge(
         Some(own) => own.standby,
         None => info.is_from_standby(),
     };
-    let own_end = || start.and_then(|(_, begin)| stretches.backup_end(begin, path));
+    let own_end = || start.and_then(|start| stretches.backup_end(start.lsn, path));
     let consistent = match &base.own_end {
         Some(own) => own.min_recovery_point.or_else(own_end).is_some_and(reaches),
         None if standby => covered,
@@ -85,7 +86,7 @@ pub(super) fn judge(
         // All the WAL that the backup needs is there by its name.
         Some(Ended::Gap | Ended::Newest) if covered => {
             damaged = true;
-            let begin = start.map_or(Lsn::INVALID, |(_, begin)| begin);
+            let begin = start.map_or(Lsn::INVALID, |start| start.lsn);
             let end = reach.map_or(begin, |(reach, _)| reach.lsn);
             found.push(outlook::never_ends(&verified.id, begin, end));
         }

@@ -1,6 +1,7 @@
 //! The WAL of all timelines: each segment once, in order, records across segments and forks included.
 
 mod stretches;
+mod systems;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +29,7 @@ use crate::{
 };
 
 use stretches::BackupEnd;
-pub(super) use stretches::{Ended, Stretches};
+pub(super) use stretches::{Ended, Start, Stretches};
 
 /// What all of the WAL must agree with.
 #[derive(Clone, Copy, Debug)]
@@ -49,19 +50,21 @@ type BeforeFork = (TimelineId, SegmentNumber);
 
 struct Pass<'a> {
     reading: &'a Reading<'a>,
-    system: Origin,
+    /// Whose WAL this may be; the first where nothing tells.
+    systems: Vec<Origin>,
     catalog: &'a Catalog,
     runs: &'a Runs,
     lineages: BTreeMap<TimelineId, Lineage>,
     /// Where a walk must be kept for a child, and those that were.
     wanted: BTreeSet<BeforeFork>,
-    kept: BTreeMap<BeforeFork, (WalWalk, usize)>,
+    kept: BTreeMap<BeforeFork, (Origin, WalWalk, usize)>,
     stretches: Stretches,
     tally: &'a mut Tally,
 }
 
 /// A run that is being read.
 struct Current {
+    origin: Origin,
     timeline: TimelineId,
     last: SegmentNumber,
     walk: WalWalk,
@@ -70,18 +73,18 @@ struct Current {
     records_before: u64,
 }
 
-/// Reads every segment, with regard to the backups that `infos` describe.
+/// Reads every segment, with regard to the backups that `infos` describe. `systems` has at least one.
 ///
 /// # Errors
 /// The caller cancelled, or a thread died.
 pub(super) async fn read(
     reading: &Reading<'_>,
-    system: Origin,
+    systems: Vec<Origin>,
     catalog: &Catalog,
     infos: &[&BackupInfo],
     tally: &mut Tally,
 ) -> Result<Stretches, Error> {
-    let size = system.segment_size;
+    let size = systems.first().map_or(SegmentSize::DEFAULT, |system| system.segment_size);
     let runs = catalog.wal.runs(size);
     let lineages = lineages(catalog, &runs, size);
     let wanted = lineages.values().filter_map(|lineage| before_fork(&lineage.history, size));
@@ -89,7 +92,7 @@ pub(super) async fn read(
     let stretches = Stretches::new(infos, size);
     let kept = BTreeMap::new();
     let mut pass =
-        Pass { reading, system, catalog, runs: &runs, lineages, wanted, kept, stretches, tally };
+        Pass { reading, systems, catalog, runs: &runs, lineages, wanted, kept, stretches, tally };
 
     let timelines = catalog.wal.timelines();
     let segments = timelines.into_iter().flat_map(|t| runs.of(t)).flat_map(|run| {
@@ -103,21 +106,25 @@ pub(super) async fn read(
     let mut feed = Feed::new(reading.store, size, reading.cancel, listed);
     let mut current: Option<Current> = None;
     while let Some((listed, fetched)) = feed.next().await {
+        let origin = pass.origin(&fetched);
         let follows = |c: &Current| c.timeline == listed.timeline && c.last.next() == listed.number;
+        let same = |c: &Current| origin.is_none_or(|own| own.system_id == c.origin.system_id);
         let mut run = match current.take() {
-            Some(run) if follows(&run) => run,
+            Some(run) if follows(&run) && same(&run) => run,
             other => {
+                let entered = origin.and_then(|origin| pass.enter(origin, &listed));
                 if let Some(run) = other {
-                    pass.end(run);
+                    let behind = entered.filter(|_| follows(&run));
+                    pass.end(run, behind);
                 }
-                pass.begin(&listed)
+                pass.begin(&listed, origin)
             }
         };
         pass.segment(&mut run, listed, fetched, feed.buffers()).await?;
         current = Some(run);
     }
     if let Some(run) = current {
-        pass.end(run);
+        pass.end(run, None);
     }
     pass.partials().await?;
     Ok(pass.stretches)
@@ -149,20 +156,22 @@ fn before_fork(history: &TimelineHistory, size: SegmentSize) -> Option<BeforeFor
 
 impl Pass<'_> {
     fn size(&self) -> SegmentSize {
-        self.system.segment_size
+        self.systems.first().map_or(SegmentSize::DEFAULT, |system| system.segment_size)
     }
 
     /// Begins a run: behind a fork with what its parent was reading, else afresh.
-    fn begin(&mut self, listed: &Listed) -> Current {
+    fn begin(&mut self, listed: &Listed, origin: Option<Origin>) -> Current {
+        let origin = origin.unwrap_or_else(|| self.systems[0]);
         let Listed { timeline, number, .. } = *listed;
         let lineage = &self.lineages[&timeline];
         let before = before_fork(&lineage.history, self.size());
         let kept = before.filter(|(_, last)| last.next() == number);
         let kept = kept.and_then(|before| self.kept.get(&before));
-        let (walk, parent) = if let Some((walk, stretch)) = kept {
+        let kept = kept.filter(|(whose, ..)| whose.system_id == origin.system_id);
+        let (walk, parent) = if let Some((_, walk, stretch)) = kept {
             (walk.fork(&lineage.history), Some(*stretch))
         } else {
-            let Origin { major, system_id, segment_size } = self.system;
+            let Origin { major, system_id, segment_size } = origin;
             let (history, ancestors_known) = (lineage.history.clone(), lineage.known);
             let rules = WalkRules { major, system_id, segment_size, history, ancestors_known };
             (WalWalk::new(rules, number), None)
@@ -185,9 +194,9 @@ impl Pass<'_> {
                 custom_resource_managers: Vec::new(),
             });
         }
-        self.stretches.open(timeline, parent);
+        self.stretches.open(origin.system_id, timeline, parent);
         let records_before = walk.summary().records;
-        Current { timeline, last: number, walk, before: None, records_before }
+        Current { origin, timeline, last: number, walk, before: None, records_before }
     }
 
     async fn segment(
@@ -241,7 +250,8 @@ impl Pass<'_> {
         }
         let here = (listed.timeline, number);
         if self.wanted.contains(&here) {
-            self.kept.insert(here, (run.walk.clone(), self.stretches.refer()));
+            let kept = (run.origin, run.walk.clone(), self.stretches.refer());
+            self.kept.insert(here, kept);
         }
         Ok(())
     }
@@ -285,12 +295,27 @@ impl Pass<'_> {
     }
 
     fn damaged(&mut self, run: &Current, damage: &Damage) {
+        if damage.class == FailureClass::WalLevelMinimal {
+            return self.minimal(run, damage.lsn);
+        }
         let last = self.stretches.last_commit().or(run.walk.stretch().last_commit);
         let finding = damage.finding(last.map(|commit| commit.at));
         if let Some(timeline) = self.tally.timelines.last_mut() {
             timeline.damaged += 1;
         }
         self.found(run.timeline, damage.segment, finding.clone());
+        self.close(run, Ended::Damage(Box::new(finding)));
+    }
+
+    /// Older backups recover up to there, and the newest one should lie behind it.
+    fn minimal(&mut self, run: &Current, at: Lsn) {
+        let finding = outlook::minimal_wal(at);
+        let history = &self.lineages[&run.timeline].history;
+        if self.stretches.is_needed_by_newest(history, at) {
+            self.tally.wal(finding.clone());
+        } else {
+            self.tally.attention(finding.clone());
+        }
         self.close(run, Ended::Damage(Box::new(finding)));
     }
 
@@ -307,10 +332,11 @@ impl Pass<'_> {
     /// Ends the stretch; what comes next on the timeline is another one.
     fn close(&mut self, run: &Current, ended: Ended) {
         self.stretches.close(ended);
-        self.stretches.open(run.timeline, None);
+        self.stretches.open(run.origin.system_id, run.timeline, None);
     }
 
-    fn end(&mut self, mut run: Current) {
+    /// Ends a run; `behind` says what stands in the next segment's place.
+    fn end(&mut self, mut run: Current, behind: Option<Finding>) {
         let size = self.size();
         if let Some(Broken { damage, before }) = run.walk.end_run() {
             self.stretches.update(&before);
@@ -324,19 +350,12 @@ impl Pass<'_> {
             self.found(run.timeline, run.last, finding.clone());
         }
         let more = self.runs.first_from(run.timeline, run.last.next()).is_some();
-        self.stretches.close(match open {
+        self.stretches.close(match open.or(behind) {
             Some(finding) => Ended::Damage(Box::new(finding)),
             None if more => Ended::Gap,
             None => Ended::Newest,
         });
         let summary = run.walk.summary();
-        if let Some(at) = summary.minimal_wal_at {
-            let detail =
-                format!("the source ran with wal_level=minimal at {at}: replay cannot pass it");
-            let hint = "Take a base backup after wal_level was raised again.";
-            let finding = Finding::new(FailureClass::WalLevelMinimal, "wal_level", detail, hint);
-            self.found(run.timeline, size.segment_of(at), finding.at(at));
-        }
         let records = summary.records - run.records_before;
         self.tally.volume.wal_records += records;
         let Some(timeline) = self.tally.timelines.last_mut() else { return };
@@ -378,7 +397,9 @@ impl Pass<'_> {
                     Some(Damage::undecodable(&listed.object.key, number, size, &why))
                 }
                 Fetched::Bytes(bytes) => {
-                    let Origin { major, system_id, segment_size } = self.system;
+                    let whose = systems::of(&self.systems, &bytes);
+                    let whose = whose.unwrap_or_else(|| self.systems[0]);
+                    let Origin { major, system_id, segment_size } = whose;
                     let history = TimelineHistory::root(timeline);
                     let ancestors_known = false;
                     let rules =

@@ -2,6 +2,7 @@
 
 mod endings;
 mod lying;
+mod systems;
 
 use std::{fs, path::Path};
 

@@ -24,6 +24,12 @@ impl Defect {
         Self { kind: DamageKind::Corrupt, unwritten: true, detail }
     }
 
+    /// Good bytes that recovery refuses.
+    pub(super) fn minimal_wal() -> Self {
+        let detail = "The source ran with wal_level=minimal.".to_owned();
+        Self { kind: DamageKind::MinimalWal, unwritten: false, detail }
+    }
+
     pub(super) const fn at(self, lsn: Lsn) -> Fault {
         Fault { lsn, defect: self }
     }

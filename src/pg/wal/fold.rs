@@ -143,6 +143,11 @@ impl Fold {
         self.summary.last_commit = other.summary.last_commit;
     }
 
+    /// Whether the last record turned to `wal_level=minimal`; says so once.
+    pub(super) const fn take_minimal(&mut self) -> bool {
+        self.summary.minimal_wal_at.take().is_some()
+    }
+
     pub(super) fn finish(self) -> WalSummary {
         self.summary
     }

@@ -62,6 +62,9 @@ pub enum DamageKind {
     ForeignSystem,
     /// The file is not as long as a segment.
     WrongSize,
+    /// The bytes are good, but the source turned to `wal_level=minimal` there, and recovery ends
+    /// (`CheckRequiredParameterValues`, `access/transam/xlogrecovery.c`).
+    MinimalWal,
 }
 
 /// Transaction end as the WAL tells it.

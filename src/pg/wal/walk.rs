@@ -1,7 +1,7 @@
 //! Reads all of a timeline's WAL, wherever it begins, and goes on after damage: not what one recovery
 //! would replay, but everything that is there.
 
-use super::fault::Fault;
+use super::fault::{Defect, Fault};
 use super::fold::Fold;
 use super::page::PageRules;
 use super::reader::{Reader, Step};
@@ -108,7 +108,8 @@ impl WalWalk {
 
     /// Reads one whole, decoded segment and shows its records. One that does not follow the one
     /// before begins anew, as does what comes after damage: at the next segment, or at this one where
-    /// the damaged record began earlier.
+    /// the damaged record began earlier. Behind a turn to `wal_level=minimal` it goes on at the next
+    /// record.
     pub fn segment(
         &mut self,
         timeline: TimelineId,
@@ -126,7 +127,7 @@ impl WalWalk {
         if self.reader.next_segment() != number {
             self.search(number);
         }
-        while let Some(damage) = self.read(timeline, number, bytes, &mut visit) {
+        while let Some(damage) = self.read(timeline, number, bytes, &mut visit, &mut found) {
             let again = damage.segment < number;
             found.push(self.broken(damage));
             self.search(if again { number } else { number.next() });
@@ -144,6 +145,7 @@ impl WalWalk {
         number: SegmentNumber,
         bytes: &[u8],
         visit: &mut impl FnMut(&Record<'_>),
+        found: &mut Vec<Broken>,
     ) -> Option<WalDamage> {
         let size = self.reader.rules().segment_size;
         let before = self.timeline_before;
@@ -161,8 +163,16 @@ impl WalWalk {
                         self.begin = Some(record.start);
                         self.fold.resume(record.start);
                     }
+                    let summary = self.fold.summary();
+                    let (end, last_commit) = (summary.end, summary.last_commit);
                     if let Err(fault) = self.fold.apply(&record, visit) {
                         return Some(place(fault).0);
+                    }
+                    if self.fold.take_minimal() {
+                        // No recovery passes it, but one may begin behind it.
+                        let damage = place(Defect::minimal_wal().at(record.start)).0;
+                        let before = Stretch { begin: self.begin.take(), end, last_commit };
+                        found.push(Broken { damage, before });
                     }
                 }
                 Step::Fault(fault) => {

@@ -59,15 +59,19 @@ pub async fn examine_base(
         .map(|part| examine_part(store, part, &unpacker, on_bytes, cancel))
         .buffer_unordered(AT_A_TIME);
     let (mut fetched_bytes, mut damaged) = (0, Vec::new());
-    let mut local = None;
+    let (mut local, mut differs) = (None, false);
     while let Some(result) = running.next().await {
-        examined.whole &= result.is_ok();
+        examined.whole &= matches!(result, PartRead::Whole(_));
         match result {
-            Ok(bytes) => fetched_bytes += bytes,
-            Err(PartFailure::Damaged(finding)) => damaged.push(finding),
-            Err(PartFailure::Store(error)) => examined.errors.push(error),
-            Err(PartFailure::Local(error)) => local = local.or(Some(error)),
-            Err(PartFailure::Cancelled) => break,
+            PartRead::Whole(bytes) => fetched_bytes += bytes,
+            PartRead::Differs(error) => {
+                differs = true;
+                examined.errors.push(error);
+            }
+            PartRead::Failed(PartFailure::Damaged(finding)) => damaged.push(finding),
+            PartRead::Failed(PartFailure::Store(error)) => examined.errors.push(error),
+            PartRead::Failed(PartFailure::Local(error)) => local = local.or(Some(error)),
+            PartRead::Failed(PartFailure::Cancelled) => break,
         }
     }
     drop(running);
@@ -80,6 +84,12 @@ pub async fn examine_base(
     damaged.sort_by(|a: &Finding, b| a.subject.cmp(&b.subject));
     let unpacked = finish(unpacker, false).await?;
     let mut findings = std::mem::take(&mut examined.restored.findings);
+    if differs {
+        // What was seen is in part of bytes that are not in the archive.
+        findings.extend(damaged);
+        examined.restored = BaseRestored { fetched_bytes, findings, ..BaseRestored::default() };
+        return Ok(examined);
+    }
     findings.extend(unpacked.findings.iter().cloned());
     findings.extend(damaged);
     if examined.whole {
@@ -90,22 +100,35 @@ pub async fn examine_base(
     Ok(examined)
 }
 
+enum PartRead {
+    Whole(u64),
+    /// Damaged at the first reading and sound at the second.
+    Differs(Error),
+    Failed(PartFailure),
+}
+
 async fn examine_part(
     store: &SharedStore,
     part: Part,
     unpacker: &Arc<Unpacker>,
     on_bytes: &(dyn Fn(u64) + Send + Sync),
     cancel: &CancellationToken,
-) -> Result<u64, PartFailure> {
+) -> PartRead {
     let first = fetch_part(store, part.clone(), Arc::clone(unpacker), on_bytes, cancel).await;
-    let Err(PartFailure::Damaged(finding)) = first else { return first };
+    let finding = match first {
+        Ok(bytes) => return PartRead::Whole(bytes),
+        Err(PartFailure::Damaged(finding)) => finding,
+        Err(failure) => return PartRead::Failed(failure),
+    };
     let again = Arc::new(Unpacker::examine());
     let key = part.object.key.clone();
     match fetch_part(store, part, again, &|_| (), cancel).await {
-        Ok(_) => Err(PartFailure::Store(two_readings(&key, &finding.detail))),
+        Ok(_) => PartRead::Differs(two_readings(&key, &finding.detail)),
+        Err(PartFailure::Cancelled) => PartRead::Failed(PartFailure::Cancelled),
+        Err(PartFailure::Damaged(second)) => PartRead::Failed(PartFailure::Damaged(second)),
         // The first reading stands, whatever became of the second.
-        Err(PartFailure::Cancelled) => Err(PartFailure::Cancelled),
-        Err(PartFailure::Damaged(second)) => Err(PartFailure::Damaged(second)),
-        Err(PartFailure::Store(_) | PartFailure::Local(_)) => Err(PartFailure::Damaged(finding)),
+        Err(PartFailure::Store(_) | PartFailure::Local(_)) => {
+            PartRead::Failed(PartFailure::Damaged(finding))
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -54,7 +55,7 @@ impl Default for WatchRules {
 }
 
 /// What is wrong with a page, as far as its own bytes tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PageFault {
     /// The content does not give the checksum in its header. `sane`: the header itself is possible.
     Checksum { stored: u16, computed: u16, sane: bool },
@@ -74,7 +75,7 @@ impl std::fmt::Display for PageFault {
 }
 
 /// A page that fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SuspectPage {
     /// Number in the whole fork, not in one file of it.
     pub block: u32,
@@ -394,6 +395,18 @@ pub struct Suspects {
 }
 
 impl Suspects {
+    /// For each fork, by the path of its first file, a hash of what is wrong with which page: the same
+    /// for the same bytes.
+    #[must_use]
+    pub fn prints(&self) -> BTreeMap<String, u64> {
+        let print = |pages: &Vec<SuspectPage>| {
+            let mut hasher = DefaultHasher::new();
+            pages.hash(&mut hasher);
+            hasher.finish()
+        };
+        self.forks.iter().map(|(file, pages)| (file.to_string(), print(pages))).collect()
+    }
+
     /// Nothing to judge.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -12,6 +12,14 @@ use crate::{
     },
 };
 
+/// Where a backup begins, and which system it is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::verify) struct Start {
+    pub system_id: u64,
+    pub timeline: TimelineId,
+    pub lsn: Lsn,
+}
+
 /// What ended a stretch.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::verify) enum Ended {
@@ -26,6 +34,7 @@ pub(in crate::verify) enum Ended {
 
 #[derive(Clone, Debug)]
 struct Stretch {
+    system_id: u64,
     timeline: TimelineId,
     /// The stretch of another timeline that it goes on from.
     parent: Option<usize>,
@@ -37,12 +46,27 @@ struct Stretch {
     referred: bool,
 }
 
+/// What a system's WAL means to backups of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entrance {
+    /// None of them reads it.
+    Own,
+    /// This system follows on the other one and has newer backups.
+    Successor(u64),
+    /// It stands where the newest backup, of the other system, reads on.
+    Foreign(u64),
+    /// It goes on where another system has written in between.
+    CameBack,
+}
+
 /// Those stretches that a backup begins in, or that lead on from one. The last one is open.
 #[derive(Debug)]
 pub(in crate::verify) struct Stretches {
     all: Vec<Stretch>,
-    /// Where backups begin.
-    starts: Vec<(TimelineId, Lsn)>,
+    /// Where backups begin, oldest first.
+    starts: Vec<Start>,
+    /// Systems whose WAL goes on as another one's, and from where on which timeline.
+    left: Vec<(u64, TimelineId, Lsn)>,
     /// From where backups begin to where they are said to end.
     windows: Vec<Range<Lsn>>,
     size: SegmentSize,
@@ -70,6 +94,7 @@ impl Stretches {
         Self {
             all: Vec::new(),
             starts,
+            left: Vec::new(),
             windows,
             size,
             ends: Vec::new(),
@@ -102,7 +127,7 @@ impl Stretches {
     /// Remembers the ends of the backups that are asked about.
     pub(super) fn backups_ended(&mut self, ends: Vec<BackupEnd>) {
         for end in ends {
-            let asked = self.starts.iter().any(|(_, start)| *start == end.start);
+            let asked = self.starts.iter().any(|start| start.lsn == end.start);
             if asked && !self.ends.contains(&end) {
                 self.ends.push(end);
             }
@@ -119,8 +144,9 @@ impl Stretches {
         self.ends.iter().filter(on_path).map(|end| end.end).min()
     }
 
-    pub(super) fn open(&mut self, timeline: TimelineId, parent: Option<usize>) {
+    pub(super) fn open(&mut self, system_id: u64, timeline: TimelineId, parent: Option<usize>) {
         self.all.push(Stretch {
+            system_id,
             timeline,
             parent,
             begin: None,
@@ -156,7 +182,7 @@ impl Stretches {
         let Some(open) = self.all.last_mut() else { return };
         open.ended = ended;
         let starts = &self.starts;
-        let begins = starts.iter().any(|(timeline, at)| open.holds(*timeline, *at));
+        let begins = starts.iter().any(|start| open.holds(start));
         if !begins && open.parent.is_none() && !open.referred {
             self.all.pop();
         }
@@ -165,22 +191,67 @@ impl Stretches {
     /// Whether a recovery from any backup may read the segment that ends at `end` on the timeline of
     /// `history`.
     pub(super) fn is_needed(&self, history: &TimelineHistory, end: Lsn) -> bool {
-        let mut starts = self.starts.iter();
-        starts.any(|(timeline, start)| {
+        self.reading(history, end).next().is_some()
+    }
+
+    /// Whether a recovery from the newest backup may read what lies before `end` there.
+    pub(super) fn is_needed_by_newest(&self, history: &TimelineHistory, end: Lsn) -> bool {
+        self.reading(history, end).last() == self.starts.last() && !self.starts.is_empty()
+    }
+
+    /// The backups from which a recovery may read the segment that ends at `end` on the timeline of
+    /// `history`, oldest first.
+    fn reading(&self, history: &TimelineHistory, end: Lsn) -> impl Iterator<Item = &Start> {
+        self.starts.iter().filter(move |start| {
             // Nothing is known of the past of a timeline without a history file.
-            let related = history.contains(*timeline) || history.ancestors.is_empty();
-            related && *start < end
+            let related = history.contains(start.timeline) || history.ancestors.is_empty();
+            let mut left = self.left.iter();
+            let left = left.any(|(system_id, timeline, at)| {
+                *system_id == start.system_id && history.contains(*timeline) && *at < end
+            });
+            related && start.lsn < end && !left
         })
+    }
+
+    /// Takes note that the segment from `begin` to `end` on the timeline of `history` is of the
+    /// system `system_id`. Says what that means to backups of other systems.
+    pub(super) fn enters(
+        &mut self,
+        system_id: u64,
+        history: &TimelineHistory,
+        (begin, end): (Lsn, Lsn),
+    ) -> Entrance {
+        let came_back = self.left.iter().position(|(id, timeline, at)| {
+            *id == system_id && history.contains(*timeline) && *at < end
+        });
+        if let Some(index) = came_back {
+            self.left.remove(index);
+            return Entrance::CameBack;
+        }
+        let others = self.reading(history, end).filter(|start| start.system_id != system_id);
+        let others: Vec<Start> = others.copied().collect();
+        let Some(newest) = others.last() else { return Entrance::Own };
+        let behind = self.starts.iter().skip_while(|start| *start != newest);
+        if behind.clone().any(|start| start.system_id == system_id) {
+            for other in &others {
+                let left = (other.system_id, history.timeline, begin);
+                if !self.left.contains(&left) {
+                    self.left.push(left);
+                }
+            }
+            return Entrance::Successor(newest.system_id);
+        }
+        Entrance::Foreign(newest.system_id)
     }
 
     /// How far a recovery that begins at `start` and follows `path` gets, and what ends it. `None`
     /// where nothing can be read there.
     pub(in crate::verify) fn reach(
         &self,
-        (timeline, start): (TimelineId, Lsn),
+        start: &Start,
         path: &TimelineHistory,
     ) -> Option<(Reach, &Ended)> {
-        let mut index = self.all.iter().position(|stretch| stretch.holds(timeline, start))?;
+        let mut index = self.all.iter().position(|stretch| stretch.holds(start))?;
         loop {
             let here = &self.all[index];
             let on_path = |s: &Stretch| s.parent == Some(index) && path.contains(s.timeline);
@@ -193,7 +264,7 @@ impl Stretches {
             // Recovery leaves the timeline at the fork, whether or not the child is there.
             let fork = path.switch_point(here.timeline);
             let lsn = fork.map_or(here.end, |fork| fork.min(here.end));
-            let last_commit = here.last_commit.filter(|c| c.lsn >= start && c.lsn < lsn);
+            let last_commit = here.last_commit.filter(|c| c.lsn >= start.lsn && c.lsn < lsn);
             let last_commit = last_commit.map(Into::into);
             return Some((Reach { timeline: here.timeline, lsn, last_commit }, &here.ended));
         }
@@ -206,9 +277,10 @@ fn window(info: &BackupInfo) -> Option<Range<Lsn>> {
 }
 
 impl Stretch {
-    fn holds(&self, timeline: TimelineId, at: Lsn) -> bool {
-        let begins = self.begin.is_some_and(|begin| begin <= at);
-        self.timeline == timeline && begins && at < self.end
+    fn holds(&self, start: &Start) -> bool {
+        let begins = self.begin.is_some_and(|begin| begin <= start.lsn);
+        let same = (self.system_id, self.timeline) == (start.system_id, start.timeline);
+        same && begins && start.lsn < self.end
     }
 }
 

@@ -61,6 +61,31 @@ fn begins_at_any_segment_behind_the_record_that_crosses_into_it() {
 }
 
 #[test]
+fn what_lies_behind_minimal_wal_is_another_stretch() {
+    let change = |log: &mut LogWriter, level: u32| {
+        let values = [100_u32, 8, 10, 0, 64, level];
+        let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        log.main(RM_XLOG, 0x60, 0, &[&data[..], &[0, 0]].concat())
+    };
+    let mut log = LogWriter::new(Major::V15);
+    log.commit(1, 1);
+    let end = log.at();
+    let first = change(&mut log, 0);
+    log.commit(2, 2);
+    let second = change(&mut log, 0);
+    let behind = change(&mut log, 1);
+    log.commit(3, 3);
+    let walked = walk(&log.segments(), 0..1);
+    let places: Vec<_> = walked.broken.iter().map(|b| (b.damage.kind, b.damage.lsn)).collect();
+    assert_eq!(places, [(DamageKind::MinimalWal, first), (DamageKind::MinimalWal, second)]);
+    let before = walked.broken[0].before;
+    assert_eq!((before.end, before.last_commit.map(|commit| commit.xid)), (end, Some(1)));
+    let stretch = walked.walk.stretch();
+    assert_eq!((stretch.begin, stretch.end), (Some(behind), log.at()));
+    assert_eq!(walked.xids, [1, 2, 3]);
+}
+
+#[test]
 fn a_record_of_several_segments_is_passed_over() {
     let mut log = LogWriter::new(Major::V15);
     log.commit(1, 1);

@@ -5,7 +5,7 @@ const SIZE: SegmentSize = SegmentSize::DEFAULT;
 const BEGIN: Lsn = Lsn(0x0300_0028);
 
 fn info() -> BackupInfo {
-    BackupInfo::parse("begin_xlog=0/3000028\nend_xlog=0/6000000\ntimeline=1\n").unwrap()
+    BackupInfo::parse("begin_xlog=0/3000028\nend_xlog=0/6000000\ntimeline=1\nsystemid=1\n").unwrap()
 }
 
 fn root() -> TimelineHistory {
