@@ -33,6 +33,7 @@ pub mod failure;
 pub mod files;
 pub mod foreign_keys;
 pub mod heartbeat;
+pub mod index_entries;
 pub mod index_pages;
 pub mod login_roles;
 pub mod reached;
@@ -82,8 +83,8 @@ pub struct Observed {
     pub heartbeat: Option<Timestamp>,
     /// What the check `readAll` read, ordered by database and name.
     pub tables: Vec<TableRead>,
-    /// Indexes for the check `indexPages`, where the catalogs were read.
-    pub indexes: Option<Vec<index_pages::IndexFile>>,
+    /// Indexes to read at rest, where the catalogs were read.
+    pub indexes: Option<Arc<files::IndexList>>,
     /// It read every table to its end.
     pub all_read: bool,
     /// Relations that were in the making when the backup ended: nothing refers to them, and their
@@ -172,6 +173,8 @@ pub fn registry(job: &Job) -> Vec<Box<dyn Check>> {
         checks.push(Box::new(amcheck::Amcheck));
         checks.push(Box::new(checksums::Checksums));
         checks.push(Box::new(index_pages::IndexPages));
+        let memory = job.sandbox.memory;
+        checks.push(Box::new(index_entries::IndexEntries { memory }));
     }
     checks
 }

@@ -2,6 +2,7 @@
 //! in, values out.
 
 pub mod backup_label;
+pub mod btree_page;
 pub mod conf;
 pub mod control;
 pub mod filenode_map;

@@ -20,7 +20,6 @@ use crate::{
 };
 
 mod catalog;
-mod dangling;
 
 use catalog::{Kind, Relation};
 
@@ -28,8 +27,7 @@ const NAME: &str = "amcheck";
 /// Our own schema for the extension, in the sandbox only.
 const SCHEMA: &str = "pgassay_amcheck";
 
-/// Verifies heaps against themselves, B-tree indexes against themselves and their heaps, and that
-/// index entries point to rows.
+/// Verifies heaps against themselves, and B-tree indexes against themselves and their heaps.
 #[derive(Clone, Copy, Debug)]
 pub struct Amcheck;
 
@@ -44,8 +42,6 @@ struct Tally {
     invalid: Vec<String>,
     /// Collations whose version here is not the recorded one.
     other_collations: Vec<String>,
-    /// `pageinspect` is not installed: index entries were not followed into their heaps.
-    without_pageinspect: bool,
     findings: Vec<Finding>,
 }
 
@@ -70,13 +66,19 @@ impl Check for Amcheck {
         let mut tally = Tally::default();
         match check_all(context, &mut tally).await {
             Ok(()) => {}
-            Err(Stop::NoExtension) => {
+            Err(Stop::NoExtension) if tally.findings.is_empty() => {
                 return CheckOutcome::Skipped(format!(
                     "the extension `amcheck` is not installed for PostgreSQL {}: install the \
                      package with PostgreSQL's contrib modules, such as `postgresql-contrib`",
                     context.cluster.major
                 ));
             }
+            Err(Stop::NoExtension) => tally.findings.push(Finding::new(
+                FailureClass::ExtensionMissing,
+                "extension `amcheck`",
+                "it is not installed on this machine, so no relation was looked at",
+                "Install the package with PostgreSQL's contrib modules, such as `postgresql-contrib`.",
+            )),
             Err(Stop::Broken(error)) if tally.findings.iter().all(|f| f.class.is_environment()) => {
                 return CheckOutcome::Errored(error);
             }
@@ -87,12 +89,12 @@ impl Check for Amcheck {
                 "What was not looked at may be damaged too.",
             )),
         }
-        tally.outcome()
+        tally.outcome(context.cluster.major)
     }
 }
 
 impl Tally {
-    fn outcome(self) -> CheckOutcome {
+    fn outcome(self, major: Major) -> CheckOutcome {
         if !self.findings.is_empty() {
             return CheckOutcome::Failed(capped(self.findings));
         }
@@ -115,12 +117,8 @@ impl Tally {
                  order"
             ));
         }
-        if self.without_pageinspect {
-            text.push(
-                "index entries without a row were not looked for: the extension `pageinspect` of \
-                 PostgreSQL's contrib modules is not installed"
-                    .to_owned(),
-            );
+        if major < Major::V17 {
+            text.push("amcheck compares what should be unique from 17 on only".to_owned());
         }
         CheckOutcome::Passed(text.join("; "))
     }
@@ -135,21 +133,19 @@ async fn check_all(context: &CheckContext, tally: &mut Tally) -> Result<(), Stop
             tally.findings.push(not_looked_at(&database.name, "it allows no connections"));
             continue;
         }
-        let (relations, mismatches, pageinspect) =
-            match prepare(context, &database.name, shared_done).await {
-                Ok(prepared) => prepared,
-                Err(Prepare::NoExtension) => return Err(Stop::NoExtension),
-                Err(Prepare::Failed(SqlFailure::Server(error))) => {
-                    tally.findings.push(error.finding(format!("database `{}`", database.name)));
-                    continue;
-                }
-                Err(Prepare::Failed(SqlFailure::Broken(error))) => return Err(Stop::Broken(error)),
-            };
+        let (relations, mismatches) = match prepare(context, &database.name, shared_done).await {
+            Ok(prepared) => prepared,
+            Err(Prepare::NoExtension) => return Err(Stop::NoExtension),
+            Err(Prepare::Failed(SqlFailure::Server(error))) => {
+                tally.findings.push(error.finding(format!("database `{}`", database.name)));
+                continue;
+            }
+            Err(Prepare::Failed(SqlFailure::Broken(error))) => return Err(Stop::Broken(error)),
+        };
         shared_done = true;
         tally.databases += 1;
         let named = mismatches.iter().map(|what| format!("{what} in {}", database.name));
         tally.other_collations.extend(named);
-        tally.without_pageinspect |= pageinspect.is_none();
         let (valid, invalid): (Vec<_>, Vec<_>) = relations.into_iter().partition(|r| r.valid);
         tally.invalid.extend(invalid.iter().map(|r| format!("{}.{}", database.name, r.name)));
         for relation in &valid {
@@ -162,7 +158,6 @@ async fn check_all(context: &CheckContext, tally: &mut Tally) -> Result<(), Stop
         let verifier = Verifier {
             context,
             database: &database.name,
-            pageinspect,
             total: valid.iter().map(|r| r.size).sum(),
             done: AtomicU64::new(0),
         };
@@ -194,7 +189,7 @@ async fn prepare(
     context: &CheckContext,
     database: &str,
     without_shared: bool,
-) -> Result<(Vec<Relation>, Vec<String>, Option<String>), Prepare> {
+) -> Result<(Vec<Relation>, Vec<String>), Prepare> {
     let connection =
         connect(&context.cluster, database, &context.cancel).await.map_err(Prepare::Failed)?;
     if !catalog::has_extension(&connection).await.map_err(Prepare::Failed)? {
@@ -207,8 +202,7 @@ async fn prepare(
         let major = context.cluster.major;
         let mismatches = catalog::collation_mismatches(&connection, major).await?;
         let relations = catalog::relations(&connection, major, &schema, without_shared).await?;
-        let pageinspect = dangling::prepare(&connection).await?;
-        Ok((relations, mismatches, pageinspect))
+        Ok((relations, mismatches))
     };
     setup.await.map_err(Prepare::Failed)
 }
@@ -217,8 +211,6 @@ async fn prepare(
 struct Verifier<'a> {
     context: &'a CheckContext,
     database: &'a str,
-    /// The schema of its functions, where there are any.
-    pageinspect: Option<String>,
     /// Bytes on disk, all and so far.
     total: u64,
     done: AtomicU64,
@@ -234,18 +226,12 @@ impl Work for Verifier<'_> {
         connection: &Connection,
         relation: Relation,
     ) -> Result<Option<Finding>, Error> {
-        let mut class = FailureClass::AmcheckIndex;
-        let mut outcome = match relation.kind {
+        let class = FailureClass::AmcheckIndex;
+        let outcome = match relation.kind {
             Kind::Heap => heap(connection, &relation).await,
             Kind::Btree => btree(connection, &relation, self.context.cluster.major).await,
             Kind::Gin => gin(connection, &relation).await,
         };
-        if let (Ok(None), Some(heap), Some(schema)) =
-            (&outcome, relation.follow_into, &self.pageinspect)
-        {
-            class = FailureClass::IndexDangling;
-            outcome = dangling::entries(connection, &relation, heap, schema).await;
-        }
         self.context.progress.emit(ProgressEvent::CheckProgress {
             name: NAME.into(),
             done: self.done.fetch_add(relation.size, Ordering::Relaxed) + relation.size,

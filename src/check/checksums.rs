@@ -201,7 +201,7 @@ fn subject(file: &RelationFile) -> String {
     format!("{file} (filenode {})", file.filenode)
 }
 
-fn read_control(data_dir: &Path) -> Result<ControlFile, Error> {
+pub(super) fn read_control(data_dir: &Path) -> Result<ControlFile, Error> {
     let path = data_dir.join("global/pg_control");
     let bytes = std::fs::read(&path)
         .map_err(|error| Error::io(format!("reading `{}`", path.display()), &error))?;

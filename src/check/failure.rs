@@ -58,7 +58,9 @@ impl ServerError {
         }
         // `CheckMyDatabase` (postinit.c) gives it no SQLSTATE of its own.
         let locale = "database locale is incompatible with operating system";
-        if says("could not create locale") || says("could not open collator") || says(locale) {
+        let lacking =
+            ["could not create locale", "could not open collator", "ICU is not supported"];
+        if lacking.into_iter().any(says) || says(locale) {
             return Meaning::Environment(FailureClass::LocaleMissing);
         }
         let relation_file = ["base/", "global/", "pg_tblspc/"].into_iter().any(says);
@@ -246,6 +248,7 @@ mod tests {
                 "incompatible library \"/x.so\": version mismatch",
                 Environment(LibraryMissing),
             ),
+            ("0A000", "ICU is not supported in this build", Environment(LocaleMissing)),
             ("58P01", "could not open file \"/etc/x\": No such file or directory", Unknown),
             ("58030", "could not read block 7 in file \"base/5/1\": Input/output error", Unknown),
             ("42P01", "relation \"orders\" does not exist", Unknown),

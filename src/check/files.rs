@@ -9,6 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
+    sync::Arc,
 };
 
 use async_trait::async_trait;
@@ -19,6 +20,7 @@ use super::{
     connection::{Connection, Database, TextRow},
     databases::{answered, number, outcome, session, text, to_look_into},
     failure::{SqlFailure, damage_hint},
+    index_entries::IndexOfHeap,
     index_pages::IndexFile,
 };
 use crate::{
@@ -44,9 +46,18 @@ const RELATIONS: &str = "\
            c.relpersistence, c.relpages, \
            CASE WHEN c.relkind IN ('r', 'm', 't') THEN a.amname = 'heap' \
                 WHEN c.relkind = 'i' THEN ta.amname = 'heap' ELSE true END, \
-           CASE WHEN i.indisvalid AND i.indisready AND i.indislive THEN a.amname END \
+           CASE c.relkind WHEN 'i' THEN coalesce(a.amname, '?') END, \
+           i.indisvalid AND i.indisready AND i.indislive, c.relkind, \
+           CASE WHEN a.amname = 'btree' AND ta.amname = 'heap' AND c.oid = ( \
+             SELECT o.indexrelid FROM pg_catalog.pg_index o \
+             JOIN pg_catalog.pg_class oc ON oc.oid = o.indexrelid \
+             JOIN pg_catalog.pg_am oa ON oa.oid = oc.relam \
+             WHERE o.indrelid = i.indrelid AND oa.amname = 'btree' AND o.indpred IS NULL \
+               AND o.indisvalid AND o.indisready AND o.indislive \
+             ORDER BY pg_catalog.pg_relation_size(oc.oid), oc.oid LIMIT 1) \
+           THEN pg_catalog.pg_relation_filepath(i.indrelid) END \
     FROM pg_catalog.pg_class c \
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam \
     LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid \
     LEFT JOIN pg_catalog.pg_class t ON t.oid = i.indrelid \
@@ -56,6 +67,37 @@ const RELATIONS: &str = "\
 /// Holds files against catalogs.
 #[derive(Clone, Copy, Debug)]
 pub struct RelationFiles;
+
+/// The permanent indexes of a cluster, for the checks that read them at rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IndexList {
+    /// Those whose pages are known to refer to one another, B-trees not among them.
+    pub known: Vec<IndexFile>,
+    /// For each table the smallest B-tree that holds all its rows.
+    pub pairs: Vec<IndexOfHeap>,
+    /// Tables without one.
+    pub heaps_without: u64,
+    /// Indexes other than B-trees that production left invalid.
+    pub invalid: Named,
+    /// Indexes of an access method of which nothing is known here.
+    pub other: Named,
+}
+
+/// So many things, and the name of the first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    pub count: u64,
+    pub first: String,
+}
+
+impl Named {
+    fn add(&mut self, name: impl FnOnce() -> String) {
+        if self.count == 0 {
+            self.first = name();
+        }
+        self.count += 1;
+    }
+}
 
 /// What lies in the data directory, and what of it the catalogs know.
 struct Inventory {
@@ -68,8 +110,7 @@ struct Inventory {
     closed: Vec<u32>,
     segment_blocks: u32,
     relations: u64,
-    /// For the check `indexPages`.
-    indexes: Vec<IndexFile>,
+    indexes: IndexList,
     /// Tables of an access method of which nothing is known here.
     other_methods: u64,
 }
@@ -100,13 +141,15 @@ impl Check for RelationFiles {
             closed: Vec::new(),
             segment_blocks: 0,
             relations: 0,
-            indexes: Vec::new(),
+            indexes: IndexList::default(),
             other_methods: 0,
         };
         let ended = look(context, &mut inventory, &mut findings).await;
         if ended.is_ok() {
-            let indexes = std::mem::take(&mut inventory.indexes);
-            context.observations.lock().indexes = Some(indexes);
+            let mut indexes = std::mem::take(&mut inventory.indexes);
+            indexes.heaps_without =
+                indexes.heaps_without.saturating_sub(indexes.pairs.len() as u64);
+            context.observations.lock().indexes = Some(Arc::new(indexes));
         }
         outcome(ended, findings, || inventory.words())
     }
@@ -190,20 +233,49 @@ impl Inventory {
     }
 
     fn relation(&mut self, database: &str, row: &TextRow) -> Option<Finding> {
-        let main = RelationFile::parse(text(row, 3))?;
+        let name = format!("{database}.{}.{}", text(row, 0), text(row, 1));
+        let subject = format!("{name} (oid {})", text(row, 2));
+        self.relations += 1;
+        let Some(main) = RelationFile::parse(text(row, 3)) else {
+            let detail = "the catalog knows no file for it".to_owned();
+            return (text(row, 6) == "t").then(|| missed(subject, detail));
+        };
         let init = RelationFile { fork: Fork::Init, ..main.clone() };
         let what = self.judge(row, &main, &init);
-        self.relations += 1;
-        let name = format!("{database}.{}.{}", text(row, 0), text(row, 1));
-        let method = IndexMethod::from_name(text(row, 7)).filter(|_| text(row, 4) == "p");
-        if let Some(method) = method {
-            let (name, file) = (name.clone(), main.clone());
-            let segment_blocks = self.segment_blocks;
-            self.indexes.push(IndexFile { name, method, file, segment_blocks });
+        if text(row, 4) == "p" {
+            self.list(row, name, &main);
         }
         self.owned.insert(main);
         self.owned.insert(init);
-        what.map(|detail| missed(format!("{name} (oid {})", text(row, 2)), detail))
+        if text(row, 0).is_empty() {
+            let detail = "its schema is not in the catalog".to_owned();
+            return Some(missed(subject, detail));
+        }
+        what.map(|detail| missed(subject, detail))
+    }
+
+    /// Notes a permanent relation for the checks that read at rest.
+    fn list(&mut self, row: &TextRow, name: String, main: &RelationFile) {
+        let (method, valid) = (text(row, 7), text(row, 8) == "t");
+        let segment_blocks = self.segment_blocks;
+        let indexes = &mut self.indexes;
+        match (method, IndexMethod::from_name(method)) {
+            ("", _) => {
+                let heap = text(row, 9) != "S" && text(row, 6) == "t";
+                indexes.heaps_without += u64::from(heap);
+            }
+            ("btree", _) => {
+                let Some(heap) = RelationFile::parse(text(row, 10)) else { return };
+                let index = main.clone();
+                indexes.pairs.push(IndexOfHeap { name, index, heap, segment_blocks });
+            }
+            (_, Some(method)) if valid => {
+                let file = main.clone();
+                indexes.known.push(IndexFile { name, method, file, segment_blocks });
+            }
+            (_, Some(_)) => indexes.invalid.add(|| name),
+            (method, None) => indexes.other.add(|| format!("{name} ({method})")),
+        }
     }
 
     /// What is missing of one relation, in words.

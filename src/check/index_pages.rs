@@ -2,7 +2,7 @@
 //! rest. Every page that the metapage or a live page refers to must have been written: a page of zeros
 //! there passes every checksum tool, and a search that comes to it finds nothing, or ends in an error.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use super::{
         scan::pages,
     },
     failure::{capped, damage_hint, interrupted},
+    files::Named,
 };
 use crate::{
     drill::{CheckOutcome, Code, Error, FailureClass, Finding},
@@ -53,15 +54,24 @@ impl Check for IndexPages {
     }
 
     async fn run(&self, context: &CheckContext) -> CheckOutcome {
-        let Some(indexes) = context.observations.snapshot().indexes else {
+        let Some(list) = context.observations.snapshot().indexes else {
             return CheckOutcome::Skipped("the catalogs were not read to their end".into());
         };
-        let (count, data_dir) = (indexes.len(), context.cluster.data_dir.clone());
+        let (known, data_dir) = (Arc::clone(&list), context.cluster.data_dir.clone());
         let cancel = context.cancel.clone();
-        let all = move || look(&data_dir, &indexes, &cancel);
+        let all = move || look(&data_dir, &known.known, &cancel);
         match tokio::task::spawn_blocking(all).await {
             Ok(Ok(findings)) if findings.is_empty() => {
-                CheckOutcome::Passed(format!("{count} indexes other than B-trees"))
+                let mut text = vec![format!("{} indexes other than B-trees", list.known.len())];
+                for (left, why) in
+                    [(&list.invalid, "invalid"), (&list.other, "of other access methods")]
+                {
+                    if left.count > 0 {
+                        let Named { count, first } = left;
+                        text.push(format!("{count} {why} were not looked at, such as {first}"));
+                    }
+                }
+                CheckOutcome::Passed(text.join("; "))
             }
             Ok(Ok(findings)) => CheckOutcome::Failed(capped(findings)),
             Ok(Err(error)) => CheckOutcome::Errored(error),

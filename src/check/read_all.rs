@@ -44,7 +44,7 @@ const LIST: &str = "\
            (SELECT pg_catalog.concat(rn.nspname, '.', r.relname) FROM pg_catalog.pg_class r \
             JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace \
             WHERE c.relispartition AND r.oid = pg_catalog.pg_partition_root(c.oid)) \
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind IN ('r', 'm', 'S') AND c.relpersistence <> 't' AND c.relispopulated \
       AND NOT (c.relkind = 'S' AND c.relpersistence = 'u') \
       AND (NOT c.relisshared OR pg_catalog.current_database() = ";

@@ -24,8 +24,9 @@ use pgassay::{
     check::{
         Check, CheckContext, Observations, Phase, amcheck::Amcheck, checksums,
         checksums::Checksums, databases, extensions::Extensions, files::RelationFiles, first_write,
-        foreign_keys::ForeignKeys, heartbeat::HeartbeatCheck, index_pages::IndexPages,
-        read_all::ReadAll, run_all, sequences::Sequences, sql::SqlAssertion,
+        foreign_keys::ForeignKeys, heartbeat::HeartbeatCheck, index_entries::IndexEntries,
+        index_pages::IndexPages, read_all::ReadAll, run_all, sequences::Sequences,
+        sql::SqlAssertion,
     },
     demo::source::{Source, SourceSpec},
     drill::{
@@ -48,6 +49,8 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{tools, workdir::WorkDir};
 
 const PASSWORD: &str = "one of a kind";
+
+const ENTRIES: IndexEntries = IndexEntries { memory: 64 << 20 };
 
 /// A cluster such as a drill leaves it, before its checks.
 struct Cluster {

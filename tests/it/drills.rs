@@ -36,7 +36,8 @@ fn latest_follows_the_timeline_switch() {
             "foreignKeys",
             "amcheck",
             "checksums",
-            "indexPages"
+            "indexPages",
+            "indexEntries"
         ]
     );
 }

@@ -31,8 +31,6 @@ pub(super) struct Relation {
     pub expressions: bool,
     /// A unique index whose uniqueness holds at every moment.
     pub check_unique: bool,
-    /// The heap of an index whose entries are to be followed into it: one for each heap will do.
-    pub follow_into: Option<u32>,
     /// The schema that holds the extension's functions.
     pub schema: String,
 }
@@ -120,22 +118,12 @@ pub(super) async fn relations(
         "SELECT c.oid, n.nspname, c.relname, CASE c.relkind WHEN 'i' THEN a.amname END, pg_catalog.pg_relation_size(c.oid), \
                 i.indexrelid IS NULL OR (i.indisvalid AND i.indisready AND i.indislive), \
                 i.indexprs IS NOT NULL OR i.indpred IS NOT NULL, \
-                i.indisunique AND i.indimmediate, \
-                CASE WHEN t.amname = 'heap' AND c.oid = ( \
-                  SELECT o.indexrelid FROM pg_catalog.pg_index o \
-                  JOIN pg_catalog.pg_class oc ON oc.oid = o.indexrelid \
-                  JOIN pg_catalog.pg_am oa ON oa.oid = oc.relam \
-                  WHERE o.indrelid = i.indrelid AND oa.amname = 'btree' AND o.indpred IS NULL \
-                    AND o.indisvalid AND o.indisready AND o.indislive \
-                  ORDER BY pg_catalog.pg_relation_size(oc.oid), oc.oid LIMIT 1) \
-                THEN i.indrelid END \
+                i.indisunique AND i.indimmediate \
          FROM pg_catalog.pg_class c \
-         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid \
          LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam \
-         LEFT JOIN pg_catalog.pg_class h ON h.oid = i.indrelid \
-         LEFT JOIN pg_catalog.pg_am t ON t.oid = h.relam \
-         WHERE c.relpersistence = 'p' {shared} AND n.nspname <> {} \
+         WHERE c.relpersistence = 'p' {shared} AND n.nspname IS DISTINCT FROM {} \
            AND ((c.relkind IN ('r', 'm', 't') AND a.amname = 'heap') \
                 OR (c.relkind = 'i' AND a.amname IN ('btree'{gin})){sequences}) \
          ORDER BY c.relkind = 'i' AND a.amname = 'gin', 5 DESC, c.oid",
@@ -156,7 +144,6 @@ pub(super) async fn relations(
             valid: text(row, 5) == "t",
             expressions: text(row, 6) == "t",
             check_unique: text(row, 7) == "t",
-            follow_into: text(row, 8).parse().ok(),
             schema: schema.to_owned(),
         })
         .collect())

@@ -122,3 +122,92 @@ fn zero_some_of_each(most: usize) {
     cluster.context.observations = Observations::default();
     let CheckOutcome::Skipped(_) = cluster.run(&IndexPages) else { panic!("what did it read?") };
 }
+
+#[test]
+fn indexes_of_which_nothing_is_known_are_named() {
+    let mut cluster = Cluster::shop();
+    cluster.sql("shop", "create extension bloom");
+    cluster.sql("shop", "create index shapes_bloom on shapes using bloom (id)");
+    cluster.sql(
+        "shop",
+        "update pg_index set indisvalid = false where indexrelid = 'shapes_hash'::regclass",
+    );
+    cluster.passed(&RelationFiles);
+    cluster.source.stop(true).unwrap();
+    let text = cluster.passed(&IndexPages);
+    assert_eq!(
+        text,
+        "5 indexes other than B-trees; 1 invalid were not looked at, such as shop.public.shapes_hash; \
+         1 of other access methods were not looked at, such as shop.public.shapes_bloom (bloom)"
+    );
+}
+
+/// One table and its indexes: rows that came, went and came again, and keys that many rows share.
+fn entries() -> Cluster {
+    let cluster = Cluster::shop();
+    for sql in [
+        "create table t (id int primary key, name text, kind int)",
+        "insert into t select i, md5(i::text), i % 3 from generate_series(1, 30000) i",
+        "create index t_kind on t (kind)",
+        "delete from t where id % 5 = 0 or id between 3000 and 9000",
+        "vacuum t",
+        "insert into t select i, md5(i::text), 7 from generate_series(40000, 42000) i",
+        "update t set name = 'hot' where id % 7 = 0",
+        "update t set id = id + 100000 where id % 11 = 0",
+        "begin; insert into t select i, 'gone', 5 from generate_series(50000, 52000) i; rollback",
+        "checkpoint",
+    ] {
+        cluster.sql("shop", sql);
+    }
+    cluster
+}
+
+#[test]
+fn entries_without_rows() {
+    let mut cluster = entries();
+    let (t, index) = (cluster.file("t"), cluster.file("t_kind"));
+    cluster.passed(&RelationFiles);
+    cluster.source.stop(true).unwrap();
+    // With memory for all, and with too little for the bits of the items.
+    let small = IndexEntries { memory: 1 };
+    let (all, few) = (cluster.passed(&ENTRIES), cluster.passed(&small));
+    let count = |text: &str| text.split(' ').next().unwrap().parse::<u64>().unwrap();
+    assert!(all.contains(" indexes point to rows; ") && count(&all) > 60_000, "{all}");
+    assert_eq!(count(&all), count(&few), "{few}");
+    assert!(few.contains("unused items were not told from rows"), "{few}");
+
+    let sound = fs::read(&t).unwrap();
+    let with = |cluster: &Cluster, bytes: &[u8], words: &str| {
+        fs::write(&t, bytes).unwrap();
+        for check in [&ENTRIES, &small] {
+            let findings = cluster.findings(check);
+            expect(&findings, FailureClass::IndexDangling, "shop.public.t_kind");
+            expect(&findings, FailureClass::IndexDangling, words);
+            assert_eq!(findings.len(), 1, "{findings:#?}");
+        }
+    };
+    let mut zeroed = sound.clone();
+    zeroed[4 * 8192..5 * 8192].fill(0);
+    with(&cluster, &zeroed, "in 1 blocks of its table: block 4, which has 0 items, not item");
+    let cut = sound.len() - 8192;
+    let beyond = format!("block {}, which lies beyond the table's end", cut / 8192);
+    with(&cluster, &sound[..cut], &beyond);
+    with(&cluster, &[], "block 0, which lies beyond the table's end");
+
+    // A page of an earlier state, with a checksum that holds.
+    let mut earlier = sound.clone();
+    let page: &mut [u8; 8192] = (&mut earlier[6 * 8192..7 * 8192]).try_into().unwrap();
+    page[24..28].fill(0);
+    let checksum = pgassay::pg::page::checksum(page, 6);
+    page[8..10].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(&t, &earlier).unwrap();
+    let findings = cluster.findings(&ENTRIES);
+    expect(&findings, FailureClass::IndexDangling, "block 6, whose item 1 is unused");
+    // A page that is bad by itself is the check `checksums`' to tell.
+    fs::write(&t, &sound).unwrap();
+    flip(&t, 6 * 8192 + 24);
+    cluster.passed(&ENTRIES);
+    fs::write(&t, &sound).unwrap();
+    flip(&index, 2 * 8192 + 4000);
+    cluster.passed(&ENTRIES);
+}

@@ -155,3 +155,14 @@ fn a_sequence_that_lost_its_row() {
     expect(&findings, FailureClass::PageZeroed, "shop.public.numbers");
     assert_eq!(findings.len(), 1, "{findings:#?}");
 }
+
+#[test]
+fn a_schema_that_the_catalog_has_lost() {
+    let cluster = Cluster::shop();
+    cluster
+        .sql("shop", "create schema lost; create table lost.t as select generate_series(1, 9) i");
+    cluster.sql("shop", "delete from pg_namespace where nspname = 'lost'");
+    let findings = cluster.findings(&RelationFiles);
+    expect(&findings, FailureClass::RelationMissing, "its schema is not in the catalog");
+    cluster.findings(&ReadAll);
+}

@@ -29,6 +29,7 @@ fn every_major_is_sound_and_its_pg_control_is_read() {
         assert!(pages.contains("pages in") && !pages.contains("off"), "{pages}");
         let indexes = cluster.passed(&IndexPages);
         assert!(indexes.starts_with("6 indexes"), "{indexes}");
+        cluster.passed(&ENTRIES);
     }
 }
 
@@ -46,6 +47,7 @@ fn a_sound_cluster_passes_every_check() {
         Box::new(Amcheck),
         Box::new(Checksums),
         Box::new(IndexPages),
+        Box::new(ENTRIES),
     ];
     let run = |cluster: &Cluster, phase| {
         tools::RUNTIME.block_on(run_all(&checks, &cluster.context, phase))
@@ -68,7 +70,8 @@ fn a_sound_cluster_passes_every_check() {
             "foreignKeys",
             "amcheck",
             "checksums",
-            "indexPages"
+            "indexPages",
+            "indexEntries"
         ]
     );
 
