@@ -259,10 +259,10 @@ impl Key {
     /// Rows that were sampled, and those that refer to nothing. These are looked up a second time
     /// without any index: one that has lost an entry is amcheck's to tell.
     async fn sample(&self, connection: &Connection) -> Result<(u64, u64), SqlFailure> {
-        // By the visibility map it would find rows whose page is lost.
-        connection.execute("SET enable_indexonlyscan = off").await?;
         const SCANS: [&str; 4] =
             ["enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan", "enable_nestloop"];
+        // By the visibility map it would find rows whose page is lost.
+        connection.execute("SET enable_indexonlyscan = off").await?;
         let (rows, orphans) = self.count(connection).await?;
         if orphans == 0 {
             return Ok((rows, 0));

@@ -387,7 +387,7 @@ mod tests {
         page[14..16].copy_from_slice(&8000_u16.to_le_bytes());
         for item in (1..=items).filter(|item| !unused.contains(item)) {
             let at = 24 + usize::from(item - 1) * 4;
-            page[at..at + 4].copy_from_slice(&(8000_u32 | 1 << 15).to_le_bytes());
+            page[at..at + 4].copy_from_slice(&(0x1F40_u32 | 1 << 15).to_le_bytes());
         }
         page
     }

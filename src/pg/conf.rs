@@ -88,9 +88,9 @@ pub fn preloads(files: &BTreeMap<String, String>) -> Preloads {
 /// What a value of one of these settings loads, as the server looks for it (`load_libraries`).
 pub fn preloaded(setting: &str, value: &str) -> impl Iterator<Item = String> {
     let plugins = setting == PRELOADS[2];
-    list(value).map(move |library| match plugins && !library.contains('/') {
-        true => format!("$libdir/plugins/{library}"),
-        false => library,
+    list(value).map(move |library| {
+        let plugin = plugins && !library.contains('/');
+        if plugin { format!("$libdir/plugins/{library}") } else { library }
     })
 }
 
