@@ -23,6 +23,7 @@ mod pages;
 mod restore;
 mod sample_report;
 mod selftest;
+mod speed;
 mod store;
 mod support;
 mod verify;

@@ -1,0 +1,166 @@
+//! The same objects through the same store, decoded to nowhere and verified.
+
+use std::{
+    fs::{self, File},
+    io::Read,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use pgassay::{
+    archive::Codec,
+    config,
+    drill::{Code, Error, Verdict},
+    restore::{codec::decoder, pipe::pipe},
+    store::{ByteStream, GetRange, ListedObject, ObjectStore, SharedStore},
+    telemetry::Progress,
+    verify::{self, VerifyOptions},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::tools::RUNTIME;
+
+/// Objects decoded at a time, as `verify` does it.
+const AT_A_TIME: usize = 2;
+/// Bytes of a body that come at once.
+const PIECE: usize = 64 * 1024;
+
+/// One run.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    /// On the clock.
+    pub seconds: f64,
+    /// Of all processors.
+    pub cpu: f64,
+    /// Decoded; zero where nobody counted.
+    pub bytes: u64,
+}
+
+/// A folder as a store: nothing but the system's page cache lies below.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Folder {
+    fn below(&self, folder: &Path, found: &mut Vec<ListedObject>) {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                self.below(&path, found);
+            } else {
+                let key = path.strip_prefix(&self.0).unwrap().to_str().unwrap().to_owned();
+                let size = path.metadata().unwrap().len();
+                found.push(ListedObject { key, size, etag: None, modified: None });
+            }
+        }
+    }
+
+    fn listed(&self, prefix: &str) -> Vec<ListedObject> {
+        let mut found = Vec::new();
+        self.below(&self.0.join(prefix), &mut found);
+        found.retain(|object| object.key.starts_with(prefix));
+        found.sort_by(|a, b| a.key.cmp(&b.key));
+        found
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for Folder {
+    fn list(&self, prefix: &str) -> BoxStream<'static, Result<Vec<ListedObject>, Error>> {
+        stream::iter([Ok(self.listed(prefix))]).boxed()
+    }
+
+    async fn list_folders(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        let entries = fs::read_dir(self.0.join(prefix)).into_iter().flatten();
+        let folders = entries.map(Result::unwrap).filter(|entry| entry.path().is_dir());
+        Ok(folders.map(|entry| entry.file_name().into_string().unwrap()).collect())
+    }
+
+    async fn get(&self, range: GetRange<'_>) -> Result<ByteStream, Error> {
+        assert_eq!((range.offset, range.length), (0, None), "only whole objects are asked for");
+        let path = self.0.join(range.key);
+        let file = File::open(path).map_err(|e| Error::new(Code::ObjectMissing, e.to_string()))?;
+        Ok(stream::unfold(file, |mut file| async {
+            let mut piece = BytesMut::zeroed(PIECE);
+            let count = file.read(&mut piece).unwrap();
+            piece.truncate(count);
+            (count > 0).then(|| (Ok(Bytes::from(piece)), file))
+        })
+        .boxed())
+    }
+
+    fn describe(&self) -> String {
+        self.0.display().to_string()
+    }
+}
+
+fn measured(act: impl AsyncFnOnce() -> u64) -> Measured {
+    let (since, cpu) = (Instant::now(), cpu_seconds());
+    let bytes = RUNTIME.block_on(act());
+    Measured { seconds: since.elapsed().as_secs_f64(), cpu: cpu_seconds() - cpu, bytes }
+}
+
+/// Of this process, by the hundred ticks a second that Linux shows to everybody (`proc(5)`).
+fn cpu_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks = fields.split_whitespace().skip(11).take(2).map(|n| n.parse::<u64>().unwrap());
+    ticks.sum::<u64>() as f64 / 100.0
+}
+
+/// Decodes every tar and every segment of a server to nowhere.
+pub fn decode(bucket: &Path, server: &str) -> Measured {
+    let store: SharedStore = Arc::new(Folder(bucket.to_owned()));
+    let objects = Folder(bucket.to_owned()).listed(&format!("archive/{server}/"));
+    let objects = objects.into_iter().filter(|object| !object.key.ends_with("backup.info"));
+    measured(async || {
+        let sizes = stream::iter(objects).map(|object| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { decode_one(&store, &object).await })
+        });
+        let sizes: Vec<_> = sizes.buffered(AT_A_TIME).collect().await;
+        sizes.into_iter().map(Result::unwrap).sum()
+    })
+}
+
+async fn decode_one(store: &SharedStore, object: &ListedObject) -> u64 {
+    let body = store.get(GetRange::whole(&object.key)).await.unwrap();
+    let (feeder, reader) = pipe();
+    let codec = Codec::split(&object.key).1;
+    let thread = tokio::task::spawn_blocking(move || {
+        let mut decoder = decoder(codec, reader);
+        let mut buffer = vec![0; 256 * 1024];
+        let mut sum = 0;
+        loop {
+            match decoder.read(&mut buffer).unwrap() {
+                0 => return sum,
+                count => sum += count as u64,
+            }
+        }
+    });
+    feeder.feed(body, object.size, &|_| (), &CancellationToken::new()).await;
+    thread.await.unwrap()
+}
+
+/// Verifies a server.
+pub fn verify(bucket: &Path, server: &str) -> Measured {
+    let job = format!(
+        "apiVersion: pgassay.dev/v1alpha1\nkind: DrillJob\nmetadata: {{name: test}}\nspec:\n  archive:\n    \
+         url: s3://bucket/archive\n    server: {server}\n"
+    );
+    let job = config::parse(&job, "job.yaml").unwrap();
+    let store: SharedStore = Arc::new(Folder(bucket.to_owned()));
+    measured(async || {
+        let (options, cancel) = (VerifyOptions::default(), CancellationToken::new());
+        let progress = Progress::silent();
+        let work = verify::verify(&store, &job, options, &progress, &cancel);
+        let report = Box::pin(work).await.unwrap();
+        assert_eq!(report.verdict, Verdict::Pass, "{report:#?}");
+        0
+    })
+}
