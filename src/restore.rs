@@ -3,6 +3,7 @@
 //! Everything here is streaming: memory is bounded by constants, never by what the archive holds or
 //! claims. Damage comes back as findings, what the machine or the store did as errors.
 
+pub mod ahead;
 pub mod base;
 pub mod codec;
 pub mod pages;

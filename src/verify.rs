@@ -1,8 +1,8 @@
 //! The read tier: every byte of an archive streamed once, decoded and examined, without PostgreSQL
 //! and without a disk.
 //!
-//! Memory is that of the WAL index, two parts of a tar on their way, and three decoded WAL segments
-//! with what they were decoded from (two, where segments are larger than 64 MiB).
+//! Memory is that of the WAL index, a MiB for each of two parts of a tar on their way, and decoded WAL
+//! segments: three, of larger ones what fits into 64 MiB, and one at least.
 
 mod archive;
 mod base;

@@ -74,19 +74,30 @@ pub fn decode_exact(codec: Codec, bytes: &[u8], expected: u64) -> Result<Vec<u8>
     decode_exact_into(codec, bytes, expected, Vec::new())
 }
 
-/// As [`decode_exact`], into a buffer that was used before.
-pub fn decode_exact_into(
+/// As [`decode_exact`], from a reader into a buffer that may have been used before. What the reader
+/// itself says is an [`ExactError::Stream`] of its kind.
+pub fn decode_exact_into<R: Read + Send>(
     codec: Codec,
-    bytes: &[u8],
+    input: R,
     expected: u64,
     mut out: Vec<u8>,
 ) -> Result<Vec<u8>, ExactError> {
-    out.clear();
-    out.reserve_exact(usize::try_from(expected.saturating_add(1)).unwrap_or(0));
-    let got = strict(codec, bytes)
-        .take(expected.saturating_add(1))
-        .read_to_end(&mut out)
-        .map_err(ExactError::Stream)? as u64;
+    let room = usize::try_from(expected.saturating_add(1)).unwrap_or(usize::MAX);
+    if out.capacity() < room {
+        // The system's zeros cost nothing until they are used.
+        out = vec![0; room];
+    }
+    out.resize(room, 0);
+    let mut input = strict(codec, input);
+    let mut got = 0;
+    while got < room {
+        match input.read(&mut out[got..]).map_err(ExactError::Stream)? {
+            0 => break,
+            count => got += count,
+        }
+    }
+    out.truncate(got);
+    let got = got as u64;
     if got == expected { Ok(out) } else { Err(ExactError::WrongSize { expected, got }) }
 }
 

@@ -87,10 +87,11 @@ impl Feeder {
                 None => Piece::End,
             };
             let end = matches!(piece, Piece::End);
+            // A piece that there is room for goes first: what the reader has seen has also been told.
             let sent = tokio::select! {
                 biased;
-                () = cancel.cancelled() => return FeedEnd::Cancelled,
                 sent = self.sender.send(piece) => sent,
+                () = cancel.cancelled() => return FeedEnd::Cancelled,
             };
             match (sent, end) {
                 // A reader that has seen enough may leave before the end mark.
@@ -121,6 +122,10 @@ impl Taken {
     pub fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+
+    pub(super) fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
 }
 
 impl PipeReader {
@@ -150,7 +155,7 @@ impl Read for PipeReader {
         }
         let count = buf.len().min(self.piece.len());
         self.piece.copy_to_slice(&mut buf[..count]);
-        self.taken.0.fetch_add(count as u64, Ordering::Relaxed);
+        self.taken.add(count as u64);
         Ok(count)
     }
 }

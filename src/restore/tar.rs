@@ -8,7 +8,7 @@
 mod header;
 mod pax;
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, BufRead, ErrorKind};
 
 use header::{Header, Kind};
 use pax::Overrides;
@@ -93,8 +93,8 @@ impl<R> std::fmt::Debug for TarReader<R> {
     }
 }
 
-impl<R: Read> TarReader<R> {
-    /// Reads from `input`, which should be buffered: headers are read one by one.
+impl<R: BufRead> TarReader<R> {
+    /// Reads from `input`.
     pub fn new(input: R) -> Self {
         Self {
             input,
@@ -116,6 +116,44 @@ impl<R: Read> TarReader<R> {
         self.checked(Self::advance)
     }
 
+    /// The next bytes of the current member, as many as are at hand; none at its end. They count as
+    /// read once [`Self::consume`] is told so.
+    ///
+    /// # Errors
+    /// As [`Self::next_entry`].
+    pub fn data(&mut self) -> Result<&[u8]> {
+        match self.checked(Self::at_hand)? {
+            0 => Ok(&[]),
+            // Filled just now.
+            count => self.input.fill_buf().map(|bytes| &bytes[..count]).map_err(TarError::Input),
+        }
+    }
+
+    /// Goes on behind `count` bytes of what [`Self::data`] gave.
+    pub fn consume(&mut self, count: usize) {
+        let count = count.min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        self.input.consume(count);
+        self.offset += count as u64;
+        self.left -= count as u64;
+    }
+
+    fn at_hand(&mut self) -> Result<usize> {
+        if self.left == 0 {
+            return Ok(0);
+        }
+        let count = loop {
+            match self.input.fill_buf() {
+                Ok(bytes) => break bytes.len(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.failed(error)),
+            }
+        };
+        if count == 0 {
+            return Err(self.early());
+        }
+        Ok(count.min(usize::try_from(self.left).unwrap_or(usize::MAX)))
+    }
+
     /// Reads data of the current member; 0 at its end.
     ///
     /// # Errors
@@ -128,8 +166,7 @@ impl<R: Read> TarReader<R> {
             }
             let count = reader.read_some(&mut buf[..wanted])?;
             if count == 0 {
-                let left = reader.left;
-                return Err(reader.damage(format!("the archive ends {left} bytes early")));
+                return Err(reader.early());
             }
             reader.left -= count as u64;
             Ok(count)
@@ -328,16 +365,22 @@ impl<R: Read> TarReader<R> {
                     return Ok(count);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::InvalidData | ErrorKind::UnexpectedEof
-                    ) =>
-                {
-                    return Err(self.damage(format!("the compressed stream is damaged: {error}")));
-                }
-                Err(error) => return Err(TarError::Input(error)),
+                Err(error) => return Err(self.failed(error)),
             }
+        }
+    }
+
+    fn early(&self) -> TarError {
+        self.damage(format!("the archive ends {} bytes early", self.left))
+    }
+
+    /// What the input said: damage of a compressed stream, or nothing that the archive did.
+    fn failed(&self, error: io::Error) -> TarError {
+        match error.kind() {
+            ErrorKind::InvalidData | ErrorKind::UnexpectedEof => {
+                self.damage(format!("the compressed stream is damaged: {error}"))
+            }
+            _ => TarError::Input(error),
         }
     }
 

@@ -12,7 +12,7 @@ mod policy;
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{self, BufReader, ErrorKind, Read},
+    io::{self, BufRead, ErrorKind},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -33,8 +33,6 @@ use crate::drill::{Code, Error, FailureClass, Finding};
 pub use look::look;
 pub use policy::Place;
 
-/// Bytes that go to the disk in one call.
-const WRITE: usize = 256 * 1024;
 /// How much of a configuration file is kept for the engine.
 const MAX_CONFIG_TEXT: usize = 256 * 1024;
 /// How many of them.
@@ -143,23 +141,23 @@ impl Unpacker {
         self
     }
 
-    /// Unpacks one tar to its end. Blocks.
+    /// Unpacks one tar to its end. Blocks. What `input` has at hand at a time goes to the disk in one
+    /// call.
     ///
     /// # Errors
     /// See [`UnpackFailure`]; what was written before stays.
     pub fn unpack(
         &self,
         source: TarSource<'_>,
-        input: impl Read,
+        input: impl BufRead,
         cancel: &CancellationToken,
     ) -> Result<(), UnpackFailure> {
-        let mut tar = TarReader::new(BufReader::with_capacity(WRITE / 2, input));
-        let mut buf = vec![0; WRITE];
+        let mut tar = TarReader::new(input);
         while let Some(entry) = tar.next_entry()? {
             if cancel.is_cancelled() {
                 return Err(UnpackFailure::Cancelled);
             }
-            let mut member = Member { unpacker: self, source, entry, cancel, buf: &mut buf };
+            let mut member = Member { unpacker: self, source, entry, cancel };
             member.unpack(&mut tar)?;
         }
         Ok(())
@@ -253,11 +251,10 @@ struct Member<'a> {
     source: TarSource<'a>,
     entry: Entry,
     cancel: &'a CancellationToken,
-    buf: &'a mut Vec<u8>,
 }
 
 impl Member<'_> {
-    fn unpack<R: Read>(&mut self, tar: &mut TarReader<R>) -> Result<(), UnpackFailure> {
+    fn unpack<R: BufRead>(&mut self, tar: &mut TarReader<R>) -> Result<(), UnpackFailure> {
         match policy::decide(self.source.place, &self.entry) {
             Action::Folder(path) => {
                 let made = self.unpacker.ground.folder(&path);
@@ -317,8 +314,8 @@ impl Member<'_> {
     }
 
     /// Copies the data to `file`; returns its first bytes where they are to be kept.
-    fn copy<R: Read>(
-        &mut self,
+    fn copy<R: BufRead>(
+        &self,
         tar: &mut TarReader<R>,
         mut file: Option<File>,
         mut pages: Option<FileWatch<'_>>,
@@ -331,28 +328,22 @@ impl Member<'_> {
         };
         let mut kept = Vec::new();
         loop {
-            // Whole buffers, so that a decoder that yields little at a time costs no system calls.
-            let mut filled = 0;
-            while filled < self.buf.len() {
-                match tar.read_data(&mut self.buf[filled..])? {
-                    0 => break,
-                    count => filled += count,
-                }
-            }
-            if filled == 0 {
+            let piece = tar.data()?;
+            if piece.is_empty() {
                 return Ok(kept);
             }
             if self.cancel.is_cancelled() {
                 return Err(UnpackFailure::Cancelled);
             }
-            let piece = &self.buf[..filled];
             if let Some(pages) = &mut pages {
                 pages.data(piece);
             }
-            kept.extend_from_slice(&piece[..filled.min(max - kept.len())]);
+            kept.extend_from_slice(&piece[..piece.len().min(max - kept.len())]);
             if let Some(file) = &mut file {
                 self.unpacker.ground.write(file, piece).map_err(UnpackFailure::Local)?;
             }
+            let count = piece.len();
+            tar.consume(count);
         }
     }
 }

@@ -1,18 +1,22 @@
 //! Fetches one WAL segment. What its pages and records say is the reader's business.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    io::ErrorKind,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     codec::{ExactError, decode_exact_into},
+    pipe::{FeedEnd, pipe},
     vanished,
 };
 use crate::{
     archive::{Codec, ObjectRef},
     drill::{Code, Error, FailureClass},
-    store::{GetRange, SharedStore},
+    store::{ByteStream, GetRange, SharedStore},
 };
 
 /// How a segment's object is damaged.
@@ -46,8 +50,7 @@ impl Buffers {
     }
 
     /// Gives back a segment that is not needed any more.
-    pub fn give(&self, mut buffer: Vec<u8>) {
-        buffer.clear();
+    pub fn give(&self, buffer: Vec<u8>) {
         self.lock().push(buffer);
     }
 
@@ -69,8 +72,8 @@ pub async fn fetch_segment(
     fetch_segment_into(store, object, expected, &Buffers::default(), cancel).await
 }
 
-/// Fetches and decodes a segment of exactly `expected` bytes. Holds at most the object, whose size is
-/// looked at first, and the segment; decodes off the threads that run futures.
+/// Fetches a segment of exactly `expected` bytes and decodes it as it comes, off the threads that run
+/// futures. Holds no more than the segment; the object's size is looked at first.
 ///
 /// An object that is gone or was replaced since it was listed is an error of class
 /// `deleted_during_drill`.
@@ -97,50 +100,72 @@ pub async fn fetch_segment_into(
         );
         return damaged(detail, SegmentDamage::WrongSize);
     }
+    let range =
+        GetRange { key: &object.key, offset: 0, length: None, if_match: object.etag.as_deref() };
     let body = tokio::select! {
         biased;
         () = cancel.cancelled() => return Err(SegmentFailure::Cancelled),
-        body = fetch(store, object, buffers.take()) => body.map_err(SegmentFailure::Store)?,
+        body = store.get(range) => body.map_err(lost)?,
     };
     if object.codec == Codec::Plain {
-        return Ok(body);
+        return tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(SegmentFailure::Cancelled),
+            bytes = collect(body, object, buffers.take()) => bytes.map_err(lost),
+        };
+    }
+    let (feeder, reader) = pipe();
+    let thread = tokio::task::spawn_blocking({
+        let (codec, buffer) = (object.codec, buffers.take());
+        move || decode_exact_into(codec, reader, expected, buffer)
+    });
+    let end = feeder.feed(body, object.size, &|_| (), cancel).await;
+    let decoded = thread.await.map_err(|error| {
+        let what = format!("the thread that decodes `{}` died: {error}", object.key);
+        SegmentFailure::Store(Error::new(Code::Bug, what))
+    })?;
+    // A body of another length explains all that its decoder had to say.
+    if let FeedEnd::Complete { bytes } = end
+        && bytes != object.size
+    {
+        return Err(SegmentFailure::Store(incomplete(object, bytes)));
     }
     let codec = object.codec;
-    let pool = buffers.clone();
-    let decode = move || {
-        let decoded = decode_exact_into(codec, &body, expected, pool.take());
-        pool.give(body);
-        decoded
-    };
-    let decoded = tokio::task::spawn_blocking(decode).await;
-    match decoded {
-        Ok(Ok(segment)) => Ok(segment),
-        Ok(Err(error @ ExactError::WrongSize { .. })) => {
+    match (decoded, end) {
+        (Ok(segment), FeedEnd::Complete { .. } | FeedEnd::ReaderGone { .. }) => Ok(segment),
+        (Err(error @ ExactError::WrongSize { .. }), _) => {
             damaged(format!("the object {error}"), SegmentDamage::WrongSize)
         }
-        Ok(Err(ExactError::Stream(error))) => {
+        (Err(ExactError::Stream(error)), _) if is_damage(error.kind()) => {
             damaged(format!("the {codec:?} stream is damaged: {error}"), SegmentDamage::Stream)
         }
-        Err(error) => Err(SegmentFailure::Store(Error::new(
-            Code::Bug,
-            format!("the thread that decodes `{}` died: {error}", object.key),
-        ))),
+        (_, FeedEnd::Store(error)) => Err(lost(error)),
+        (_, FeedEnd::Cancelled) => Err(SegmentFailure::Cancelled),
+        (Err(ExactError::Stream(error)), FeedEnd::Complete { .. } | FeedEnd::ReaderGone { .. }) => {
+            let what = format!("the body of `{}` was lost on its way: {error}", object.key);
+            Err(SegmentFailure::Store(Error::new(Code::Bug, what)))
+        }
     }
 }
 
-async fn fetch(
-    store: &SharedStore,
+/// Whether the decoder said it, and not the pipe before it.
+const fn is_damage(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
+}
+
+fn lost(error: Error) -> SegmentFailure {
+    SegmentFailure::Store(vanished(error))
+}
+
+async fn collect(
+    mut body: ByteStream,
     object: &ObjectRef,
     mut out: Vec<u8>,
 ) -> Result<Vec<u8>, Error> {
-    let range =
-        GetRange { key: &object.key, offset: 0, length: None, if_match: object.etag.as_deref() };
-    let mut body = store.get(range).await.map_err(vanished)?;
     out.clear();
     out.reserve_exact(usize::try_from(object.size).unwrap_or(0));
     while let Some(piece) = body.next().await {
-        let piece = piece.map_err(vanished)?;
-        out.extend_from_slice(&piece);
+        out.extend_from_slice(&piece?);
         if out.len() as u64 > object.size {
             break;
         }
@@ -148,11 +173,15 @@ async fn fetch(
     if out.len() as u64 == object.size {
         return Ok(out);
     }
-    let got = out.len();
-    let what = format!("the body of `{}` has {got} bytes, listed were {}", object.key, object.size);
-    Err(Error::new(Code::BodyIncomplete, what)
+    Err(incomplete(object, out.len() as u64))
+}
+
+fn incomplete(object: &ObjectRef, bytes: u64) -> Error {
+    let (key, listed) = (&object.key, object.size);
+    let what = format!("the body of `{key}` has {bytes} bytes, listed were {listed}");
+    Error::new(Code::BodyIncomplete, what)
         .hint("Run the drill again; if it stays, look at what lies between here and the store.")
-        .class(FailureClass::ObjectReadIncomplete))
+        .class(FailureClass::ObjectReadIncomplete)
 }
 
 #[cfg(test)]
@@ -225,6 +254,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn damage_is_told_while_the_rest_of_the_body_hangs() {
+        let mut bytes = encode(Codec::Gzip, &segment());
+        bytes[0] ^= 1;
+        let most = bytes.len() as u64 - 1;
+        let store = MemoryStore::new([("x.gz", bytes)]);
+        let object = listed(&store, "x.gz").await;
+        let rule = Rule::every(Call::Get, "", Fault::HangAfter(most));
+        let hanging: SharedStore = Arc::new(Faulty::new(store, [rule]));
+        let fetched = fetch_segment(&hanging, &object, SEGMENT, &CancellationToken::new()).await;
+        assert_eq!(damage(fetched), SegmentDamage::Stream);
+    }
+
+    #[tokio::test]
     async fn what_the_store_did_is_not_damage() {
         let store = MemoryStore::new([("x.gz", encode(Codec::Gzip, &segment()))]);
         let object = listed(&store, "x.gz").await;
@@ -242,10 +284,12 @@ mod tests {
         let error = store_error(fetch_segment(&broken, &object, SEGMENT, &cancel).await);
         assert_eq!(error.code, Code::StoreUnavailable);
 
-        let hanging = with(Fault::Hang);
-        let mut fetching = std::pin::pin!(fetch_segment(&hanging, &object, SEGMENT, &cancel));
-        assert!(futures_util::poll!(&mut fetching).is_pending());
-        cancel.cancel();
-        assert!(matches!(fetching.await, Err(SegmentFailure::Cancelled)));
+        for fault in [Fault::Hang, Fault::HangAfter(500)] {
+            let (hanging, cancel) = (with(fault), CancellationToken::new());
+            let mut fetching = std::pin::pin!(fetch_segment(&hanging, &object, SEGMENT, &cancel));
+            assert!(futures_util::poll!(&mut fetching).is_pending());
+            cancel.cancel();
+            assert!(matches!(fetching.await, Err(SegmentFailure::Cancelled)));
+        }
     }
 }

@@ -29,6 +29,8 @@ pub enum Fault {
     ErrorAfter(u64, Code),
     /// A body ends after this many bytes, a listing after this many pages, as if that were all.
     EndAfter(u64),
+    /// A body or listing stands still after this many bytes or pages.
+    HangAfter(u64),
     /// The byte at this offset of the object is inverted.
     FlipByte(u64),
     /// Each piece of a body or page of a listing takes this long.
@@ -131,6 +133,9 @@ impl<S: ObjectStore> ObjectStore for Faulty<S> {
                 pages.take(count as usize).chain(stream::iter([Err(injected(code))])).boxed()
             }
             Some(Fault::EndAfter(count)) => pages.take(count as usize).boxed(),
+            Some(Fault::HangAfter(count)) => {
+                pages.take(count as usize).chain(stream::pending()).boxed()
+            }
             Some(Fault::Slow(pause)) => slow(pages, pause),
             Some(Fault::Hang) => stream::pending().boxed(),
         }
@@ -140,7 +145,7 @@ impl<S: ObjectStore> ObjectStore for Faulty<S> {
         match self.state.note(Call::ListFolders, prefix) {
             Some(Fault::Error(code) | Fault::ErrorAfter(_, code)) => return Err(injected(code)),
             Some(Fault::Slow(pause)) => tokio::time::sleep(pause).await,
-            Some(Fault::Hang) => std::future::pending().await,
+            Some(Fault::Hang | Fault::HangAfter(_)) => std::future::pending().await,
             Some(Fault::EndAfter(count)) => {
                 let mut names = self.inner.list_folders(prefix).await?;
                 names.truncate(count as usize);
@@ -165,6 +170,7 @@ impl<S: ObjectStore> ObjectStore for Faulty<S> {
                 cut(body, count).chain(stream::iter([Err(injected(code))])).boxed()
             }
             Some(Fault::EndAfter(count)) => cut(body, count),
+            Some(Fault::HangAfter(count)) => cut(body, count).chain(stream::pending()).boxed(),
             Some(Fault::FlipByte(at)) => flip(body, offset, at),
             Some(Fault::Slow(pause)) => slow(body, pause),
             _ => body,

@@ -15,10 +15,11 @@ use crate::{
     store::SharedStore,
 };
 
-/// Segments that are fetched and decoded ahead.
-const AHEAD: usize = 2;
-/// Of larger segments only one is.
-const LARGE: u64 = 64 << 20;
+/// Segments that are fetched and decoded ahead, at most.
+const AHEAD: u64 = 2;
+/// Bytes of the segments that are held at a time, the one being read among them. Of larger ones it is
+/// one.
+const HELD: u64 = 64 << 20;
 
 /// A segment of the listing.
 #[derive(Clone, Debug)]
@@ -48,6 +49,7 @@ pub(super) struct Feed<I> {
     cancel: CancellationToken,
     listed: I,
     buffers: Buffers,
+    ahead: usize,
     flying: VecDeque<(Listed, Flight)>,
 }
 
@@ -60,18 +62,19 @@ impl<I: Iterator<Item = Listed>> Feed<I> {
     ) -> Self {
         let (store, cancel) = (Arc::clone(store), cancel.clone());
         let buffers = Buffers::default();
-        Self { store, size, cancel, listed, buffers, flying: VecDeque::new() }
+        let ahead = ahead(size);
+        Self { store, size, cancel, listed, buffers, ahead, flying: VecDeque::new() }
     }
 
     /// The next segment; meanwhile those behind it are on their way.
     pub(super) async fn next(&mut self) -> Option<(Listed, Fetched)> {
-        self.launch();
+        self.launch(self.ahead.max(1));
         let (listed, flight) = self.flying.pop_front()?;
         let fetched = flight.await.unwrap_or_else(|error| {
             let what = format!("reading `{}` ended: {error}", listed.object.key);
             Fetched::Unread(Error::new(Code::Bug, what))
         });
-        self.launch();
+        self.launch(self.ahead);
         Some((listed, fetched))
     }
 
@@ -80,30 +83,24 @@ impl<I: Iterator<Item = Listed>> Feed<I> {
         &self.buffers
     }
 
-    fn launch(&mut self) {
-        let ahead = if self.size.bytes() > LARGE { 1 } else { AHEAD };
+    fn launch(&mut self, ahead: usize) {
         while self.flying.len() < ahead {
             let Some(listed) = self.listed.next() else { return };
             let (store, cancel) = (Arc::clone(&self.store), self.cancel.clone());
             let (object, size) = (listed.object.clone(), self.size);
             let buffers = self.buffers.clone();
-            let work = async move { fetch_into(&store, &object, size, &buffers, &cancel).await };
+            let work = async move { fetch(&store, &object, size, &buffers, &cancel).await };
             self.flying.push_back((listed, AbortOnDropHandle::new(tokio::spawn(work))));
         }
     }
 }
 
-/// Fetches a segment; one that seems damaged twice, since stores and networks err once.
-pub(super) async fn fetch(
-    store: &SharedStore,
-    object: &ObjectRef,
-    size: SegmentSize,
-    cancel: &CancellationToken,
-) -> Fetched {
-    fetch_into(store, object, size, &Buffers::default(), cancel).await
+fn ahead(size: SegmentSize) -> usize {
+    (HELD / size.bytes()).saturating_sub(1).min(AHEAD) as usize
 }
 
-async fn fetch_into(
+/// Fetches a segment; one that seems damaged twice, since stores and networks err once.
+pub(super) async fn fetch(
     store: &SharedStore,
     object: &ObjectRef,
     size: SegmentSize,
@@ -123,5 +120,16 @@ async fn fetch_into(
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_segments_are_held_than_fit() {
+        let of = |mib: u32| ahead(SegmentSize::new(mib << 20).unwrap());
+        assert_eq!([1, 8, 16, 32, 64, 128, 1024].map(of), [2, 2, 2, 1, 0, 0, 0]);
     }
 }

@@ -113,10 +113,12 @@ async fn by_the_wal(
             // Found as damage of the WAL itself.
             Fetched::Damaged(_) => break,
         };
+        let buffers = feed.buffers().clone();
         let work = move || {
             let step = scan.segment_with(listed.timeline, listed.number, &bytes, |record| {
                 judge.record(record);
             });
+            buffers.give(bytes);
             (scan, judge, step)
         };
         let step;

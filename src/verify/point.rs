@@ -137,7 +137,7 @@ async fn wal(
                 }
                 _ => vec![(listed.clone(), here.clone())],
             };
-            if let Some(sound) = look_again(reading, plan, again).await? {
+            if let Some(sound) = look_again(reading, plan, again, feed.buffers()).await? {
                 read.errors.push(two_readings(&listed.object.key, &found.detail));
                 (scan, step) = sound;
             }
@@ -162,14 +162,15 @@ async fn look_again(
     reading: &Reading<'_>,
     plan: &DrillPlan,
     again: Vec<(Listed, WalScan)>,
+    buffers: &Buffers,
 ) -> Result<Option<(WalScan, ScanStep)>, Error> {
     let mut state: Option<(WalScan, ScanStep)> = None;
     for (listed, scan) in again {
         let scan = state.map_or(scan, |(scan, _)| scan);
         let object = &listed.object;
-        match fetch(reading.store, object, plan.segment_size, reading.cancel).await {
+        match fetch(reading.store, object, plan.segment_size, buffers, reading.cancel).await {
             Fetched::Bytes(bytes) => {
-                state = Some(step_over(scan, &listed, bytes, &Buffers::default()).await?);
+                state = Some(step_over(scan, &listed, bytes, buffers).await?);
             }
             Fetched::Cancelled => return Err(interrupted()),
             Fetched::Damaged(_) | Fetched::Unread(_) => return Ok(None),

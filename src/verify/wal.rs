@@ -126,7 +126,7 @@ pub(super) async fn read(
     if let Some(run) = current {
         pass.end(run, None);
     }
-    pass.partials().await?;
+    pass.partials(feed.buffers()).await?;
     Ok(pass.stretches)
 }
 
@@ -231,7 +231,7 @@ impl Pass<'_> {
                 let start = run.walk.clone();
                 let mut read = scan(&mut run.walk, &listed, bytes, buffers).await?;
                 if !read.broken.is_empty() {
-                    read = self.look_again(run, &start, &listed, read).await?;
+                    read = self.look_again(run, &start, &listed, read, buffers).await?;
                 }
                 self.stretches.backups_ended(read.ends);
                 self.stretches.changed(&listed, read.databases);
@@ -264,6 +264,7 @@ impl Pass<'_> {
         start: &WalWalk,
         listed: &Listed,
         first: SegmentRead,
+        buffers: &Buffers,
     ) -> Result<SegmentRead, Error> {
         let began_before = first.broken.iter().any(|broken| broken.damage.segment < listed.number);
         let mut walk = start.clone();
@@ -272,12 +273,12 @@ impl Pass<'_> {
             walk = earlier.clone();
             again.insert(0, previous.clone());
         }
-        let (mut second, none) = (SegmentRead::default(), Buffers::default());
+        let mut second = SegmentRead::default();
         for listed in &again {
             let (store, cancel) = (self.reading.store, self.reading.cancel);
-            match fetch(store, &listed.object, self.size(), cancel).await {
+            match fetch(store, &listed.object, self.size(), buffers, cancel).await {
                 Fetched::Bytes(bytes) => {
-                    let read = scan(&mut walk, listed, bytes, &none).await?;
+                    let read = scan(&mut walk, listed, bytes, buffers).await?;
                     second.broken.extend(read.broken);
                     second.ends.extend(read.ends);
                     second.databases.extend(read.databases);
@@ -379,12 +380,12 @@ impl Pass<'_> {
 
     /// Unfinished last segments of timelines that were left: no recovery asks for them, and their
     /// open end is their nature.
-    async fn partials(&mut self) -> Result<(), Error> {
+    async fn partials(&mut self, buffers: &Buffers) -> Result<(), Error> {
         let size = self.size();
         for (timeline, number, object) in self.catalog.wal.partials(size) {
             let listed = Listed { timeline, number, object };
-            let fetched =
-                fetch(self.reading.store, &listed.object, size, self.reading.cancel).await;
+            let (store, cancel) = (self.reading.store, self.reading.cancel);
+            let fetched = fetch(store, &listed.object, size, buffers, cancel).await;
             self.reading.fetched(listed.object.size);
             self.tally.volume.objects += 1;
             let damage = match fetched {
@@ -405,7 +406,7 @@ impl Pass<'_> {
                     let rules =
                         WalkRules { major, system_id, segment_size, history, ancestors_known };
                     let mut walk = WalWalk::new(rules, number);
-                    let read = scan(&mut walk, &listed, bytes, &Buffers::default()).await?;
+                    let read = scan(&mut walk, &listed, bytes, buffers).await?;
                     let key = listed.object.key.clone();
                     read.broken.first().map(|b| Damage::in_object(&b.damage, key, size))
                 }

@@ -1,14 +1,20 @@
-//! Peak memory of a drill of a 1 GiB cluster. Takes minutes: `make bench-memory` runs it.
+//! Peak memory of our own process: of a drill of a 1 GiB cluster (`make bench-memory`), and of reading
+//! archives that are ten times larger than the bound.
 
 use std::{fs, process::Command};
+
+use pgassay::archive::Codec;
 
 use crate::support::{
     drill::{Answer, Drill},
     fixture::{self, Recipe, Workshop},
+    wal_folder::WalFolder,
 };
 
-/// Our own process, not PostgreSQL's.
+/// Of a drill: our own process, not PostgreSQL's.
 const MOST: u64 = 256 << 20;
+/// Of reading an archive, whatever its size.
+pub const MOST_OF_READING: u64 = 128 << 20;
 
 #[test]
 #[ignore = "takes minutes: `make bench-memory`"]
@@ -38,16 +44,8 @@ fn a_gibibyte_fits_into_256_mib() {
         shop.finish()
     });
     let drill = Drill::new(&archive.root, "gibibyte", &archive.rows_of("end"));
-    let figures = drill.work.join("time.txt");
-    let plain = drill.command();
-    let mut timed = Command::new("/usr/bin/time");
-    timed.args(["-v", "-o"]).arg(&figures).arg(plain.get_program()).args(plain.get_args());
-    timed.env_clear().envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))));
-    let answer = Answer::from(timed.output().unwrap());
+    let (answer, peak) = timed(&drill, &drill.command());
     answer.expect("pass", 0);
-    let text = fs::read_to_string(&figures).unwrap();
-    let line = text.lines().find(|l| l.contains("Maximum resident set size")).unwrap();
-    let peak: u64 = line.rsplit(' ').next().unwrap().parse::<u64>().unwrap() << 10;
     let report = &answer.report;
     println!(
         "peak memory {} MiB; restored {} MiB from {} MiB; RTO {:.1} s",
@@ -69,4 +67,79 @@ fn a_gibibyte_fits_into_256_mib() {
         report["rto"]["seconds"].as_f64().unwrap(),
     );
     assert!(peak < MOST, "peak memory is {} MiB", peak >> 20);
+}
+
+/// Runs a command of `drill`; with its peak memory in bytes, by GNU time.
+fn timed(drill: &Drill, plain: &Command) -> (Answer, u64) {
+    let figures = drill.work.join("time.txt");
+    let mut timed = Command::new("/usr/bin/time");
+    timed.args(["-v", "-o"]).arg(&figures).arg(plain.get_program()).args(plain.get_args());
+    timed.env_clear().envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    let answer = Answer::from(timed.output().unwrap());
+    let text = fs::read_to_string(&figures).unwrap();
+    let line = text.lines().find(|l| l.contains("Maximum resident set size")).unwrap();
+    (answer, line.rsplit(' ').next().unwrap().parse::<u64>().unwrap() << 10)
+}
+
+/// Reads the archive of `drill` with `pgassay verify`; with its peak memory.
+pub fn verify_timed(drill: &Drill) -> (Answer, u64) {
+    timed(drill, &drill.verify_command())
+}
+
+/// WAL of 10 × the bound in segments of `mib` MiB, and with `fat` a base backup as large.
+fn tenfold(mib: u64, fat: bool) {
+    let bytes = 10 * MOST_OF_READING + (64 << 20);
+    let server = format!("tenfold{mib}");
+    let archive = fixture::archive(&server, |root| {
+        let segments = format!("--wal-segsize={mib}");
+        let recipe = Recipe {
+            initdb: &[&segments],
+            settings: &["min_wal_size = 256MB"],
+            ..Recipe::default()
+        };
+        let mut shop = Workshop::new(root, &server, recipe);
+        WalFolder::lose(&shop);
+        if fat {
+            shop.sql(
+                "app",
+                &format!(
+                    "create table fat (filler text); alter table fat alter filler set storage plain;
+                     insert into fat select repeat('x', 7900) from generate_series(1, {})",
+                    bytes / 8192
+                ),
+            );
+        }
+        let spool = WalFolder::open(&shop);
+        shop.barman.backup(&shop.source, &["--gzip"]).unwrap();
+        shop.add("later", 100);
+        shop.sql(
+            "app",
+            &format!(
+                "select pg_logical_emit_message(false, 'next', 'segment'), pg_switch_wal() from generate_series(1, {})",
+                bytes / (mib << 20)
+            ),
+        );
+        shop.mark("end");
+        shop.switch_wal();
+        spool.deliver(root, &server, Codec::Gzip);
+        shop.finish()
+    });
+    let (answer, peak) = verify_timed(&Drill::new(&archive.root, &server, ""));
+    answer.expect("pass", 0);
+    let volume = &answer.report["volume"];
+    println!("segments of {mib} MiB: peak memory {} MiB; {volume}", peak >> 20);
+    assert!(volume["wal_segments"].as_u64().unwrap() * (mib << 20) > 10 * MOST_OF_READING);
+    assert!(peak < MOST_OF_READING, "peak memory is {} MiB", peak >> 20);
+}
+
+#[test]
+#[ignore = "a matrix: make test-all"]
+fn an_archive_of_ten_times_the_bound_is_read_below_it() {
+    tenfold(16, true);
+}
+
+#[test]
+#[ignore = "a matrix: make test-all"]
+fn segments_of_64_mib_are_read_below_the_same_bound() {
+    tenfold(64, false);
 }

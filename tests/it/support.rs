@@ -8,4 +8,5 @@ pub mod hold;
 pub mod memory;
 pub mod spool;
 pub mod tools;
+pub mod wal_folder;
 pub mod workdir;

@@ -6,12 +6,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     bug, listed_parts,
-    part::{Input, Part, PartFailure, stream_part},
+    part::{Part, PartFailure, stream_part},
 };
 use crate::{
     archive::Backup,
     restore::{
         FetchFailure,
+        ahead::Ahead,
         pages::CatalogLook,
         unpack::{self, Place, TarSource},
     },
@@ -42,7 +43,7 @@ pub async fn look_into(
         }
         for part in listed_parts(backup).into_iter().filter(|part| holds_any(part, &wanted)) {
             let shared = Arc::clone(&shared);
-            let read = move |source: TarSource<'_>, input: Input, stop: &CancellationToken| {
+            let read = move |source: TarSource<'_>, input: Ahead, stop: &CancellationToken| {
                 let mut look = shared.lock().unwrap_or_else(PoisonError::into_inner);
                 unpack::look(source, input, stop, &mut look)
             };

@@ -1,6 +1,6 @@
 //! One tar object on its way from the store to the disk.
 
-use std::{io::Read, sync::Arc};
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
@@ -9,6 +9,7 @@ use crate::{
     archive::ObjectRef,
     drill::{Code, Error, FailureClass, Finding},
     restore::{
+        ahead::{Ahead, Near, read_ahead},
         codec::decoder,
         pipe::{FeedEnd, pipe},
         unpack::{Place, TarSource, UnpackFailure, Unpacker},
@@ -39,21 +40,18 @@ pub(super) async fn fetch_part(
     on_bytes: &(dyn Fn(u64) + Send + Sync),
     stop: &CancellationToken,
 ) -> Result<u64, PartFailure> {
-    let unpack = move |source: TarSource<'_>, input: Input, stop: &CancellationToken| {
+    let unpack = move |source: TarSource<'_>, input: Ahead, stop: &CancellationToken| {
         unpacker.unpack(source, input, stop)
     };
     stream_part(store, part, unpack, on_bytes, stop).await
 }
 
-/// A decoded tar.
-pub(super) type Input = Box<dyn Read + Send>;
-
-/// Gives a part's tar to `consume`, on a thread of its own. Returns the bytes that were fetched.
-/// Whatever happens, no thread works on the part afterwards.
+/// Gives a part's tar to `consume`: on a thread of its own, ahead of which another one decodes. Returns
+/// the bytes that were fetched. Whatever happens, no thread works on the part afterwards.
 pub(super) async fn stream_part(
     store: &SharedStore,
     part: Part,
-    consume: impl FnOnce(TarSource<'_>, Input, &CancellationToken) -> Result<(), UnpackFailure>
+    consume: impl FnOnce(TarSource<'_>, Ahead, &CancellationToken) -> Result<(), UnpackFailure>
     + Send
     + 'static,
     on_bytes: &(dyn Fn(u64) + Send + Sync),
@@ -68,15 +66,25 @@ pub(super) async fn stream_part(
         body = store.get(range) => body.map_err(store_failed)?,
     };
     let (feeder, reader) = pipe();
-    let taken = reader.taken();
+    let (taken, near) = (reader.taken(), Near::default());
+    // A body that hangs must not keep the thread that decodes from ending.
+    let gone = stop.child_token();
     let thread = tokio::task::spawn_blocking({
         let (key, codec, stop) = (object.key.clone(), object.codec, stop.clone());
+        let (taken, near, gone) = (taken.clone(), near.clone(), gone.clone());
         move || {
             let source = TarSource { key: &key, place, part: number };
-            consume(source, decoder(codec, reader), &stop)
+            let consume = |input: Ahead| {
+                let _gone = gone.drop_guard();
+                consume(source, input, &stop)
+            };
+            read_ahead(|| decoder(codec, reader), taken, near, consume)
         }
     });
-    let end = feeder.feed(body, object.size, on_bytes, stop).await;
+    let end = match feeder.feed(body, object.size, on_bytes, &gone).await {
+        FeedEnd::Cancelled if !stop.is_cancelled() => FeedEnd::ReaderGone { bytes: taken.bytes() },
+        end => end,
+    };
     let unpacked = thread.await.map_err(|error| {
         let what = format!("the thread that unpacks `{}` died: {error}", object.key);
         PartFailure::Local(Error::new(Code::Bug, what))
@@ -95,7 +103,7 @@ pub(super) async fn stream_part(
                 .map_or(String::new(), |name| format!(", in the member `{}`", name.escape_debug()));
             let detail = format!(
                 "{what}, at byte {offset} of the tar (near byte {} of {} of the object){member}",
-                taken.bytes(),
+                near.bytes(),
                 object.size
             );
             let class = FailureClass::ArchiveCorrupt;

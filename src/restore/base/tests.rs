@@ -298,6 +298,27 @@ async fn cancelling_leaves_no_writer_behind() {
 }
 
 #[tokio::test]
+async fn damage_is_told_while_the_rest_of_the_body_hangs() {
+    for codec in Codec::ALL {
+        let memory = filled(codec);
+        let mut tar = Builder::default().file("base/1", &noise(3_000_000, 5)).end();
+        tar[0] ^= 1;
+        let object = encode(codec, &tar);
+        let most = object.len() as u64 - 1;
+        memory.put(key("data", codec), object);
+        let backup = backup(&memory, codec).await;
+        let rule = Rule::every(Call::Get, "data.tar", Fault::HangAfter(most));
+        let dir = tempfile::tempdir().unwrap();
+        let findings = damaged(restore(Faulty::new(memory, [rule]), &backup, dir.path()).await);
+        assert_eq!(classes(&findings), [FailureClass::ArchiveCorrupt], "{codec:?}");
+        // Where it was examined, not where it was decoded ahead.
+        let near = findings[0].detail.split("near byte ").nth(1).unwrap();
+        let near: u64 = near.split(' ').next().unwrap().parse().unwrap();
+        assert!(near < 2_000_000, "{codec:?}: {}", findings[0].detail);
+    }
+}
+
+#[tokio::test]
 async fn a_folder_in_use_is_this_machines_matter() {
     let memory = filled(Codec::Plain);
     let backup = backup(&memory, Codec::Plain).await;

@@ -1,4 +1,9 @@
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    io::{BufReader, Read},
+    path::Path,
+    process::Command,
+};
 
 use proptest::prelude::*;
 
@@ -116,6 +121,58 @@ fn members_come_back() {
     assert_eq!(members[3].0.link, b"/elsewhere");
     assert_eq!(members[4].0.size, 8192);
     assert_eq!(read_all(&Builder::default().end()).unwrap(), []);
+}
+
+#[test]
+fn data_at_hand_is_the_data() {
+    let sample = sample();
+    let expected: Vec<Vec<u8>> =
+        read_all(&sample).unwrap().into_iter().map(|(_, data)| data).collect();
+    for capacity in [1, 300, 512, 5000, 100_000] {
+        let mut reader = TarReader::new(BufReader::with_capacity(capacity, &sample[..]));
+        let mut found = Vec::new();
+        while reader.next_entry().unwrap().is_some() {
+            let mut data = Vec::new();
+            loop {
+                let piece = reader.data().unwrap();
+                // Half of what is at hand: the rest must come again.
+                let count = piece.len().div_ceil(2);
+                data.extend_from_slice(&piece[..count]);
+                reader.consume(count);
+                if count == 0 {
+                    break;
+                }
+            }
+            found.push(data);
+        }
+        assert!(found == expected, "capacity {capacity}");
+        assert_eq!(reader.offset(), sample.len() as u64);
+    }
+}
+
+#[test]
+fn data_at_hand_of_a_cut_member_is_damage() {
+    let sample = sample();
+    // Inside of the last member.
+    let cut = sample.iter().rposition(|byte| *byte == 9).unwrap() - 100;
+    let mut reader = TarReader::new(&sample[..cut]);
+    let mut told = 0;
+    while told == 0 {
+        assert!(reader.next_entry().unwrap().is_some());
+        loop {
+            match reader.data().map(<[u8]>::len) {
+                Ok(0) => break,
+                Ok(count) => reader.consume(count),
+                Err(TarError::Damage { what, .. }) => {
+                    assert!(what.contains("ends 101 bytes early"), "{what}");
+                    told += 1;
+                    break;
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    }
+    reader.next_entry().unwrap_err();
 }
 
 #[test]
@@ -270,7 +327,7 @@ fn an_error_of_the_input_is_not_damage() {
     }
     let sample = sample();
     for at in [0, 100, 512, 700, 3000, 9000] {
-        let mut reader = TarReader::new(sample[..at].chain(Broken));
+        let mut reader = TarReader::new(sample[..at].chain(BufReader::new(Broken)));
         let error = loop {
             match reader.next_entry() {
                 Ok(Some(_)) => {}

@@ -1,11 +1,11 @@
 //! Reads the files of a tar that a second look at the backup's catalogs wants.
 
-use std::io::{BufReader, Read};
+use std::io::BufRead;
 
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    TarSource, UnpackFailure, WRITE,
+    TarSource, UnpackFailure,
     policy::{self, Action},
 };
 use crate::restore::{pages::CatalogLook, tar::TarReader};
@@ -16,12 +16,11 @@ use crate::restore::{pages::CatalogLook, tar::TarReader};
 /// See [`UnpackFailure`].
 pub fn look(
     source: TarSource<'_>,
-    input: impl Read,
+    input: impl BufRead,
     cancel: &CancellationToken,
     look: &mut CatalogLook,
 ) -> Result<(), UnpackFailure> {
-    let mut tar = TarReader::new(BufReader::with_capacity(WRITE / 2, input));
-    let mut buf = vec![0; WRITE];
+    let mut tar = TarReader::new(input);
     while let Some(entry) = tar.next_entry()? {
         if cancel.is_cancelled() {
             return Err(UnpackFailure::Cancelled);
@@ -30,10 +29,13 @@ pub fn look(
         let Ok(path) = std::str::from_utf8(&path) else { continue };
         let Some(mut file) = look.file(path) else { continue };
         loop {
-            match tar.read_data(&mut buf)? {
-                0 => break,
-                count => file.data(&buf[..count]),
+            let piece = tar.data()?;
+            if piece.is_empty() {
+                break;
             }
+            file.data(piece);
+            let count = piece.len();
+            tar.consume(count);
         }
     }
     Ok(())
