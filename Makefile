@@ -1,7 +1,7 @@
 # A person's verbs. `make help` lists them.
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-all fuzz bench-memory bench-catalog selftest compare-detection check setup-demo setup-test setup-test-all setup-compare
+.PHONY: help demo test test-all fuzz bench-memory bench-catalog bench-verify selftest compare-detection check setup-demo setup-test setup-test-all setup-compare
 
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -19,7 +19,7 @@ test: setup-test ## Every test, against the real programs
 	cargo test --all-targets
 
 test-all: setup-test-all ## Every test, the ones that take minutes among them
-	cargo test --all-targets -- --include-ignored --skip detection::compare
+	cargo test --all-targets -- --include-ignored --skip detection::compare --skip speed::
 
 # The dependencies are those of the tests; only our own code is compiled for speed, and every overflow
 # still panics.
@@ -33,6 +33,9 @@ bench-memory: setup-test ## Peak memory of a drill of a 1 GiB cluster, by GNU ti
 
 bench-catalog: ## Time and peak memory of listing a million WAL objects, by GNU time
 	cargo test --test it -- --ignored --nocapture catalog::million
+
+bench-verify: setup-test ## Speed of `verify` against decoding alone, and its peak memory
+	cargo test --release --test it -- --ignored --nocapture --test-threads=1 speed::
 
 compare-detection: setup-compare ## What other tools say of the same damages: writes the table in docs/detection.md
 	cargo test --test it -- --ignored --nocapture detection::compare

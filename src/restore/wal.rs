@@ -163,7 +163,8 @@ async fn collect(
     mut out: Vec<u8>,
 ) -> Result<Vec<u8>, Error> {
     out.clear();
-    out.reserve_exact(usize::try_from(object.size).unwrap_or(0));
+    // One more than it needs: as much as a decoder takes, so that both can use each other's buffers.
+    out.reserve_exact(usize::try_from(object.size).map_or(0, |size| size + 1));
     while let Some(piece) = body.next().await {
         out.extend_from_slice(&piece?);
         if out.len() as u64 > object.size {

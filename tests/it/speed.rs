@@ -88,33 +88,36 @@ fn name(server: &str, codec: Codec) -> String {
 fn of_reading_and_of_decoding() {
     let archive = archives();
     let bucket = archive.root.join("bucket");
-    println!(
-        "{:>5} {:>5} {:>9} {:>15} {:>15} {:>15} {:>15} {:>7} {:>7}",
-        "", "", "decoded", "decode", "verify", "decode", "verify", "time", "CPU"
-    );
+    println!("Decoded bytes a second; of decoding one object at a time, two, and verifying.");
     for kind in ["base", "wal"] {
         for codec in CODECS {
             let server = name(kind, codec);
+            let decode = |at_a_time| measure::decode(&bucket, &server, at_a_time);
             // Fills the page cache, so that the first round is like the others.
-            measure::decode(&bucket, &server);
-            let rounds = (0..ROUNDS)
-                .map(|_| (measure::decode(&bucket, &server), measure::verify(&bucket, &server)));
-            let (decoded, verified): (Vec<_>, Vec<_>) = rounds.unzip();
-            let (decoded, verified) = (middle(decoded), middle(verified));
-            let bytes = decoded.bytes as f64;
-            let rate = |seconds: f64| format!("{:.0} MB/s", bytes / seconds / 1e6);
-            let cpu = |seconds: f64| format!("{:.2} s/GB", seconds / bytes * 1e9);
-            let more = |part: f64, of: f64| format!("{:+.0} %", (part / of - 1.0) * 100.0);
+            decode(measure::AT_A_TIME);
+            let mut rounds = [Vec::new(), Vec::new(), Vec::new()];
+            for _ in 0..ROUNDS {
+                rounds[0].push(decode(1));
+                rounds[1].push(decode(measure::AT_A_TIME));
+                rounds[2].push(measure::verify(&bucket, &server));
+            }
+            let [one, two, verified] = rounds.map(middle);
+            let told = |run: Measured| {
+                let rate = one.bytes as f64 / run.seconds / 1e6;
+                format!("{rate:6.0} MB/s ({:.2} CPU s)", run.cpu)
+            };
+            let more = |than: Measured| {
+                let more = (verified.seconds / than.seconds - 1.0) * 100.0;
+                format!("{more:+.0} %")
+            };
             println!(
-                "{kind:>5} {:>5} {:>9} {:>15} {:>15} {:>15} {:>15} {:>7} {:>7}",
-                format!("{codec:?}").to_lowercase(),
-                format!("{} MiB", decoded.bytes >> 20),
-                rate(decoded.seconds),
-                rate(verified.seconds),
-                cpu(decoded.cpu),
-                cpu(verified.cpu),
-                more(verified.seconds, decoded.seconds),
-                more(verified.cpu, decoded.cpu),
+                "{server:>10} {:>5} MiB: {} | {} | {}: {} and {} of the time",
+                one.bytes >> 20,
+                told(one),
+                told(two),
+                told(verified),
+                more(one),
+                more(two),
             );
         }
     }

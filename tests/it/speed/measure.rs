@@ -26,8 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::tools::RUNTIME;
 
-/// Objects decoded at a time, as `verify` does it.
-const AT_A_TIME: usize = 2;
+/// Objects that `verify` decodes at a time.
+pub const AT_A_TIME: usize = 2;
 /// Bytes of a body that come at once.
 const PIECE: usize = 64 * 1024;
 
@@ -113,8 +113,8 @@ fn cpu_seconds() -> f64 {
     ticks.sum::<u64>() as f64 / 100.0
 }
 
-/// Decodes every tar and every segment of a server to nowhere.
-pub fn decode(bucket: &Path, server: &str) -> Measured {
+/// Decodes every tar and every segment of a server to nowhere, so many at a time.
+pub fn decode(bucket: &Path, server: &str, at_a_time: usize) -> Measured {
     let store: SharedStore = Arc::new(Folder(bucket.to_owned()));
     let objects = Folder(bucket.to_owned()).listed(&format!("archive/{server}/"));
     let objects = objects.into_iter().filter(|object| !object.key.ends_with("backup.info"));
@@ -123,7 +123,7 @@ pub fn decode(bucket: &Path, server: &str) -> Measured {
             let store = Arc::clone(&store);
             tokio::spawn(async move { decode_one(&store, &object).await })
         });
-        let sizes: Vec<_> = sizes.buffered(AT_A_TIME).collect().await;
+        let sizes: Vec<_> = sizes.buffered(at_a_time).collect().await;
         sizes.into_iter().map(Result::unwrap).sum()
     })
 }
