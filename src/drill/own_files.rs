@@ -109,13 +109,14 @@ fn mismatches(claims: &Claims<'_>, control: &ControlFile, label: &BackupLabel) -
         number(claims.segment_size.bytes()),
     );
     compare("begin LSN", label.start_wal_location.to_string(), claims.begin.to_string());
-    let said = claims.label.and_then(|text| BackupLabel::parse(text).ok());
-    if let Some(BackupLabel { from: Some(said), .. }) = said
-        && let Some(here) = label.from
-    {
-        let word =
-            |from| (if from == BackupFrom::Standby { "standby" } else { "primary" }).to_owned();
-        compare("that it was taken from a", word(here), word(said));
+    if let Some(said) = claims.label.and_then(|text| BackupLabel::parse(text).ok()) {
+        let lsn = |label: &BackupLabel| label.checkpoint_location.to_string();
+        compare("checkpoint LSN", lsn(label), lsn(&said));
+        compare("timeline", label.timeline.to_string(), said.timeline.to_string());
+        let word = |from| if from == BackupFrom::Standby { "standby" } else { "primary" };
+        if let (Some(here), Some(said)) = (label.from, said.from) {
+            compare("that it was taken from a", word(here).to_owned(), word(said).to_owned());
+        }
     }
     if let Some(said) = claims.data_checksums {
         let word = |on| (if on { "on" } else { "off" }).to_owned();

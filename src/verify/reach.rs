@@ -107,3 +107,6 @@ pub(super) fn judge(
     verified.blocked_by = blocked;
     found
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,6 +33,17 @@ fn who_was_copied_must_be_who_backup_info_says() {
 }
 
 #[test]
+fn the_label_names_the_checkpoint_that_backup_info_quotes() {
+    let other = LABEL.replace("0/2000060", "0/2000460");
+    let found = read(Some(LABEL), &other).unwrap_err();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].class, FailureClass::BackupInfoMismatch);
+    assert!(found[0].detail.contains("checkpoint LSN 0/2000060"), "{}", found[0].detail);
+    let other = LABEL.replace("000000010000", "000000020000").replace("TIMELINE: 1", "TIMELINE: 2");
+    assert!(read(Some(LABEL), &other).unwrap_err()[0].detail.contains("timeline 1"));
+}
+
+#[test]
 fn only_a_standbys_backup_ends_at_a_place_that_pg_control_names() {
     let standby = LABEL.replace("primary", "standby");
     let at = |text: &str, point| {

@@ -115,7 +115,7 @@ mod tests {
         let home = |name: &str| Location::parse(name).unwrap();
         for name in ["base/5", "base/6"] {
             ahead.index(&home(name));
-            (0..MAX_ROWS / 2 + 1).for_each(|_| ahead.index_row(&home(name), row));
+            (0..=MAX_ROWS / 2).for_each(|_| ahead.index_row(&home(name), row));
         }
         assert_eq!(ahead.take_index(&home("base/5")).unwrap().rows.len(), MAX_ROWS / 2 + 1);
         assert!(ahead.take_index(&home("base/6")).is_none());

@@ -190,11 +190,9 @@ impl Judged {
                     damage.entry(file).or_default().extend(pages);
                 }
                 // What would have made it anew may stand in the WAL that is not there.
-                Existence::Exists | Existence::Unlogged => {
-                    undecided.insert(file, pages);
-                }
-                // Whole pages are logged of relations that were in the making, but of others too.
-                Existence::Unknown => {
+                // Nor does it say much that whole pages are logged later: that is done with relations
+                // that were in the making, but with others, too.
+                Existence::Exists | Existence::Unlogged | Existence::Unknown => {
                     undecided.insert(file, pages);
                 }
                 Existence::Absent => {

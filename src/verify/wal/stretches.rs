@@ -285,4 +285,29 @@ impl Stretch {
 }
 
 #[cfg(test)]
+impl Stretches {
+    /// One on timeline 1, from the beginning of the backup that `info` describes to `end`; the record
+    /// that ends the backup ends at `backup_end`.
+    pub(in crate::verify) fn one(
+        info: &BackupInfo,
+        end: Lsn,
+        ended: Ended,
+        backup_end: Option<Lsn>,
+    ) -> Self {
+        let mut stretches = Self::new(&[info], SegmentSize::DEFAULT);
+        let (timeline, begin) = (TimelineId(1), info.replay_start());
+        stretches.open(info.system_id.unwrap_or_default(), timeline, None);
+        stretches.update(&walk::Stretch { begin, end, last_commit: None });
+        stretches.close(ended);
+        let start = begin.unwrap_or_default();
+        let ends = backup_end.map(|end| {
+            let segment = SegmentSize::DEFAULT.segment_before(end);
+            BackupEnd { start, timeline, segment, end }
+        });
+        stretches.backups_ended(ends.into_iter().collect());
+        stretches
+    }
+}
+
+#[cfg(test)]
 mod tests;
