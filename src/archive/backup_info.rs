@@ -196,6 +196,12 @@ impl BackupInfo {
         self.label_line("START TIMELINE")?.parse().ok().map(TimelineId)
     }
 
+    /// `START TIME` of the label, as the server wrote it.
+    #[must_use]
+    pub fn label_time(&self) -> Option<&str> {
+        self.label_line("START TIME")
+    }
+
     fn label_line(&self, key: &str) -> Option<&str> {
         let lines = self.backup_label.as_deref().unwrap_or("").lines();
         lines

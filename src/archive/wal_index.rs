@@ -367,6 +367,18 @@ impl WalIndex {
             .map(|pair| format!("{:08X}{:08X}{:08X}", pair[1].timeline, pair[1].log, pair[1].seg))
     }
 
+    /// The copies of segments that are there more than once, but the ones that [`Self::segment`] gives.
+    pub fn copies(
+        &self,
+        size: SegmentSize,
+    ) -> impl Iterator<Item = (TimelineId, SegmentNumber, ObjectRef)> {
+        let pairs = self.segments.windows(2).filter(|pair| pair[0].place() == pair[1].place());
+        pairs.filter_map(move |pair| {
+            let number = pair[1].number(size)?;
+            Some((TimelineId(pair[1].timeline), number, self.object(&pair[1], "")))
+        })
+    }
+
     /// Bytes that the index holds, without the few boxed entity tags.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {

@@ -120,6 +120,35 @@ impl BackupLabel {
     }
 }
 
+/// A backup history file, `….backup`: what `pg_backup_stop` leaves in the WAL archive of a primary
+/// (`build_backup_content`, `access/transam/xlogbackup.c`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupHistory {
+    /// The label as the backup has it.
+    pub label: BackupLabel,
+    /// Where the backup is consistent.
+    pub stop_wal_location: Lsn,
+}
+
+impl BackupHistory {
+    /// Parses the file's text: a label with one more line behind its first, and more at its end.
+    ///
+    /// # Errors
+    /// A [`BackupLabelError`]; behind the first line it counts lines as a label has them.
+    pub fn parse(text: &str) -> Result<Self, BackupLabelError> {
+        const STOP: &str = "STOP WAL LOCATION: X/X (file …)";
+        let stop = |line: &str| {
+            let (lsn, _) = line.strip_prefix("STOP WAL LOCATION: ")?.split_once(" (file ")?;
+            lsn.parse().ok()
+        };
+        let stop_wal_location = text.lines().nth(1).and_then(stop);
+        let stop_wal_location =
+            stop_wal_location.ok_or(BackupLabelError::Syntax { line: 2, expected: STOP })?;
+        let rest: Vec<&str> = text.lines().take(1).chain(text.lines().skip(2)).collect();
+        Ok(Self { label: BackupLabel::parse(&rest.join("\n"))?, stop_wal_location })
+    }
+}
+
 /// `START WAL LOCATION: 0/2000028 (file 000000010000000000000002)`.
 fn start_line(line: &str) -> Option<(Lsn, WalFileName, TimelineId)> {
     let rest = line.strip_prefix("START WAL LOCATION: ")?;
@@ -158,6 +187,18 @@ mod tests {
         assert_eq!(label.incremental_from, Some(Lsn(0x100_0000)));
         let standby = TEXT.replace("primary", "standby");
         assert_eq!(BackupLabel::parse(&standby).unwrap().from, Some(BackupFrom::Standby));
+    }
+
+    #[test]
+    fn reads_a_backup_history_file() {
+        let (first, rest) = TEXT.split_once('\n').unwrap();
+        let stop = "STOP WAL LOCATION: 0/2000138 (file 000000030000000000000002)";
+        let text = format!("{first}\n{stop}\n{rest}STOP TIME: later\nSTOP TIMELINE: 3\n");
+        let history = BackupHistory::parse(&text).unwrap();
+        assert_eq!(history.stop_wal_location, Lsn(0x200_0138));
+        assert_eq!(history.label, BackupLabel::parse(TEXT).unwrap());
+        let stopless = BackupHistory::parse(TEXT);
+        assert!(matches!(stopless, Err(BackupLabelError::Syntax { line: 2, .. })), "{stopless:?}");
     }
 
     #[test]

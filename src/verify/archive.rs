@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
-    Reading, base, confirm, moved,
+    Reading, base, confirm, labels, lost, moved,
     pages::{self, Window},
     reach,
     sparing::{Plan, Sparing, Subject, Turn},
@@ -56,7 +56,7 @@ pub(super) async fn read(
         tally.note(note.clone());
     }
 
-    let mut subjects = Vec::new();
+    let (mut subjects, mut nameless) = (Vec::new(), Vec::new());
     for backup in &catalog.backups {
         let line = listed.backups.iter().find(|line| line.id == backup.id);
         if is_candidate(backup, now) {
@@ -64,6 +64,7 @@ pub(super) async fn read(
             subjects.push(Subject { backup, line, path });
         } else {
             tally.backups.push(reach::described(backup, line));
+            nameless.extend(lost::may_be_complete(backup, now).then_some(backup));
         }
     }
     let mut plan = match &mut sparing {
@@ -121,6 +122,14 @@ pub(super) async fn read(
         candidates.push(Candidate { subject, verified, base });
     }
 
+    // A run that is to spare reading leaves out what no restore takes.
+    for backup in nameless.into_iter().filter(|_| sparing.is_none()) {
+        tally.volume.objects += backup.objects().count() as u64;
+        if let Some(finding) = lost::read(reading, backup).await? {
+            tally.attention(finding);
+        }
+    }
+
     let mut stretches = None;
     let systems = systems(catalog);
     if !systems.is_empty() {
@@ -135,6 +144,13 @@ pub(super) async fn read(
     } else {
         let note = "the WAL was not read: no `backup.info` says which system wrote it";
         tally.note(note.to_owned());
+    }
+    match labels::read(reading, catalog, tally).await {
+        Err(_) if reading.is_late() => {
+            let labels = catalog.wal.labels().iter().map(|(_, object)| object.size);
+            plan.leave(labels.len() as u64, labels.sum());
+        }
+        read => read?,
     }
     for candidate in candidates {
         let Candidate { subject: Subject { backup, line, path }, mut verified, mut base } =

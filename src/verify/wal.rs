@@ -1,5 +1,6 @@
 //! The WAL of all timelines: each segment once, in order, records across segments and forks included.
 
+mod copies;
 mod stretches;
 mod systems;
 
@@ -127,6 +128,7 @@ pub(super) async fn read(
         pass.end(run, None);
     }
     pass.partials(feed.buffers()).await?;
+    pass.copies(feed.buffers()).await?;
     Ok(pass.stretches)
 }
 

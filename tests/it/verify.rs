@@ -1,5 +1,6 @@
 //! `pgassay verify`: every byte of real archives read, without PostgreSQL.
 
+mod asides;
 mod endings;
 mod lying;
 mod systems;

@@ -76,6 +76,12 @@ impl Record<'_> {
         self.rmid == RM_XLOG && self.operation() == FULL_PAGE
     }
 
+    /// Whether the segment ends with it: `XLOG_SWITCH`.
+    #[must_use]
+    pub const fn switches_segment(&self) -> bool {
+        self.rmid == RM_XLOG && self.operation() == super::xlog::SWITCH
+    }
+
     /// Where the backup started that this record ends, if it is an `XLOG_BACKUP_END`.
     #[must_use]
     pub fn ended_backup(&self) -> Option<Lsn> {
