@@ -132,7 +132,10 @@ pub(super) async fn read(
 
     let mut stretches = None;
     let systems = systems(catalog);
-    if !systems.is_empty() {
+    if systems.is_empty() {
+        let note = "the WAL was not read: no `backup.info` says which system wrote it";
+        tally.note(note.to_owned());
+    } else {
         match wal::read(reading, systems, catalog, &infos, tally).await {
             Ok(read) => stretches = Some(read),
             Err(_) if reading.is_late() => {
@@ -141,9 +144,6 @@ pub(super) async fn read(
             }
             Err(error) => return Err(error),
         }
-    } else {
-        let note = "the WAL was not read: no `backup.info` says which system wrote it";
-        tally.note(note.to_owned());
     }
     match labels::read(reading, catalog, tally).await {
         Err(_) if reading.is_late() => {

@@ -102,7 +102,7 @@ fn judge(
             "it begins at {}, which its name does not say",
             history.label.start_wal_location
         );
-        tally.attention(unreadable(&object, &why));
+        tally.attention(unreadable(object, &why));
         return;
     }
     let stop = history.stop_wal_location;

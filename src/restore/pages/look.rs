@@ -11,6 +11,8 @@
 //! copied after that, and the other before: the window's WAL says which rows moved, and the LSNs of the
 //! copied pages which of the two they show.
 
+mod file;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{
@@ -26,6 +28,8 @@ use crate::pg::{
     relation_file::{Fork, Location, RelationFile as File},
     wal::record::RelationFile,
 };
+
+pub use file::LookFile;
 
 /// Transactions of one file of `pg_xact` (`SLRU_PAGES_PER_SEGMENT` pages, two bits each).
 const XACTS_PER_FILE: u32 = 32 * 8192 * 4;
@@ -184,7 +188,7 @@ impl CatalogLook {
         };
         let of = parsed.as_ref().map(|file| key(&file.location, file.filenode));
         let block = parsed.map_or(0, |file| file.first_block(131_072).unwrap_or(0));
-        Some(LookFile { look: self, what, of, block, partial: Vec::new() })
+        Some(LookFile::new(self, what, of, block))
     }
 
     fn of_use_later(&mut self, path: &str, parsed: Option<&File>) -> Option<Wanted> {
@@ -550,42 +554,6 @@ fn add(rows: &mut Vec<Row>, row: Row) {
 
 fn path(location: &Location, filenode: u32) -> String {
     File { location: location.clone(), filenode, fork: Fork::Main, segment: 0 }.to_string()
-}
-
-/// One wanted file on its way.
-#[derive(Debug)]
-pub struct LookFile<'a> {
-    look: &'a mut CatalogLook,
-    what: Wanted,
-    of: Option<RelationFile>,
-    block: u32,
-    partial: Vec<u8>,
-}
-
-impl LookFile<'_> {
-    /// The next bytes of the file, in pieces of any size.
-    pub fn data(&mut self, bytes: &[u8]) {
-        self.partial.extend_from_slice(bytes);
-        let whole = std::mem::take(&mut self.partial);
-        let (pages, rest) = whole.as_chunks::<PAGE_SIZE>();
-        for page in pages {
-            match self.what {
-                Wanted::Xact(file) => {
-                    self.look.statuses(file, u64::from(self.block) * PAGE_SIZE as u64, page);
-                }
-                Wanted::XactAhead(file) => {
-                    self.look.ahead.xact(file, u64::from(self.block) * PAGE_SIZE as u64, page);
-                }
-                _ => {
-                    if let Some(of) = self.of {
-                        self.look.page(&self.what, of, page, self.block);
-                    }
-                }
-            }
-            self.block = self.block.wrapping_add(1);
-        }
-        self.partial = rest.to_vec();
-    }
 }
 
 /// What the second look found.
