@@ -28,6 +28,9 @@ const HELP: &str = help!(
     "caught if that tier names its class and the damaged object, and nothing from there on passes."
     "The sound archive must pass, also in every other compression. Without a job the archive is one"
     "that is made on the spot. Exit status: 0 if all were caught, 1 if not."
+    ""
+    "Tars of more than 128 MiB, and more than 192 MiB of WAL, are not rewritten in memory: damages that"
+    "need that are said to be too large, and count as neither caught nor missed."
 );
 
 const EXAMPLES: &str = "\
