@@ -35,6 +35,7 @@ use crate::{
         stage::Stage,
         verify_report::Scope,
     },
+    restore::wal::Buffers,
     store::SharedStore,
     survey::survey,
     telemetry::{Progress, progress::ProgressEvent},
@@ -110,7 +111,10 @@ async fn read(
         }))
     });
     let bytes = AtomicU64::new(0);
-    let reading = Reading { store, progress, cancel: &own_cancel, caller: cancel, clock, bytes };
+    let segments = Buffers::default();
+    let cancelled = &own_cancel;
+    let reading =
+        Reading { store, progress, cancel: cancelled, caller: cancel, clock, bytes, segments };
     match options.scope {
         Scope::Archive => {
             let sparing = sparing.as_deref_mut();
@@ -145,7 +149,8 @@ pub async fn read_plan(
     cancel: &CancellationToken,
 ) -> Result<PointRead, Error> {
     let (clock, bytes) = (Instant::now(), AtomicU64::new(0));
-    let reading = Reading { store, progress, cancel, caller: cancel, clock, bytes };
+    let segments = Buffers::default();
+    let reading = Reading { store, progress, cancel, caller: cancel, clock, bytes, segments };
     point::read_point(&reading, plan).await
 }
 
@@ -161,6 +166,8 @@ struct Reading<'a> {
     clock: Instant,
     /// Taken from the store so far.
     bytes: AtomicU64,
+    /// Those of segments, used again from one pass over the WAL to the next.
+    segments: Buffers,
 }
 
 impl Reading<'_> {

@@ -4,6 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+use super::Reading;
 use crate::{
     archive::ObjectRef,
     drill::{Code, Error},
@@ -54,14 +55,9 @@ pub(super) struct Feed<I> {
 }
 
 impl<I: Iterator<Item = Listed>> Feed<I> {
-    pub(super) fn new(
-        store: &SharedStore,
-        size: SegmentSize,
-        cancel: &CancellationToken,
-        listed: I,
-    ) -> Self {
-        let (store, cancel) = (Arc::clone(store), cancel.clone());
-        let buffers = Buffers::default();
+    pub(super) fn new(reading: &Reading<'_>, size: SegmentSize, listed: I) -> Self {
+        let (store, cancel) = (Arc::clone(reading.store), reading.cancel.clone());
+        let buffers = reading.segments.clone();
         let ahead = ahead(size);
         Self { store, size, cancel, listed, buffers, ahead, flying: VecDeque::new() }
     }

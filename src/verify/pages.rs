@@ -102,7 +102,7 @@ async fn by_the_wal(
     reading.progress.emit(ProgressEvent::Note { text: asked });
     let mut scan = WalScan::new(start);
     let mut behind = 0;
-    let mut feed = Feed::new(reading.store, size, reading.cancel, segments);
+    let mut feed = Feed::new(reading, size, segments);
     while let Some((listed, fetched)) = feed.next().await {
         reading.fetched(listed.object.size);
         *judged_to = Some(listed.number);

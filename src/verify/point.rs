@@ -105,7 +105,7 @@ async fn wal(
     read: &mut PointRead,
 ) -> Result<Option<Log>, Error> {
     let size = plan.segment_size;
-    let mut feed = Feed::new(reading.store, size, reading.cancel, planned(plan));
+    let mut feed = Feed::new(reading, size, planned(plan));
     let mut scan = WalScan::new(start);
     let mut before: Option<(Listed, WalScan)> = None;
     let mut damage = None;

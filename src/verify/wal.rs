@@ -104,7 +104,7 @@ pub(super) async fn read(
         let object = catalog.wal.segment(timeline, number, size)?;
         Some(Listed { timeline, number, object })
     });
-    let mut feed = Feed::new(reading.store, size, reading.cancel, listed);
+    let mut feed = Feed::new(reading, size, listed);
     let mut current: Option<Current> = None;
     while let Some((listed, fetched)) = feed.next().await {
         let origin = pass.origin(&fetched);
