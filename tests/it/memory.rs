@@ -87,6 +87,7 @@ pub fn verify_timed(drill: &Drill) -> (Answer, u64) {
 }
 
 /// WAL of 10 × the bound in segments of `mib` MiB, and with `fat` a base backup as large.
+#[expect(clippy::print_stdout, reason = "the numbers are what it is run for")]
 fn tenfold(mib: u64, fat: bool) {
     let bytes = 10 * MOST_OF_READING + (64 << 20);
     let server = format!("tenfold{mib}");

@@ -19,11 +19,11 @@ use crate::support::{damage::MIDDLE, fixture, memory, tools::RUNTIME};
 
 const SCOPES: [Scope; 2] = [Scope::Archive, Scope::RecoveryPoint];
 
-fn verify_on(store: SharedStore, server: &str, scope: Scope) -> VerifyReport {
+fn verify_on(store: &SharedStore, server: &str, scope: Scope) -> VerifyReport {
     let job = default_job("lying".into(), memory::location(server));
     let (progress, cancel) = (Progress::silent(), CancellationToken::new());
     let options = VerifyOptions { scope, seed: 0 };
-    let work = Box::pin(verify::verify(&store, &job, options, &progress, &cancel));
+    let work = Box::pin(verify::verify(store, &job, options, &progress, &cancel));
     RUNTIME.block_on(work).unwrap()
 }
 
@@ -34,7 +34,7 @@ fn lies_once(archive: &fixture::Archive, server: &str, key: &str, byte: u64) {
     for scope in SCOPES {
         let rule = Rule::nth(Call::Get, key, 1, Fault::FlipByte(byte));
         let store = Faulty::new(objects.clone(), [rule]);
-        let report = verify_on(Arc::new(store.clone()), server, scope);
+        let report = verify_on(&(Arc::new(store.clone()) as SharedStore), server, scope);
         let found: Vec<_> = report.findings().collect();
         assert!(found.is_empty(), "{scope:?}, {key}: {found:#?}");
         assert_eq!(report.verdict, Verdict::Inconclusive, "{scope:?}, {key}: {report:#?}");
@@ -61,7 +61,11 @@ fn lies_always(
     let objects = memory::objects(&archive.root);
     for scope in SCOPES {
         let rule = Rule::every(Call::Get, key, Fault::FlipByte(byte));
-        let report = verify_on(Arc::new(Faulty::new(objects.clone(), [rule])), server, scope);
+        let report = verify_on(
+            &(Arc::new(Faulty::new(objects.clone(), [rule])) as SharedStore),
+            server,
+            scope,
+        );
         assert_eq!(report.verdict, Verdict::Fail, "{scope:?}, {key}: {report:#?}");
         assert!(report.findings().any(|f| f.class == class), "{scope:?}, {key}: {report:#?}");
     }
