@@ -48,8 +48,8 @@ Exit status:
 
 Damage in WAL that no backup needs, and what is missing for older backups only, is listed under
 `Attention` and changes no exit status. What only a real recovery shows is for `pgassay drill`.
-Memory stays below 128 MiB with WAL segments of up to 64 MiB, however large the archive is; of larger
-segments one is held at a time.";
+Memory stays below 128 MiB with WAL segments of up to 64 MiB, however large the archive is; of
+larger segments one is held at a time.";
 
 /// Read every byte of an archive: tars, pages, WAL records; restores nothing
 #[derive(Debug, Args)]
