@@ -18,6 +18,7 @@ mod reach;
 mod sparing;
 mod tally;
 mod wal;
+mod wal_plan;
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

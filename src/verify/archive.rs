@@ -1,5 +1,7 @@
 //! Everything: every backup's tars, every segment, and what they come to for each backup.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::{
@@ -8,7 +10,7 @@ use super::{
     reach,
     sparing::{Plan, Sparing, Subject, Turn},
     tally::Tally,
-    wal::{self, Origin},
+    wal::{self, KnownWal, Origin},
 };
 use crate::{
     archive::{Backup, BackupInfo, Catalog, catalog::obstacle::Obstacle},
@@ -70,8 +72,8 @@ pub(super) async fn read(
     let mut plan = match &mut sparing {
         None => Plan::all(&subjects),
         Some(sparing) => {
-            let wal = wal_volume(catalog);
-            let plan = sparing.plan(&subjects, catalog, wal, now, reading.clock.elapsed());
+            let spent = reading.clock.elapsed();
+            let plan = sparing.plan(&subjects, catalog, &systems(catalog), now, spent);
             reading.progress.emit(ProgressEvent::Note { text: plan.outlook() });
             plan
         }
@@ -136,14 +138,12 @@ pub(super) async fn read(
         let note = "the WAL was not read: no `backup.info` says which system wrote it";
         tally.note(note.to_owned());
     } else {
-        match wal::read(reading, systems, catalog, &infos, tally).await {
-            Ok(read) => stretches = Some(read),
-            Err(_) if reading.is_late() => {
-                let unread = catalog.wal.segment_count() - tally.volume.wal_segments;
-                plan.leave(unread, catalog.wal.segment_bytes());
-            }
-            Err(error) => return Err(error),
-        }
+        let known = sparing
+            .as_deref_mut()
+            .map(|sparing| KnownWal { ledger: &mut *sparing.ledger, plan: Arc::clone(&plan.wal) });
+        let (read, not_read) = wal::read(reading, systems, catalog, &infos, known, tally).await?;
+        plan.passed(&not_read);
+        stretches = Some(read);
     }
     match labels::read(reading, catalog, tally).await {
         Err(_) if reading.is_late() => {
@@ -167,7 +167,6 @@ pub(super) async fn read(
                     tally.wal(finding);
                 }
             }
-            _ if reading.is_late() => verified.state = BackupState::Unknown,
             _ => verified.state = BackupState::Damaged,
         }
         for error in base.errors.drain(..) {
@@ -230,14 +229,6 @@ fn is_candidate(backup: &Backup, now: Timestamp) -> bool {
         | Obstacle::MissingFile(_)
         | Obstacle::UnreadableFile(_) => true,
     })
-}
-
-/// Objects and bytes of WAL that are read.
-fn wal_volume(catalog: &Catalog) -> (u64, u64) {
-    let Some(&system) = systems(catalog).first() else { return (0, 0) };
-    let partials = catalog.wal.partials(system.segment_size).map(|(_, _, object)| object.size);
-    let sum = (catalog.wal.segment_count(), catalog.wal.segment_bytes());
-    partials.fold(sum, |(objects, bytes), size| (objects + 1, bytes + size))
 }
 
 /// The systems that the descriptions name, that of the newest first.

@@ -1,6 +1,6 @@
 //! What a run need not read since an earlier one has, and what does not fit into it.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -9,6 +9,8 @@ use super::{
     ledger::{
         Budget, Candidate, Day, Identity, KnownBackup, Ledger, PERIOD, Standing, choose, standing,
     },
+    wal::{NotRead, Origin},
+    wal_plan::WalPlan,
 };
 use crate::{
     archive::{Backup, Catalog, WalIndex},
@@ -16,7 +18,7 @@ use crate::{
         Code, Error,
         format::{bytes, counted, duration},
         holdings::BackupLine,
-        verify_report::{Estimate, LedgerUse},
+        verify_report::LedgerUse,
     },
     pg::{SegmentNumber, TimelineHistory},
 };
@@ -52,6 +54,7 @@ pub(super) enum Turn {
 pub(super) struct Plan {
     /// Of the subjects, in their order.
     pub turns: Vec<Turn>,
+    pub wal: Arc<WalPlan>,
     pub used: LedgerUse,
     left: Left,
 }
@@ -101,16 +104,16 @@ impl Plan {
 
     fn trust(&mut self, known: &KnownBackup, subject: &Subject<'_>) {
         self.used.trusted_backups += 1;
-        self.trusted(known.read, subject.requests(), subject.backup.total_bytes());
+        let (objects, bytes) = (subject.requests(), subject.backup.total_bytes());
+        trust(&mut self.used, Some(known.read), objects, bytes);
     }
 
-    fn trusted(&mut self, read: Day, objects: u64, bytes: u64) {
-        self.used.trusted_objects += objects;
-        self.used.trusted_bytes += bytes;
-        let oldest = self.used.oldest_reading.take();
-        let date = read.date();
-        // Dates in this form sort as texts.
-        self.used.oldest_reading = Some(oldest.map_or(date.clone(), |oldest| oldest.min(date)));
+    /// What of the WAL was not read.
+    pub(super) fn passed(&mut self, wal: &NotRead) {
+        let NotRead { trusted, trusted_bytes, oldest, left, left_bytes } = *wal;
+        self.used.trusted_wal_segments = trusted;
+        trust(&mut self.used, oldest, trusted, trusted_bytes);
+        self.leave(left, left_bytes);
     }
 
     /// What was to be read was not: the time is over.
@@ -121,7 +124,10 @@ impl Plan {
 
     /// One line on what is about to happen.
     pub(super) fn outlook(&self) -> String {
-        let LedgerUse { estimate, trusted_objects, trusted_bytes, oldest_reading, .. } = &self.used;
+        let mut planned = self.used.clone();
+        let (objects, bytes_known, oldest) = self.wal.trusted();
+        trust(&mut planned, oldest, objects, bytes_known);
+        let LedgerUse { estimate, trusted_objects, trusted_bytes, oldest_reading, .. } = &planned;
         let mut line =
             format!("{} ({}) to read", counted(estimate.objects, "object"), bytes(estimate.bytes));
         if let Some(seconds) = estimate.seconds {
@@ -135,7 +141,7 @@ impl Plan {
                 bytes(*trusted_bytes)
             );
         }
-        let left = self.left.unread + self.left.stale;
+        let left = self.left.unread + self.left.stale + self.wal.left().0;
         if left > 0 {
             let _ = write!(line, "; {} left out by the budget", counted(left, "object"));
         }
@@ -177,14 +183,21 @@ impl Plan {
     }
 }
 
+fn trust(used: &mut LedgerUse, read: Option<Day>, objects: u64, bytes: u64) {
+    used.trusted_objects += objects;
+    used.trusted_bytes += bytes;
+    // Dates in this form sort as texts.
+    let dates = used.oldest_reading.take().into_iter().chain(read.map(Day::date));
+    used.oldest_reading = dates.min();
+}
+
 impl Sparing<'_> {
-    /// Decides what is read now. `fixed` are the objects and bytes that are read in any case, `spent`
-    /// the time since the run began.
+    /// Decides what is read now. `spent` is the time since the run began.
     pub(super) fn plan(
         &mut self,
         subjects: &[Subject<'_>],
         catalog: &Catalog,
-        fixed: (u64, u64),
+        systems: &[Origin],
         now: Timestamp,
         spent: Duration,
     ) -> Plan {
@@ -201,15 +214,18 @@ impl Sparing<'_> {
             Candidate { index, standing, bytes, requests }
         });
         let candidates: Vec<Candidate> = candidates.collect();
+        let mut wal = WalPlan::new(self.ledger, systems, catalog, today);
+        let first = subjects.len() as u32;
+        let all = candidates.iter().copied().chain(wal.candidates(first));
         let time = self.budget.time.map(|time| time.saturating_sub(spent));
         let budget = Budget { time, ..self.budget };
         let rate = self.ledger.rate();
-        let (objects, bytes) = fixed;
-        let choice = choose(candidates.iter().copied(), (bytes, objects), budget, rate);
+        let (objects, bytes) = wal.volume();
+        let choice = choose(all, (bytes, objects), budget, rate);
+        wal.choose(choice.chosen.iter().filter_map(|index| index.checked_sub(first)));
 
         let mut plan = Plan::default();
-        let seconds = rate.map(|rate| rate.seconds(choice.bytes, choice.requests));
-        plan.used.estimate = Estimate { objects: choice.requests, bytes: choice.bytes, seconds };
+        (plan.left.stale, plan.left.stale_bytes) = wal.stale();
         for (at, (subject, known)) in subjects.iter().zip(known).enumerate() {
             let candidate = candidates[subjects.len() - 1 - at];
             let too_large = choice.too_large.contains(&candidate.index);
@@ -233,8 +249,19 @@ impl Sparing<'_> {
             if too_large {
                 plan.left.too_large.push((subject.backup.id.clone(), candidate.bytes));
             }
+            let estimate = &mut plan.used.estimate;
+            if turn == Turn::Read {
+                estimate.objects += candidate.requests;
+                estimate.bytes += candidate.bytes;
+            }
             plan.turns.push(turn);
         }
+        let (objects, bytes) = wal.volume();
+        let estimate = &mut plan.used.estimate;
+        estimate.objects += objects;
+        estimate.bytes += bytes;
+        estimate.seconds = rate.map(|rate| rate.seconds(estimate.bytes, estimate.objects));
+        plan.wal = Arc::new(wal);
         plan
     }
 

@@ -1,16 +1,21 @@
 //! The WAL of all timelines: each segment once, in order, records across segments and forks included.
 
 mod copies;
+mod known;
 mod stretches;
 mod systems;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     Reading,
     feed::{Feed, Fetched, Listed, fetch},
     interrupted,
     tally::Tally,
+    wal_plan::WalPlan,
 };
 use crate::{
     archive::{BackupInfo, Catalog, wal_index::Runs},
@@ -29,6 +34,8 @@ use crate::{
     restore::{two_readings, wal::Buffers},
 };
 
+use known::{Joint, Step, Steps};
+pub(super) use known::{KnownWal, NotRead};
 use stretches::BackupEnd;
 pub(super) use stretches::{Ended, Start, Stretches};
 
@@ -41,13 +48,13 @@ pub(super) struct Origin {
 }
 
 /// Where a timeline comes from.
-struct Lineage {
-    history: TimelineHistory,
-    known: bool,
+pub(super) struct Lineage {
+    pub history: TimelineHistory,
+    pub known: bool,
 }
 
 /// A timeline and the last segment before another one forks off.
-type BeforeFork = (TimelineId, SegmentNumber);
+pub(super) type BeforeFork = (TimelineId, SegmentNumber);
 
 struct Pass<'a> {
     reading: &'a Reading<'a>,
@@ -61,6 +68,8 @@ struct Pass<'a> {
     kept: BTreeMap<BeforeFork, (Origin, WalWalk, usize)>,
     stretches: Stretches,
     tally: &'a mut Tally,
+    known: Option<KnownWal<'a>>,
+    not_read: NotRead,
 }
 
 /// A run that is being read.
@@ -72,9 +81,11 @@ struct Current {
     /// The segment before, and the walk as it was before that: to read both once more.
     before: Option<(Listed, WalWalk)>,
     records_before: u64,
+    joint: Joint,
 }
 
-/// Reads every segment, with regard to the backups that `infos` describe. `systems` has at least one.
+/// Reads every segment but those that `known` has, with regard to the backups that `infos` describe.
+/// `systems` has at least one.
 ///
 /// # Errors
 /// The caller cancelled, or a thread died.
@@ -83,31 +94,40 @@ pub(super) async fn read(
     systems: Vec<Origin>,
     catalog: &Catalog,
     infos: &[&BackupInfo],
+    known: Option<KnownWal<'_>>,
     tally: &mut Tally,
-) -> Result<Stretches, Error> {
+) -> Result<(Stretches, NotRead), Error> {
     let size = systems.first().map_or(SegmentSize::DEFAULT, |system| system.segment_size);
     let runs = catalog.wal.runs(size);
     let lineages = lineages(catalog, &runs, size);
-    let wanted = lineages.values().filter_map(|lineage| before_fork(&lineage.history, size));
-    let wanted = wanted.collect();
+    let wanted = before_forks(&lineages, size);
     let stretches = Stretches::new(infos, size);
     let kept = BTreeMap::new();
-    let mut pass =
-        Pass { reading, systems, catalog, runs: &runs, lineages, wanted, kept, stretches, tally };
+    let plan = known.as_ref().map(|known| Arc::clone(&known.plan));
+    let not_read = NotRead::default();
+    let mut pass = Pass {
+        reading,
+        systems,
+        catalog,
+        runs: &runs,
+        lineages,
+        wanted,
+        kept,
+        stretches,
+        tally,
+        known,
+        not_read,
+    };
 
-    let timelines = catalog.wal.timelines();
-    let segments = timelines.into_iter().flat_map(|t| runs.of(t)).flat_map(|run| {
-        let timeline = run.timeline;
-        (run.first.0..=run.last.0).map(move |number| (timeline, SegmentNumber(number)))
-    });
-    let listed = segments.filter_map(|(timeline, number)| {
-        let object = catalog.wal.segment(timeline, number, size)?;
-        Some(Listed { timeline, number, object })
-    });
-    let mut feed = Feed::new(reading, size, listed);
+    let all = |read: Option<Arc<WalPlan>>| listing(catalog, &runs, size, read);
+    let feed = Feed::new(reading, size, all(plan.clone()));
+    let mut steps = Steps::new(reading, plan, all(None), feed);
     let mut current: Option<Current> = None;
-    while let Some((listed, fetched)) = feed.next().await {
-        let origin = pass.origin(&fetched);
+    while let Some((listed, step)) = steps.next().await {
+        let origin = match &step {
+            Step::Fetched(fetched) => pass.origin(fetched),
+            Step::Known | Step::Left => None,
+        };
         let follows = |c: &Current| c.timeline == listed.timeline && c.last.next() == listed.number;
         let same = |c: &Current| origin.is_none_or(|own| own.system_id == c.origin.system_id);
         let mut run = match current.take() {
@@ -121,18 +141,47 @@ pub(super) async fn read(
                 pass.begin(&listed, origin)
             }
         };
-        pass.segment(&mut run, listed, fetched, feed.buffers()).await?;
+        pass.step(&mut run, listed, step, steps.buffers()).await?;
         current = Some(run);
     }
     if let Some(run) = current {
         pass.end(run, None);
     }
-    pass.partials(feed.buffers()).await?;
-    pass.copies(feed.buffers()).await?;
-    Ok(pass.stretches)
+    pass.partials(steps.buffers()).await?;
+    match pass.copies(steps.buffers()).await {
+        Err(_) if reading.is_late() => {
+            pass.not_read.left += catalog.wal.duplicates().count() as u64
+        }
+        read => read?,
+    }
+    Ok((pass.stretches, pass.not_read))
 }
 
-fn lineages(catalog: &Catalog, runs: &Runs, size: SegmentSize) -> BTreeMap<TimelineId, Lineage> {
+/// Every segment in order, or those that `plan` reads.
+fn listing<'a>(
+    catalog: &'a Catalog,
+    runs: &'a Runs,
+    size: SegmentSize,
+    plan: Option<Arc<WalPlan>>,
+) -> impl Iterator<Item = Listed> + use<'a> {
+    let timelines = catalog.wal.timelines();
+    let segments = timelines.into_iter().flat_map(|t| runs.of(t)).flat_map(|run| {
+        let timeline = run.timeline;
+        (run.first.0..=run.last.0).map(move |number| (timeline, SegmentNumber(number)))
+    });
+    let read = move |at: &usize| plan.as_ref().is_none_or(|plan| plan.is_read(*at));
+    let segments = segments.enumerate().filter(move |(at, _)| read(at));
+    segments.filter_map(move |(_, (timeline, number))| {
+        let object = catalog.wal.segment(timeline, number, size)?;
+        Some(Listed { timeline, number, object })
+    })
+}
+
+pub(super) fn lineages(
+    catalog: &Catalog,
+    runs: &Runs,
+    size: SegmentSize,
+) -> BTreeMap<TimelineId, Lineage> {
     let of = |timeline: TimelineId| {
         let text = catalog.histories.get(&timeline);
         let parsed = text.and_then(|text| TimelineHistory::parse(timeline, text).ok());
@@ -147,6 +196,14 @@ fn lineages(catalog: &Catalog, runs: &Runs, size: SegmentSize) -> BTreeMap<Timel
         }
     };
     catalog.wal.timelines().into_iter().map(|timeline| (timeline, of(timeline))).collect()
+}
+
+/// The segments that children go on from.
+pub(super) fn before_forks(
+    lineages: &BTreeMap<TimelineId, Lineage>,
+    size: SegmentSize,
+) -> BTreeSet<BeforeFork> {
+    lineages.values().filter_map(|lineage| before_fork(&lineage.history, size)).collect()
 }
 
 /// The last segment that a timeline shares with its past, and whose it is.
@@ -198,7 +255,19 @@ impl Pass<'_> {
         }
         self.stretches.open(origin.system_id, timeline, parent);
         let records_before = walk.summary().records;
-        Current { origin, timeline, last: number, walk, before: None, records_before }
+        let joint = Joint::default();
+        Current { origin, timeline, last: number, walk, before: None, records_before, joint }
+    }
+
+    /// Counts a segment of the listing.
+    fn count(&mut self, run: &mut Current, listed: &Listed) {
+        run.last = listed.number;
+        let size = self.size();
+        if let Some(timeline) = self.tally.timelines.last_mut() {
+            timeline.segments += 1;
+            timeline.bytes += listed.object.size;
+            timeline.last = listed.number.file_name(listed.timeline, size);
+        }
     }
 
     async fn segment(
@@ -209,30 +278,31 @@ impl Pass<'_> {
         buffers: &Buffers,
     ) -> Result<(), Error> {
         let (number, size) = (listed.number, self.size());
-        run.last = number;
+        self.count(run, &listed);
         self.reading.fetched(listed.object.size);
         self.tally.volume.objects += 1;
         self.tally.volume.wal_segments += 1;
-        if let Some(timeline) = self.tally.timelines.last_mut() {
-            timeline.segments += 1;
-            timeline.bytes += listed.object.size;
-            timeline.last = number.file_name(listed.timeline, size);
-        }
         match fetched {
             Fetched::Cancelled => return Err(interrupted()),
             Fetched::Unread(error) => {
                 self.tally.error(error);
+                self.forget(run, number, number);
                 self.close(run, Ended::Unread);
             }
             Fetched::Damaged(why) => {
+                self.forget(run, number, number);
                 let what = format!("the segment cannot be decoded: {why}");
                 let damage = Damage::undecodable(&listed.object.key, number, size, &what);
                 self.damaged(run, &damage);
             }
             Fetched::Bytes(bytes) => {
-                let start = run.walk.clone();
+                let mut start = run.walk.clone();
                 let mut read = scan(&mut run.walk, &listed, bytes, buffers).await?;
-                if !read.broken.is_empty() {
+                if read.broken.is_empty() {
+                    self.learn(run, &listed, &mut start);
+                } else {
+                    let first = read.broken.iter().map(|broken| broken.damage.segment).min();
+                    self.forget(run, first.unwrap_or(number), number);
                     read = self.look_again(run, &start, &listed, read, buffers).await?;
                 }
                 self.stretches.backups_ended(read.ends);
@@ -342,6 +412,8 @@ impl Pass<'_> {
     fn end(&mut self, mut run: Current, behind: Option<Finding>) {
         let size = self.size();
         if let Some(Broken { damage, before }) = run.walk.end_run() {
+            let last = run.last;
+            self.forget(&mut run, damage.segment, last);
             self.stretches.update(&before);
             let object = self.catalog.wal.segment(damage.timeline, damage.segment, size);
             let key = object.map_or_else(String::new, |object| object.key);
@@ -360,7 +432,7 @@ impl Pass<'_> {
         });
         let summary = run.walk.summary();
         let records = summary.records - run.records_before;
-        self.tally.volume.wal_records += records;
+        self.tally.volume.wal_records += records.saturating_sub(run.joint.records);
         let Some(timeline) = self.tally.timelines.last_mut() else { return };
         timeline.records += records;
         if records > 0 {
@@ -386,6 +458,11 @@ impl Pass<'_> {
         let size = self.size();
         for (timeline, number, object) in self.catalog.wal.partials(size) {
             let listed = Listed { timeline, number, object };
+            if self.reading.is_late() {
+                self.not_read.left += 1;
+                self.not_read.left_bytes += listed.object.size;
+                continue;
+            }
             let (store, cancel) = (self.reading.store, self.reading.cancel);
             let fetched = fetch(store, &listed.object, size, buffers, cancel).await;
             self.reading.fetched(listed.object.size);

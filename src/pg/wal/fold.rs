@@ -137,6 +137,15 @@ impl Fold {
         }
     }
 
+    /// Counts in front what `counted` has of a segment and `read` lacks, which was read from here on.
+    pub(super) fn count_before(&mut self, read: &Self, counted: &Self) {
+        self.summary.records += counted.summary.records.saturating_sub(read.summary.records);
+        if read.summary.last_commit == self.summary.last_commit {
+            self.summary.last_transaction = counted.summary.last_transaction;
+            self.summary.last_commit = counted.summary.last_commit;
+        }
+    }
+
     pub(super) const fn count_as(&mut self, other: &Self) {
         self.summary.records = other.summary.records;
         self.summary.last_transaction = other.summary.last_transaction;
@@ -242,7 +251,7 @@ impl Fold {
             Said::Tablespace(_)
                 | Said::Log(LogEvent::ParameterChange { .. } | LogEvent::BackupEnd { .. })
         );
-        self.lasting += u64::from(lasting || record.rmid >= FIRST_CUSTOM);
+        self.lasting += u64::from(lasting || matches!(record.rmid, RM_DBASE | FIRST_CUSTOM..));
         match said {
             Said::Nothing | Said::Log(LogEvent::RestorePoint { .. }) => {}
             Said::Log(LogEvent::Timeline { this, previous }) => self.switch(this, previous)?,

@@ -232,8 +232,10 @@ impl WalWalk {
     }
 
     /// Counts the segment that was read last as `passed`, a walk that went past it, has it: behind
-    /// [`Self::pass`] it is read without the record that began before it.
-    pub fn count_as(&mut self, passed: &Self) {
+    /// [`Self::pass`] it is read without the record that began before it. `before` is the walk as it
+    /// was at the segment's start; reading it from there comes to the same then.
+    pub fn count_as(&mut self, passed: &Self, before: &mut Self) {
+        before.fold.count_before(&self.fold, &passed.fold);
         self.fold.count_as(&passed.fold);
     }
 

@@ -1,0 +1,258 @@
+use std::{sync::atomic::AtomicU64, time::Instant};
+
+use futures_util::TryStreamExt;
+use proptest::prelude::*;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::{
+    archive::{BackupInfo, CatalogBuilder},
+    pg::{
+        Lsn, Major,
+        wal::testing::{FIRST_SEGMENT, LogWriter, SYSTEM_ID, size},
+    },
+    store::{
+        Faulty, MemoryStore, ObjectStore as _, SharedStore,
+        faulty::{Call, Fault, Rule},
+    },
+    telemetry::Progress,
+    verify::{
+        tally::Tally,
+        wal::{Origin, Stretches, read},
+    },
+};
+
+const TLI: TimelineId = TimelineId(1);
+
+fn key(index: usize) -> String {
+    let name = SegmentNumber(FIRST_SEGMENT.0 + index as u64).file_name(TLI, size());
+    format!("a/wals/{}/{name}", &name[..16])
+}
+
+/// What one run says, and what it did not read.
+struct Said {
+    findings: String,
+    rest: String,
+    not_read: NotRead,
+    wal_segments: u64,
+}
+
+/// Reads all of the WAL; with a ledger, what it plans on that day and of the parts those that `fits`.
+async fn run(
+    store: &SharedStore,
+    mut ledger: Option<(&mut Ledger, Day)>,
+    fits: impl Fn(u32) -> bool,
+) -> Said {
+    let mut builder = CatalogBuilder::new("a/");
+    let pages: Vec<_> = store.list("a/").try_collect().await.unwrap();
+    for object in pages.concat() {
+        builder.add(&object.key, object.size, object.etag.as_deref(), object.modified);
+    }
+    let catalog = builder.finish();
+    let origin = Origin { major: Major::V15, system_id: SYSTEM_ID, segment_size: size() };
+    // A backup begins in the third segment.
+    let begin = Lsn(SegmentNumber(FIRST_SEGMENT.0 + 2).start(size()).0 + 40);
+    let info = format!(
+        "begin_xlog=0/{:X}\nend_xlog=0/{:X}\ntimeline=1\nsystemid={SYSTEM_ID}\nversion=150000\n\
+         xlog_segment_size=1048576\n",
+        begin.0,
+        begin.0 + 4096
+    );
+    let info = BackupInfo::parse(&info).unwrap();
+    let known = ledger.as_mut().map(|(ledger, today)| {
+        let mut plan = WalPlan::new(ledger, &[origin], &catalog, *today);
+        let parts: Vec<u32> = plan.candidates(0).map(|candidate| candidate.index).collect();
+        plan.choose(parts.into_iter().filter(|part| fits(*part)));
+        KnownWal { ledger, plan: Arc::new(plan) }
+    });
+    let (progress, cancel) = (Progress::silent(), CancellationToken::new());
+    let (clock, bytes) = (Instant::now(), AtomicU64::new(0));
+    let (cancel, caller) = (&cancel, &cancel);
+    let segments = Buffers::default();
+    let progress = &progress;
+    let reading = Reading { store, progress, cancel, caller, clock, bytes, segments };
+    let mut tally = Tally::default();
+    let (stretches, not_read): (Stretches, _) =
+        read(&reading, vec![origin], &catalog, &[&info], known, &mut tally).await.unwrap();
+    // What a run has learned the next one reads from the file.
+    if let Some((ledger, _)) = ledger {
+        let mut bytes = Vec::new();
+        ledger.write(&mut bytes).unwrap();
+        *ledger = Ledger::read(bytes.as_slice(), "a").unwrap();
+    }
+    let volume = std::mem::take(&mut tally.volume);
+    let findings = format!("{tally:?}");
+    let wal_segments = volume.wal_segments;
+    Said { findings, rest: format!("{stretches:?}"), not_read, wal_segments }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap().block_on(future)
+}
+
+/// A log of some segments from a list of kinds of records.
+fn log(kinds: &[u8]) -> Vec<Vec<u8>> {
+    let mut log = LogWriter::new(Major::V15);
+    let mut xid = 700;
+    for kind in kinds.iter().cycle().take(300) {
+        xid += 1;
+        let noop = |log: &mut LogWriter, length: usize| {
+            log.main(0, 0x20, 0, &vec![*kind; length]);
+        };
+        match kind % 16 {
+            0 => noop(&mut log, (2 << 20) + 12_345 * usize::from(*kind)),
+            1 => {
+                log.switch();
+            }
+            2 => {
+                log.backup_end(Lsn(0x40_0028));
+            }
+            3..7 => {
+                log.commit(xid, i64::from(xid) * 1_000_000);
+            }
+            _ => noop(&mut log, 4096 * usize::from(*kind) + 99),
+        }
+        if log.segments().len() > 11 {
+            break;
+        }
+    }
+    log.switch();
+    log.segments()
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    /// The segment is as it was written.
+    Store(usize),
+    Remove(usize),
+    Flip(usize, usize),
+    Days(u32),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => (0_usize..14).prop_map(Event::Store),
+        2 => (0_usize..14).prop_map(Event::Remove),
+        2 => (0_usize..14, 0_usize..1 << 20).prop_map(|(at, byte)| Event::Flip(at, byte)),
+        2 => (0_u32..9).prop_map(Event::Days),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Whatever happens to an archive between runs: a run that trusts a ledger says what one says that
+    /// reads all.
+    #[test]
+    fn a_run_with_a_ledger_says_what_a_full_one_says(
+        kinds in prop::collection::vec(any::<u8>(), 8..40),
+        first in 1_usize..13,
+        history in prop::collection::vec((prop::collection::vec(event(), 0..3), any::<u8>()), 2..6),
+    ) {
+        let segments = log(&kinds);
+        let store = MemoryStore::default();
+        for (at, bytes) in segments.iter().enumerate().take(first) {
+            store.put(key(at), bytes.clone());
+        }
+        let shared: SharedStore = Arc::new(store.clone());
+        let mut ledger = Ledger::new("a");
+        let mut today = 100;
+        for (events, budget) in history {
+            for event in events {
+                match event {
+                    Event::Store(at) if at < segments.len() => {
+                        store.put(key(at), segments[at].clone());
+                    }
+                    Event::Remove(at) => {
+                        store.remove(&key(at));
+                    }
+                    Event::Flip(at, byte) => {
+                        if let Some(bytes) = store.bytes(&key(at)) {
+                            let mut bytes = bytes.to_vec();
+                            bytes[byte] ^= 1;
+                            store.put(key(at), bytes);
+                        }
+                    }
+                    Event::Days(days) => today += days,
+                    Event::Store(_) => {}
+                }
+            }
+            let full = block_on(run(&shared, None, |_| true));
+            // Now and then not everything fits.
+            let fits = |part: u32| budget < 200 || !(u32::from(budget) + part).is_multiple_of(2);
+            let spared = block_on(run(&shared, Some((&mut ledger, Day(today))), fits));
+            if spared.not_read.left == 0 {
+                prop_assert_eq!(&spared.findings, &full.findings);
+                prop_assert_eq!(&spared.rest, &full.rest);
+            }
+            let all = spared.wal_segments + spared.not_read.trusted + spared.not_read.left;
+            prop_assert_eq!(all, full.wal_segments);
+        }
+    }
+}
+
+fn stored(kinds: &[u8]) -> (MemoryStore, usize) {
+    let segments = log(kinds);
+    let store = MemoryStore::default();
+    for (at, bytes) in segments.iter().enumerate() {
+        store.put(key(at), bytes.clone());
+    }
+    (store, segments.len())
+}
+
+/// Small records only, so that one lies whole in every segment.
+const SMALL: [u8; 6] = [3, 15, 4, 31, 47, 5];
+
+#[test]
+fn of_unchanged_segments_only_the_ends_are_read() {
+    let (store, count) = stored(&SMALL);
+    assert!(count > 10);
+    let shared: SharedStore = Arc::new(store.clone());
+    let mut ledger = Ledger::new("a");
+    let mut read = || {
+        let said = block_on(run(&shared, Some((&mut ledger, Day(100))), |_| true));
+        (said.wal_segments, said.findings)
+    };
+    let (first, findings) = read();
+    assert_eq!(first, count as u64);
+    // The first, the one that is known to follow it, and the last.
+    assert_eq!(read(), (3, findings.clone()));
+    // A new one is read with its neighbours: the one before to join, the one behind to be sure.
+    let bytes = store.bytes(&key(6)).unwrap();
+    store.put_at(key(6), bytes, "2026-11-22T12:00:00Z".parse().unwrap());
+    assert_eq!(read(), (6, findings.clone()));
+    assert_eq!(read(), (3, findings));
+}
+
+#[test]
+fn damage_under_an_unchanged_entity_tag_is_found_within_a_week() {
+    let (store, count) = stored(&SMALL);
+    let sound: SharedStore = Arc::new(store.clone());
+    let rule = Rule::every(Call::Get, key(6), Fault::FlipByte(700_000));
+    let rotten: SharedStore = Arc::new(Faulty::new(store, [rule]));
+    let mut ledger = Ledger::new("a");
+    let first = block_on(run(&sound, Some((&mut ledger, Day(100))), |_| true));
+    let mut found = Vec::new();
+    for day in 100..=107 {
+        let said = block_on(run(&rotten, Some((&mut ledger, Day(day))), |_| true));
+        found.push(said.findings != first.findings);
+        assert!(said.wal_segments < count as u64 || found.contains(&true));
+    }
+    // Not on the day itself, then on its turn, and from then on each time.
+    assert!(!found[0] && found[7], "{found:?}");
+    assert!(found.is_sorted(), "{found:?}");
+}
+
+#[test]
+fn a_budget_is_caught_up_with() {
+    let (store, count) = stored(&SMALL);
+    let shared: SharedStore = Arc::new(store);
+    let full = block_on(run(&shared, None, |_| true));
+    assert!(full.rest.contains("Newest"), "a stretch from the backup on: {}", full.rest);
+    let mut ledger = Ledger::new("a");
+    let none = block_on(run(&shared, Some((&mut ledger, Day(100))), |_| false));
+    assert_eq!(none.not_read.left, count as u64 - 2);
+    assert_ne!(none.rest, full.rest);
+    let all = block_on(run(&shared, Some((&mut ledger, Day(100))), |_| true));
+    assert_eq!((all.not_read.left, &all.rest), (0, &full.rest));
+}
