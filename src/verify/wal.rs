@@ -150,7 +150,7 @@ pub(super) async fn read(
     pass.partials(steps.buffers()).await?;
     match pass.copies(steps.buffers()).await {
         Err(_) if reading.is_late() => {
-            pass.not_read.left += catalog.wal.duplicates().count() as u64
+            pass.not_read.left += catalog.wal.duplicates().count() as u64;
         }
         read => read?,
     }

@@ -65,7 +65,7 @@ struct Part {
 }
 
 impl Part {
-    const fn holds(&self, planned: &Planned) -> bool {
+    const fn holds(&self, planned: Planned) -> bool {
         match planned.state {
             State::Unread => self.read.is_none(),
             State::Due => self.read.is_some(),
@@ -212,7 +212,7 @@ impl WalPlan {
                 let Some(planned) = self.segments.get(at) else { continue };
                 let near = [at.wrapping_sub(1), at, at + 1].into_iter().any(|at| {
                     let held = (part.first..=part.last).contains(&at);
-                    held && self.segments.get(at).is_some_and(|one| part.holds(one))
+                    held && self.segments.get(at).is_some_and(|one| part.holds(*one))
                 });
                 if near && planned.turn == Turn::No {
                     bytes += u64::from(planned.bytes);
@@ -228,7 +228,7 @@ impl WalPlan {
         for part in parts {
             let part = self.parts[part as usize];
             for planned in &mut self.segments[part.first..=part.last] {
-                if part.holds(planned) {
+                if part.holds(*planned) {
                     planned.turn = Turn::Own;
                 }
             }
@@ -241,7 +241,7 @@ impl WalPlan {
         let old = |part: &&Part| part.read.is_some_and(|day| self.today.0 - day.0 > PERIOD);
         let left = self.parts.iter().filter(old).flat_map(|part| {
             let all = self.segments[part.first..=part.last].iter();
-            all.filter(|one| part.holds(one) && one.turn == Turn::No)
+            all.filter(|one| part.holds(**one) && one.turn == Turn::No)
         });
         left.fold((0, 0), |(count, sum), one| (count + 1, sum + u64::from(one.bytes)))
     }

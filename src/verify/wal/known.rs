@@ -126,21 +126,27 @@ impl Pass<'_> {
     ) -> Result<(), Error> {
         let fetched = match step {
             Step::Fetched(fetched) => fetched,
-            Step::Left => return Ok(self.leave(run, &listed)),
+            Step::Left => {
+                self.leave(run, &listed);
+                return Ok(());
+            }
             Step::Known => {
                 let size = self.size();
                 let known = self.known.as_mut().and_then(|known| known.facts(&listed, size));
                 let ready = run.joint.settled && run.walk.follows(listed.number);
                 if let Some((day, facts)) = known.filter(|_| ready) {
-                    return Ok(self.pass(run, &listed, day, &facts));
+                    self.pass(run, &listed, day, &facts);
+                    return Ok(());
                 }
                 if self.reading.is_late() {
-                    return Ok(self.leave(run, &listed));
+                    self.leave(run, &listed);
+                    return Ok(());
                 }
                 let (store, cancel) = (self.reading.store, self.reading.cancel);
                 match fetch(store, &listed.object, size, buffers, cancel).await {
                     Fetched::Cancelled if self.reading.is_late() => {
-                        return Ok(self.leave(run, &listed));
+                        self.leave(run, &listed);
+                        return Ok(());
                     }
                     fetched => fetched,
                 }
