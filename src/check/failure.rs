@@ -4,6 +4,9 @@ use crate::drill::{CheckOutcome, Code, Error, FailureClass, Finding};
 
 /// Most findings that one check lists; what is left is counted.
 const MOST_FINDINGS: usize = 100;
+/// Bytes that a server refuses to allocate at once (`MaxAllocSize`, `memutils.h`) though a sound row
+/// may ask for them: the text form of an array or record of values that fit.
+const TEXT_OF_SOUND_VALUES: std::ops::RangeInclusive<u64> = 1 << 30..=4 << 30;
 
 /// An `ErrorResponse` of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +66,13 @@ impl ServerError {
         if lacking.into_iter().any(says) || says(locale) {
             return Meaning::Environment(FailureClass::LocaleMissing);
         }
-        let relation_file = ["base/", "global/", "pg_tblspc/"].into_iter().any(says);
+        if ["XX000", "55000"].contains(&self.sqlstate.as_str())
+            && let Some(meaning) = self.without_sqlstate()
+        {
+            return meaning;
+        }
+        // The server names its own files so; a path of the system ends otherwise before its quote.
+        let relation_file = ["\"base/", "\"global/", "\"pg_tblspc/"].into_iter().any(says);
         match self.sqlstate.as_str() {
             "XX000" | "XX001" | "XX002" => {
                 Meaning::Damage(if says("invalid page in block") || says("page verification") {
@@ -92,6 +101,29 @@ impl ServerError {
             }
             _ => Meaning::Unknown,
         }
+    }
+
+    /// What the words mean where the SQLSTATE says little: XX000 is also that of errors for which the
+    /// code of the server or of an extension names none (`errstart`, `elog.c`), or whose `errno` is none
+    /// that `errcode_for_file_access` knows.
+    fn without_sqlstate(&self) -> Option<Meaning> {
+        let all = self.text();
+        let says = |part: &str| all.contains(part);
+        if says("must be preloaded") || says("shared_preload_libraries") {
+            return Some(Meaning::Environment(FailureClass::LibraryMissing));
+        }
+        // `pg_newlocale_from_collation` (pg_locale.c).
+        if says("has no actual version") {
+            return Some(Meaning::Environment(FailureClass::LocaleMissing));
+        }
+        let disk = ["Stale file handle", "Cannot allocate memory", "Connection timed out"];
+        let of_disk = |words: &&str| self.message.ends_with(words);
+        if self.message.starts_with("could not ") && disk.iter().any(of_disk) {
+            return Some(Meaning::Unknown);
+        }
+        // `palloc` (mcxt.c). A damaged length is mostly negative there, which is nearly 2^64.
+        let size = self.message.strip_prefix("invalid memory alloc request size ")?.parse().ok()?;
+        TEXT_OF_SOUND_VALUES.contains(&size).then_some(Meaning::Unknown)
     }
 
     /// The finding for `subject`. What says nothing of the backup is a finding of class
@@ -189,10 +221,12 @@ pub fn interrupted() -> Error {
     Error::new(Code::Interrupted, "stopped while the checks ran")
 }
 
-/// Cuts a long list and says how much was left out.
+/// Cuts a long list and says how much was left out. Damage comes first: what this machine lacks must
+/// not hide it.
 #[must_use]
 pub fn capped(mut findings: Vec<Finding>) -> Vec<Finding> {
     let total = findings.len();
+    findings.sort_by_key(|finding| finding.class.is_environment());
     if total > MOST_FINDINGS {
         findings.truncate(MOST_FINDINGS);
         if let Some(last) = findings.last().cloned() {
@@ -251,6 +285,42 @@ mod tests {
             ("0A000", "ICU is not supported in this build", Environment(LocaleMissing)),
             ("58P01", "could not open file \"/etc/x\": No such file or directory", Unknown),
             ("58030", "could not read block 7 in file \"base/5/1\": Input/output error", Unknown),
+            (
+                "58P01",
+                "could not open file \"/srv/database/x.csv\" for reading: No such file or directory",
+                Unknown,
+            ),
+            ("XX000", "could not read block 7 in file \"base/5/1\": Stale file handle", Unknown),
+            ("XX000", "extension \"timescaledb\" must be preloaded", Environment(LibraryMissing)),
+            (
+                "XX000",
+                "pg_cron can only be loaded via shared_preload_libraries",
+                Environment(LibraryMissing),
+            ),
+            (
+                "55000",
+                "pg_stat_statements must be loaded via \"shared_preload_libraries\"",
+                Environment(LibraryMissing),
+            ),
+            (
+                "XX000",
+                "collation \"de\" has no actual version, but a version was recorded",
+                Environment(LocaleMissing),
+            ),
+            ("XX000", "invalid memory alloc request size 1073741824", Unknown),
+            ("XX000", "invalid memory alloc request size 2147483651", Unknown),
+            ("XX000", "invalid memory alloc request size 4294967297", Damage(RelationMissing)),
+            (
+                "XX000",
+                "invalid memory alloc request size 18446744073709551613",
+                Damage(RelationMissing),
+            ),
+            // The name of an index must not excuse it.
+            (
+                "XX002",
+                "item order invariant violated for index \"shared_preload_libraries\"",
+                Damage(AmcheckIndex),
+            ),
             ("42P01", "relation \"orders\" does not exist", Unknown),
             ("57014", "canceling statement due to user request", Unknown),
         ] {
@@ -273,5 +343,29 @@ mod tests {
         assert_eq!(cut.len(), 101);
         assert_eq!(cut[100].detail, "150 more findings are not listed");
         assert_eq!(cut[100].class, FailureClass::PageChecksum);
+    }
+
+    #[test]
+    fn damage_is_listed_before_what_this_machine_lacks() {
+        let lacking = server("58P01", "could not access file \"$libdir/postgis-3\": No such file");
+        let damage = |block: u32| {
+            let words = format!("invalid page in block {block} of relation base/5/16384");
+            server("XX001", &words).finding("t")
+        };
+        let mut findings = vec![lacking.finding("t"); 150];
+        findings.extend([damage(1), damage(2)]);
+        let cut = capped(findings);
+        assert_eq!(cut.len(), 101);
+        assert!(cut[0].detail.contains("block 1 ") && cut[1].detail.contains("block 2 "));
+        assert_eq!(cut[2].class, FailureClass::LibraryMissing);
+        assert_eq!(cut[100].class, FailureClass::LibraryMissing);
+        assert_eq!(cut[100].detail, "52 more findings are not listed");
+    }
+
+    #[test]
+    fn a_detail_may_name_the_library_that_must_be_preloaded() {
+        let mut error = server("XX000", "extension \"x\" is not loaded");
+        error.detail = Some("Add it to \"shared_preload_libraries\".".into());
+        assert_eq!(error.meaning(), Meaning::Environment(FailureClass::LibraryMissing));
     }
 }
