@@ -226,13 +226,16 @@ fn pick(
     }))
 }
 
+/// The first server that knows `allow_in_place_tablespaces`.
+pub const IN_PLACE_TABLESPACES: u32 = 140_005;
+
 /// Refuses a server that cannot keep tablespaces inside the sandbox: 14.0 to 14.4 lack
 /// `allow_in_place_tablespaces`.
 ///
 /// # Errors
 /// `PostgresMissing` with the version that is needed.
 pub fn check_tablespaces(server: &Installation, tablespaces: bool) -> Result<(), Error> {
-    if !tablespaces || server.version_num >= 140_005 {
+    if !tablespaces || server.version_num >= IN_PLACE_TABLESPACES {
         return Ok(());
     }
     Err(Error::new(

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::{log::LINE_PREFIX, place::Place};
 use crate::{
     drill::{Error, job::Target},
-    engine::postgres_install::Installation,
+    engine::postgres_install::{IN_PLACE_TABLESPACES, Installation},
     pg::{ControlFile, Major, SegmentSize, TimelineId, conf, wal::scan::ParameterFloor},
 };
 
@@ -60,6 +60,8 @@ pub struct RecoverySettings {
 #[derive(Clone, Debug)]
 pub struct Inputs<'a> {
     pub major: Major,
+    /// `server_version_num` of the installation.
+    pub version_num: u32,
     pub control: &'a ControlFile,
     /// From the records of the range.
     pub floor: ParameterFloor,
@@ -77,7 +79,17 @@ pub type Setting = (&'static str, String);
 /// The settings, in the order of the file.
 #[must_use]
 pub fn settings(inputs: &Inputs<'_>) -> Vec<Setting> {
-    let Inputs { major, control, floor, segment_size, memory, fsync, preload, recovery } = inputs;
+    let Inputs {
+        major,
+        version_num,
+        control,
+        floor,
+        segment_size,
+        memory,
+        fsync,
+        preload,
+        recovery,
+    } = inputs;
     let on = |yes: bool| if yes { "on" } else { "off" }.to_owned();
     let most = |control: u32, wal: u32, least: u32| control.max(wal).max(least).to_string();
     let megabytes = |bytes: u64| format!("{}MB", bytes >> 20);
@@ -113,7 +125,6 @@ pub fn settings(inputs: &Inputs<'_>) -> Vec<Setting> {
         // Neither pg_control nor the WAL names how many origins there were.
         ("max_replication_slots", "1000".to_owned()),
         ("track_commit_timestamp", on(control.track_commit_timestamp)),
-        ("allow_in_place_tablespaces", "on".to_owned()),
         // Speed and room.
         ("shared_buffers", megabytes((memory / 4).clamp(16 << 20, 8 << 30))),
         ("maintenance_work_mem", megabytes((memory / 16).clamp(16 << 20, 1 << 30))),
@@ -129,6 +140,9 @@ pub fn settings(inputs: &Inputs<'_>) -> Vec<Setting> {
         ("wal_recycle", "off".to_owned()),
         // What is examined stays as recovery left it.
         ("autovacuum", "off".to_owned()),
+        // That alone does not stop the one against wraparound (`SetTransactionIdLimit`, `varsup.c`).
+        ("autovacuum_freeze_max_age", "2000000000".to_owned()),
+        ("autovacuum_multixact_freeze_max_age", "2000000000".to_owned()),
         ("restart_after_crash", "off".to_owned()),
         ("jit", "off".to_owned()),
         // Messages that we can read; statements never, they may hold secrets.
@@ -153,6 +167,10 @@ pub fn settings(inputs: &Inputs<'_>) -> Vec<Setting> {
         ("recovery_target_action", "promote".to_owned()),
         ("restore_command", recovery.restore_command.clone()),
     ];
+    // Servers before know no such setting; they are given no backup with tablespaces.
+    if *version_num >= IN_PLACE_TABLESPACES {
+        list.push(("allow_in_place_tablespaces", "on".to_owned()));
+    }
     match major {
         Major::V14 | Major::V15 | Major::V16 => {}
         Major::V17 => list.push(("event_triggers", "off".to_owned())),
@@ -314,66 +332,4 @@ fn make_folder(path: &Path, owner: Option<(u32, u32)>) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_are_quoted_for_the_file() {
-        assert_eq!(quoted(r"it's a \ path"), r"'it''s a \\ path'");
-    }
-
-    #[test]
-    fn times_have_a_numeric_offset_and_microseconds() {
-        let at: Timestamp = "2026-11-22T04:05:06.123456Z".parse().unwrap();
-        assert_eq!(time(at), "2026-11-22 04:05:06.123456+00");
-        let whole: Timestamp = "2026-11-22T04:05:06Z".parse().unwrap();
-        assert_eq!(time(whole), "2026-11-22 04:05:06.000000+00");
-    }
-
-    #[test]
-    fn production_libraries_only_for_foreign_wal_and_only_harmless_ones() {
-        let libraries = tempfile::tempdir().unwrap();
-        for name in ["citus.so", "pg_cron.so", "timescaledb.so"] {
-            fs::write(libraries.path().join(name), "").unwrap();
-        }
-        let server = Installation {
-            major: Major::V17,
-            version: "17.1".to_owned(),
-            version_num: 170_001,
-            bin_dir: "/x".into(),
-            library_dir: Some(libraries.path().to_path_buf()),
-            share_dir: None,
-        };
-        let texts = BTreeMap::from([
-            (
-                "postgresql.conf".to_owned(),
-                "#shared_preload_libraries = 'no'\nshared_preload_libraries = 'citus, pg_cron,absent' # x\n"
-                    .to_owned(),
-            ),
-            (
-                "custom.conf".to_owned(),
-                "shared_preload_libraries timescaledb\nshared_preload_libraries='../evil'".to_owned(),
-            ),
-        ]);
-        assert_eq!(preload(&[], &texts, &server), Vec::<String>::new());
-        let mut chosen = preload(&[128], &texts, &server);
-        chosen.sort();
-        assert_eq!(chosen, ["citus", "timescaledb"]);
-    }
-
-    #[test]
-    fn what_leads_out_is_removed_and_links_are_not_followed() {
-        let outside = tempfile::tempdir().unwrap();
-        fs::write(outside.path().join("slot"), "x").unwrap();
-        let data = tempfile::tempdir().unwrap();
-        fs::write(data.path().join("postgresql.auto.conf"), "x").unwrap();
-        fs::create_dir_all(data.path().join("pg_replslot/slot_a")).unwrap();
-        disarm(data.path(), None).unwrap();
-        assert!(!data.path().join("postgresql.auto.conf").exists());
-        assert_eq!(fs::read_dir(data.path().join("pg_replslot")).unwrap().count(), 0);
-        fs::remove_dir(data.path().join("pg_replslot")).unwrap();
-        std::os::unix::fs::symlink(outside.path(), data.path().join("pg_replslot")).unwrap();
-        disarm(data.path(), None).unwrap();
-        assert!(outside.path().join("slot").exists());
-    }
-}
+mod tests;

@@ -213,6 +213,7 @@ impl Run {
         let followed = plan.history.timeline;
         let settings = config::settings(&Inputs {
             major: plan.major,
+            version_num: machine.server.version_num,
             control,
             floor: spooled.summary.parameters,
             segment_size: plan.segment_size,
