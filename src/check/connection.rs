@@ -3,11 +3,22 @@
 //! A restored cluster has production's habits: settings for a role or a database that end queries or
 //! plant functions in their way. Startup options win over both, so every connection brings its own.
 
-use std::{fmt, future::Future, os::fd::AsRawFd, path::PathBuf, pin::pin};
+use std::{
+    fmt,
+    future::Future,
+    os::fd::AsRawFd,
+    path::PathBuf,
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use futures_util::{StreamExt, stream};
 use tokio::net::UnixStream;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, SimpleQueryMessage, tls::NoTlsStream};
+use tokio_postgres::{
+    AsyncMessage, Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow,
+    error::{DbError, Severity},
+    tls::NoTlsStream,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{ServerError, SqlFailure, interrupted};
@@ -72,6 +83,8 @@ pub struct Connection {
     client: Client,
     socket: Socket,
     stop: CancellationToken,
+    /// The server has ended it with FATAL or PANIC.
+    ended: AtomicBool,
 }
 
 /// A database of the cluster.
@@ -147,7 +160,7 @@ pub async fn connect(
             drop::<AsyncMessage>(message);
         }
     });
-    Ok(Connection { client, socket, stop: stop.clone() })
+    Ok(Connection { client, socket, stop: stop.clone(), ended: AtomicBool::new(false) })
 }
 
 async fn open(
@@ -201,13 +214,11 @@ impl Connection {
     /// The rows of one of our own queries, as text. All of them are held in memory.
     pub async fn rows(&self, sql: &str) -> Result<Vec<TextRow>, SqlFailure> {
         let messages = self.guard(self.client.simple_query(sql)).await?;
-        let rows = messages.into_iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => {
-                Some((0..row.len()).map(|i| row.get(i).map(str::to_owned)).collect())
-            }
+        let rows = messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(texts(row)),
             _ => None,
         });
-        Ok(rows.collect())
+        rows.collect()
     }
 
     /// Hands every row of one of our own queries to `each`, one at a time.
@@ -219,7 +230,7 @@ impl Connection {
         let mut stream = pin!(self.guard(self.client.simple_query_raw(sql)).await?);
         while let Some(message) = self.guard(next(&mut stream)).await? {
             if let SimpleQueryMessage::Row(row) = message {
-                each((0..row.len()).map(|i| row.get(i).map(str::to_owned)).collect());
+                each(texts(&row)?);
             }
         }
         Ok(())
@@ -238,7 +249,7 @@ impl Connection {
         let mut stream = pin!(self.guard(self.client.simple_query_raw(sql)).await?);
         while let Some(message) = self.guard(next(&mut stream)).await? {
             if let SimpleQueryMessage::Row(row) = message {
-                rows.push((0..row.len()).map(|i| row.get(i).map(str::to_owned)).collect());
+                rows.push(texts(&row)?);
                 if rows.len() == most {
                     self.cancel_running().await;
                     break;
@@ -270,8 +281,20 @@ impl Connection {
                 self.cancel_running().await;
                 Err(SqlFailure::Broken(interrupted()))
             }
-            result = work => result.map_err(failure),
+            result = work => result.map_err(|error| {
+                let severity = error.as_db_error().and_then(DbError::parsed_severity);
+                if matches!(severity, Some(Severity::Fatal | Severity::Panic)) {
+                    self.ended.store(true, Ordering::Relaxed);
+                }
+                failure(error)
+            }),
         }
+    }
+
+    /// Whether the server has ended this session. Another one may still be had.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
     }
 
     /// Asks the server to end the running query. Best effort: the session is given up afterwards.
@@ -288,6 +311,20 @@ where
     S: futures_util::Stream<Item = Result<T, E>>,
 {
     stream.next().await.transpose()
+}
+
+/// The values of a row. Bytes that are not UTF-8 come from a catalog or a value that is damaged, or
+/// that a database without an encoding wrote: an error as the server gives it where it converts
+/// (`report_invalid_encoding`, `mbutils.c`).
+fn texts(row: &SimpleQueryRow) -> Result<TextRow, SqlFailure> {
+    let value = |column| row.try_get(column).map(|value| value.map(str::to_owned));
+    (0..row.len()).map(value).collect::<Result<_, _>>().map_err(|_| {
+        SqlFailure::Server(ServerError {
+            sqlstate: "22021".to_owned(),
+            message: "a text that was read is not UTF-8".to_owned(),
+            detail: None,
+        })
+    })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is given to `map_err`")]

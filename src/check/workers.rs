@@ -66,11 +66,18 @@ async fn worker<W: Work>(
     work: &W,
     shared: &Shared<W>,
 ) -> Result<(), Error> {
-    let connection = connect(&context.cluster, database, &context.cancel)
-        .await
-        .map_err(|failure| failure.into_error(&format!("connecting to `{database}`")))?;
+    let open = async || {
+        connect(&context.cluster, database, &context.cancel)
+            .await
+            .map_err(|failure| failure.into_error(&format!("connecting to `{database}`")))
+    };
+    let mut connection = open().await?;
     loop {
         let Some(item) = lock(&shared.queue).pop_front() else { return Ok(()) };
+        // What ended the session is told with its item; the others are still to be looked at.
+        if connection.ended() {
+            connection = open().await?;
+        }
         match work.one(&connection, item).await {
             Ok(result) => lock(&shared.results).push(result),
             Err(error) => {
