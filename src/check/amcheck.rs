@@ -10,7 +10,7 @@ use super::{
     connection::{
         Connection, Database, connect, databases, end_prepared_transactions, quote_ident,
     },
-    failure::{Meaning, ServerError, SqlFailure, capped, damage_hint},
+    failure::{Meaning, SqlFailure, capped, damage_hint},
     workers::{Work, over_connections},
 };
 use crate::{
@@ -20,8 +20,10 @@ use crate::{
 };
 
 mod catalog;
+mod judge;
 
 use catalog::{Kind, Relation};
+use judge::judge;
 
 const NAME: &str = "amcheck";
 /// Our own schema for the extension, in the sandbox only.
@@ -286,11 +288,15 @@ async fn btree(
     match first {
         // An expression of the index may need production's own search path.
         Err(SqlFailure::Server(error))
-            if relation.expressions && error.meaning() == Meaning::Unknown =>
+            if relation.expressions
+                && error.meaning() == Meaning::Unknown
+                && !connection.ended() =>
         {
             connection.execute("SET search_path = pg_catalog, public").await?;
             let second = connection.execute(&sql).await;
-            connection.execute("SET search_path = pg_catalog").await?;
+            if !connection.ended() {
+                connection.execute("SET search_path = pg_catalog").await?;
+            }
             second.map(|()| None)
         }
         other => other.map(|()| None),
@@ -306,48 +312,4 @@ async fn gin(connection: &Connection, relation: &Relation) -> Result<Option<Stri
         relation.oid
     );
     connection.execute(&sql).await.map(|()| None)
-}
-
-/// An error of amcheck as a finding. What another collation version explains is not damage.
-async fn judge(
-    context: &CheckContext,
-    connection: &Connection,
-    relation: &Relation,
-    subject: String,
-    error: &ServerError,
-) -> Result<Finding, Error> {
-    const ORDER: [&str; 7] = [
-        "invariant violated",
-        "lacks matching index tuple",
-        "could not find tuple",
-        "index uniqueness is violated",
-        "cross page item order",
-        // Of a GIN index.
-        "wrong tuple order on entry tree page",
-        "inconsistent records on page",
-    ];
-    let order = ORDER.into_iter().any(|words| error.message.contains(words));
-    if order && relation.kind != Kind::Heap {
-        let mismatched =
-            catalog::index_collation_mismatch(connection, relation.oid, context.cluster.major)
-                .await
-                .map_err(|failure| failure.into_error("looking up collations"))?;
-        if mismatched {
-            return Ok(Finding::new(
-                FailureClass::CollationMismatch,
-                subject,
-                format!("{}; its collation has another version on this machine", error.text()),
-                "Drill where the C library or ICU has the version of production, or `REINDEX` after \
-                 a restore to here.",
-            ));
-        }
-    }
-    let mut finding = error.finding(subject);
-    // What amcheck calls an internal error of an index is damage of the index, not a lost file.
-    let file = ["could not ", "relation fork"].into_iter().any(|w| error.message.contains(w));
-    if finding.class == FailureClass::RelationMissing && !file {
-        finding.class = FailureClass::AmcheckIndex;
-        damage_hint(FailureClass::AmcheckIndex).clone_into(&mut finding.hint);
-    }
-    Ok(finding)
 }
