@@ -62,6 +62,8 @@ pub struct CheckContext {
     pub cluster: ClusterAccess,
     pub progress: Progress,
     pub cancel: CancellationToken,
+    /// The drill's: the same seed gives the same samples.
+    pub seed: u64,
     /// What an earlier drill of the job counted.
     pub floor: KnownFloor,
     /// Passwords of roles that are to log in, by name.

@@ -264,6 +264,7 @@ async fn examine(
         promise: restored.promise.clone(),
         reached,
         cluster,
+        seed: course.seed,
         floor: floor::known(job, course).await,
         passwords,
         preloads: std::mem::take(&mut restored.preloads),

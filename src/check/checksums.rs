@@ -191,6 +191,13 @@ impl ClusterPages {
             );
             add(FailureClass::PageZeroed, &scan.first, detail);
         }
+        if let Some((count, first)) = scan.beyond {
+            let detail = format!(
+                "the relation ends too early: its visibility map knows {count} more pages with rows, \
+                 from block {first} on"
+            );
+            add(FailureClass::RelationMissing, &scan.first, detail);
+        }
         for (file, what) in scan.broken_files {
             add(FailureClass::RelationMissing, &file, what);
         }

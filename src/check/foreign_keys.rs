@@ -5,7 +5,9 @@
 //! have written rows past its triggers (they are disabled, or the database subscribes to another, whose
 //! apply worker fires none: `session_replication_role`), what is found is said and fails nothing. The
 //! same goes for keys that the job excepts: rows that production has lost itself cannot be told from
-//! those that the backup has lost.
+//! those that the backup has lost. And for keys whose rows refer to a child of the table
+//! (`INHERITS`), as an extension's may that fires triggers of its own: hypertables have no rows but in
+//! their chunks.
 
 use std::collections::BTreeSet;
 
@@ -24,9 +26,13 @@ use crate::{
 };
 
 const NAME: &str = "foreignKeys";
-/// Most pages of a table that are sampled, and most rows that are looked up.
+/// So many rows are sampled, if the statistics hold; never more than `MOST_ROWS`.
+const ROWS: f64 = 10_000.0;
+const MOST_ROWS: u64 = 50_000;
+/// Most pages of a table that are sampled.
 const MOST_PAGES: u64 = 1_000;
-const MOST_ROWS: u64 = 10_000;
+/// Rows on a page of a table without statistics.
+const ROWS_A_PAGE: f64 = 50.0;
 
 /// Looks up the rows that a sample of rows refers to.
 #[derive(Clone, Debug, Default)]
@@ -44,13 +50,37 @@ struct Key {
     parent: String,
     /// `ONLY` unless the table is partitioned.
     only: &'static str,
+    /// What inherits from the parent.
+    children: Children,
     /// The sampled columns, that none of them is NULL, and how they compare.
     columns: String,
     not_null: String,
     matching: String,
     pages: u64,
+    /// Of those that have the columns, as the statistics tell.
+    rows_a_page: f64,
     /// Production may hold such rows itself.
     unguarded: bool,
+}
+
+/// Tables that inherit from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Children {
+    None,
+    Tables,
+    /// Some are foreign, which nobody may read here.
+    Foreign,
+}
+
+/// What a sample says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sampled {
+    rows: u64,
+    /// Those that refer to nothing.
+    orphans: u64,
+    /// Those that refer to no row of the table itself, where it has children that hold the others or
+    /// that cannot be read.
+    in_children: u64,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +89,8 @@ struct Tally {
     rows: u64,
     /// Keys without a guard, whose rows refer to nothing.
     said: Vec<String>,
+    /// Keys whose rows refer to children of the table.
+    to_children: Vec<String>,
     /// Keys that the job excepts, whose rows refer to nothing.
     excepted: Vec<String>,
     /// Patterns of the job that fit a key.
@@ -101,6 +133,13 @@ impl Tally {
                 "{count} keys that triggers do not guard have rows that refer to none, such as {first}"
             ));
         }
+        if let [first, ..] = self.to_children.as_slice() {
+            let count = self.to_children.len();
+            text.push(format!(
+                "{count} keys have rows that refer to none of the table itself, which has children, such \
+                 as {first}"
+            ));
+        }
         if let [first, ..] = self.excepted.as_slice() {
             let count = self.excepted.len();
             text.push(format!(
@@ -133,7 +172,7 @@ impl ForeignKeys {
             let listed = answered(listed, || format!("database `{name}`"), findings)?;
             let total = listed.as_ref().map_or(0, |keys| keys.len() as u64);
             for (done, key) in listed.into_iter().flatten().enumerate() {
-                let sampled = key.sample(&connection).await;
+                let sampled = key.sample(&connection, context.seed).await;
                 context.progress.emit(ProgressEvent::CheckProgress {
                     name: NAME.into(),
                     done: done as u64 + 1,
@@ -149,7 +188,8 @@ impl ForeignKeys {
     }
 
     /// What becomes of a key with so many sampled rows and so many of them that refer to none.
-    fn judge(&self, key: Key, (rows, orphans): (u64, u64), tally: &mut Tally) -> Option<Finding> {
+    fn judge(&self, key: Key, sampled: Sampled, tally: &mut Tally) -> Option<Finding> {
+        let Sampled { rows, orphans, in_children } = sampled;
         tally.keys += 1;
         tally.rows += rows;
         let fitting: Vec<_> =
@@ -157,6 +197,9 @@ impl ForeignKeys {
         let excepted = !fitting.is_empty();
         tally.fitting.extend(fitting);
         if orphans == 0 {
+            if in_children > 0 {
+                tally.to_children.push(key.name);
+            }
             return None;
         }
         if excepted {
@@ -214,7 +257,18 @@ async fn keys(
                            WHERE u.leaf = c.oid AND t.tgenabled IN ('D', 'R')), \
                 k.columns, k.not_null, k.matching, \
                 pg_catalog.format('%I.%I', cn.nspname, cr.relname), \
-                pg_catalog.format('%I.%I', pn.nspname, pr.relname) \
+                pg_catalog.format('%I.%I', pn.nspname, pr.relname), \
+                CASE WHEN cr.reltuples > 0 AND cr.relpages > 0 THEN \
+                  cr.reltuples / cr.relpages * (1 - coalesce( \
+                    (SELECT pg_catalog.max(t.stanullfrac) FROM pg_catalog.pg_statistic t \
+                     WHERE t.starelid = cr.oid AND t.staattnum = ANY (c.conkey)), 0)) END, \
+                CASE WHEN pr.relkind <> 'p' AND pr.relhassubclass THEN \
+                  (WITH RECURSIVE down (oid) AS ( \
+                     SELECT i.inhrelid FROM pg_catalog.pg_inherits i WHERE i.inhparent = pr.oid \
+                     UNION \
+                     SELECT i.inhrelid FROM down JOIN pg_catalog.pg_inherits i ON i.inhparent = down.oid) \
+                   SELECT pg_catalog.bool_or(h.relkind = 'f') \
+                   FROM down JOIN pg_catalog.pg_class h ON h.oid = down.oid) END \
          FROM pg_catalog.pg_constraint c \
          JOIN up top ON top.leaf = c.oid AND top.parent = 0 AND top.refers = c.confrelid \
          JOIN pg_catalog.pg_class cr ON cr.oid = c.conrelid \
@@ -244,7 +298,13 @@ async fn keys(
     let key = |row: &TextRow| Key {
         name: format!("{database}.{}.{}.{}", text(row, 1), text(row, 2), text(row, 0)),
         only: if text(row, 5) == "t" { "" } else { "ONLY" },
+        children: match text(row, 14) {
+            "t" => Children::Foreign,
+            "f" => Children::Tables,
+            _ => Children::None,
+        },
         pages: number(row, 6),
+        rows_a_page: text(row, 13).parse().unwrap_or(ROWS_A_PAGE),
         unguarded: text(row, 7) == "t",
         columns: text(row, 8).to_owned(),
         not_null: text(row, 9).to_owned(),
@@ -256,36 +316,68 @@ async fn keys(
 }
 
 impl Key {
-    /// Rows that were sampled, and those that refer to nothing. These are looked up a second time
-    /// without any index: one that has lost an entry is amcheck's to tell.
-    async fn sample(&self, connection: &Connection) -> Result<(u64, u64), SqlFailure> {
+    /// Samples rows and looks up what they refer to. Those that refer to nothing are looked up a second
+    /// time without any index: one that has lost an entry is amcheck's to tell.
+    async fn sample(&self, connection: &Connection, seed: u64) -> Result<Sampled, SqlFailure> {
         const SCANS: [&str; 4] =
             ["enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan", "enable_nestloop"];
         // By the visibility map it would find rows whose page is lost.
         connection.execute("SET enable_indexonlyscan = off").await?;
-        let (rows, orphans) = self.count(connection).await?;
+        let (rows, orphans) = self.count(connection, seed, self.only).await?;
         if orphans == 0 {
-            return Ok((rows, 0));
+            return Ok(Sampled { rows, ..Sampled::default() });
         }
         for setting in SCANS {
             connection.execute(&format!("SET {setting} = off")).await?;
         }
-        let second = self.count(connection).await;
+        let second = self.without_indexes(connection, seed).await;
         for setting in SCANS {
             connection.execute(&format!("RESET {setting}")).await?;
         }
         second
     }
 
-    /// A row with a NULL in it refers to nothing, whatever the kind of match.
-    async fn count(&self, connection: &Connection) -> Result<(u64, u64), SqlFailure> {
-        let Self { child, parent, only, columns, not_null, matching, pages, .. } = self;
-        let percent =
-            if *pages <= MOST_PAGES { 100.0 } else { 100.0 * MOST_PAGES as f64 / *pages as f64 };
+    async fn without_indexes(
+        &self,
+        connection: &Connection,
+        seed: u64,
+    ) -> Result<Sampled, SqlFailure> {
+        let (rows, orphans) = self.count(connection, seed, self.only).await?;
+        let in_children = orphans;
+        Ok(match self.children {
+            Children::None => Sampled { rows, orphans, in_children: 0 },
+            Children::Foreign => Sampled { rows, orphans: 0, in_children },
+            Children::Tables if orphans > 0 => {
+                let (rows, orphans) = self.count(connection, seed, "").await?;
+                Sampled { rows, orphans, in_children: in_children.saturating_sub(orphans) }
+            }
+            Children::Tables => Sampled { rows, ..Sampled::default() },
+        })
+    }
+
+    /// How much of the table is sampled, so that the rows come from all of it.
+    fn percent(&self) -> f64 {
+        let pages = self.pages as f64;
+        let rows = pages * self.rows_a_page;
+        let least = |all: f64, most: f64| if all <= most { 100.0 } else { 100.0 * most / all };
+        least(rows, ROWS).min(least(pages, MOST_PAGES as f64))
+    }
+
+    /// Rows of the sample, and those that refer to nothing. A row with a NULL in it refers to nothing,
+    /// whatever the kind of match, and is none of either.
+    async fn count(
+        &self,
+        connection: &Connection,
+        seed: u64,
+        only: &str,
+    ) -> Result<(u64, u64), SqlFailure> {
+        let Self { child, parent, columns, not_null, matching, .. } = self;
+        // Whole numbers up to there are exact.
+        let (percent, seed) = (self.percent(), seed % (1 << 32));
         let sql = format!(
             "WITH s AS MATERIALIZED ( \
                SELECT {columns} FROM ONLY {child} c \
-               TABLESAMPLE pg_catalog.system ({percent}) REPEATABLE (1) \
+               TABLESAMPLE pg_catalog.system ({percent}) REPEATABLE ({seed}) \
                WHERE {not_null} LIMIT {MOST_ROWS}) \
              SELECT (SELECT pg_catalog.count(*) FROM s), \
                     (SELECT pg_catalog.count(*) FROM s \
@@ -293,5 +385,38 @@ impl Key {
         );
         let rows = connection.rows(&sql).await?;
         Ok(rows.first().map_or((0, 0), |row| (number(row, 0), number(row, 1))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_of_the_whole_table() {
+        let percent = |pages: u64, rows_a_page: f64| {
+            let key = Key {
+                name: String::new(),
+                child: String::new(),
+                parent: String::new(),
+                only: "ONLY",
+                children: Children::None,
+                columns: String::new(),
+                not_null: String::new(),
+                matching: String::new(),
+                pages,
+                rows_a_page,
+                unguarded: false,
+            };
+            key.percent()
+        };
+        let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-9, "{a} is not {b}");
+        near(percent(0, 0.0), 100.0);
+        near(percent(100, 100.0), 100.0);
+        near(percent(1_000, 100.0), 10.0);
+        near(percent(1_000_000, 200.0), 0.005);
+        // Wide rows, and columns that are NULL nearly everywhere.
+        near(percent(10_000, 1.0), 10.0);
+        near(percent(10_000, 0.0), 10.0);
     }
 }

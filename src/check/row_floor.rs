@@ -40,9 +40,11 @@ impl Check for RowFloorCheck {
             KnownFloor::NotAsked => {
                 return CheckOutcome::Skipped("no earlier report was looked for".into());
             }
-            KnownFloor::Unreadable(why) => {
+            KnownFloor::Unreadable { why, hint } => {
                 let message = format!("the kept reports cannot be read: {why}");
-                return CheckOutcome::Errored(Error::new(Code::ReportStore, message));
+                let hint = hint.clone();
+                let error = Error { hint, ..Error::new(Code::ReportStore, message) };
+                return CheckOutcome::Errored(error);
             }
         };
         if let [idle, ..] = self.0.idle_patterns(&now, floor).as_slice() {

@@ -62,8 +62,11 @@ pub enum KnownFloor {
     /// There is none, and why.
     Absent(String),
     Found(Floor),
-    /// They could not be read, and why.
-    Unreadable(String),
+    /// Not all that matter could be read: why, and what to do.
+    Unreadable {
+        why: String,
+        hint: Option<String>,
+    },
 }
 
 impl RowFloor {

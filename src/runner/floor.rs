@@ -7,14 +7,14 @@ use serde::Deserialize;
 use super::course::Course;
 use crate::{
     drill::{
-        Error, Job, Verdict,
+        Code, Error, Job, Verdict,
         row_floor::{Floor, KnownFloor, RowCounts},
     },
-    report::kept,
+    report::kept::{self, ReportStore},
 };
 
-/// Most reports that are read back.
-const MOST_READ: usize = 200;
+/// Most reports that are read back, each of some kilobytes: six weeks of a job that fails every hour.
+const MOST_READ: usize = 1_000;
 
 /// What of a kept report matters here.
 #[derive(Debug, Deserialize)]
@@ -44,7 +44,7 @@ pub async fn known(job: &Job, course: &Course) -> KnownFloor {
     match find(job, spec.since, course).await {
         Ok(Ok(floor)) => KnownFloor::Found(floor),
         Ok(Err(why)) => KnownFloor::Absent(why.to_owned()),
-        Err(error) => KnownFloor::Unreadable(error.message),
+        Err(error) => KnownFloor::Unreadable { why: error.message, hint: error.hint },
     }
 }
 
@@ -61,27 +61,66 @@ async fn find(
     let Some(recovered_to) = reached.or(backup.end_at) else {
         return Ok(Err("the time that was recovered to is not known"));
     };
-    let system_id = backup.system_id.to_string();
-    let store = kept::open(location).await?;
-    let mut later = false;
-    for id in store.list(Some(&job.name), MOST_READ).await? {
-        if since.is_some_and(|since| id.at() < since) {
-            break;
+    let wanted = Wanted {
+        job: &job.name,
+        server: &job.archive.server,
+        system_id: &backup.system_id.to_string(),
+        since,
+        recovered_to,
+    };
+    wanted.seek(&*kept::open(location).await?, MOST_READ).await
+}
+
+/// What a floor has to be of.
+struct Wanted<'a> {
+    job: &'a str,
+    server: &'a str,
+    system_id: &'a str,
+    since: Option<Timestamp>,
+    recovered_to: Timestamp,
+}
+
+impl Wanted<'_> {
+    /// The newest floor among the `most` newest reports. That there is none is said only where no
+    /// report is left: a job that fails for long must not lose its floor.
+    async fn seek(
+        &self,
+        store: &dyn ReportStore,
+        most: usize,
+    ) -> Result<Result<Floor, &'static str>, Error> {
+        let mut later = false;
+        let kept = store.list(Some(self.job), most + 1).await?;
+        if kept.is_empty() {
+            return Ok(Err("no report of this job is kept"));
         }
-        // What another version wrote, or a drill of another archive, is no floor.
-        let bytes = store.get(&id).await?;
-        let Ok(past) = serde_json::from_slice::<Past>(&bytes) else { continue };
-        let Some(floor) = past.floor(&job.archive.server, &system_id) else { continue };
-        if floor.recovered_to <= recovered_to {
-            return Ok(Ok(floor));
+        for (read, id) in kept.iter().enumerate() {
+            if self.since.is_some_and(|since| id.at() < since) {
+                break;
+            }
+            if read == most {
+                let message = format!(
+                    "none of the newest {most} reports of the job is a floor, and older ones are not read"
+                );
+                return Err(Error::new(Code::ReportStore, message).hint(
+                    "Mend what keeps its drills from passing, or set `since` of `rowFloor` to the time from \
+                     which on reports count.",
+                ));
+            }
+            // What another version wrote, or a drill of another archive, is no floor.
+            let bytes = store.get(id).await?;
+            let Ok(past) = serde_json::from_slice::<Past>(&bytes) else { continue };
+            let Some(floor) = past.floor(self.server, self.system_id) else { continue };
+            if floor.recovered_to <= self.recovered_to {
+                return Ok(Ok(floor));
+            }
+            later = true;
         }
-        later = true;
+        Ok(Err(if later {
+            "every passed drill that is kept recovered further than this one"
+        } else {
+            "no passed drill of this job is kept that counted rows"
+        }))
     }
-    Ok(Err(if later {
-        "every passed drill that is kept recovered further than this one"
-    } else {
-        "no passed drill of this job is kept that counted rows"
-    }))
 }
 
 impl Past {
@@ -102,16 +141,72 @@ impl Past {
 mod tests {
     use super::*;
     use crate::{
-        drill::{report::sample, row_floor::TableRows},
-        report::json,
+        drill::{
+            DrillReport,
+            job::{S3Spec, StoreLocation, StoreScheme},
+            report::sample,
+            row_floor::TableRows,
+        },
+        report::{json, kept::KeptId},
     };
+
+    fn counted() -> DrillReport {
+        let mut report = sample::pass();
+        let tables = vec![TableRows { table: "shop.public.orders".into(), rows: 7 }];
+        report.row_counts = Some(RowCounts { tables, other_tables: 2, other_rows: 3 });
+        report
+    }
+
+    #[tokio::test]
+    async fn drills_that_fail_for_long_do_not_hide_the_floor() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = StoreLocation {
+            scheme: StoreScheme::File,
+            bucket: String::new(),
+            prefix: folder.path().to_str().unwrap().to_owned(),
+            s3: S3Spec::default(),
+        };
+        let store = kept::open(&location).await.unwrap();
+        let mut report = counted();
+        let past: Past = serde_json::from_str(&json::render(&report)).unwrap();
+        let system_id = past.backup.unwrap().system_id;
+        let at = |n: i64| Timestamp::from_second(1_800_000_000 + n * 3600).unwrap();
+        let put = async |report: &DrillReport, n: i64| {
+            let id = KeptId::new("j", at(n), format!("d{n}"));
+            store.put(&id, json::render(report).into()).await.unwrap();
+        };
+        let seek = async |since: Option<Timestamp>, most: usize| {
+            let wanted = Wanted {
+                job: "j",
+                server: &report.server.clone(),
+                system_id: &system_id,
+                since,
+                recovered_to: Timestamp::MAX,
+            };
+            wanted.seek(&*store, most).await
+        };
+        assert_eq!(seek(None, 9).await.unwrap(), Err("no report of this job is kept"));
+        put(&report, 0).await;
+        let mut failed = report.clone();
+        failed.verdict = Verdict::Fail;
+        for n in 1..=230 {
+            put(&failed, n).await;
+        }
+        let floor = seek(None, MOST_READ).await.unwrap().unwrap();
+        assert_eq!(floor.counts, report.row_counts.take().unwrap());
+        assert!(seek(None, 231).await.unwrap().is_ok());
+        // What was not read says nothing.
+        let error = seek(None, 230).await.unwrap_err();
+        assert_eq!(error.code, Code::ReportStore, "{error}");
+        assert!(error.message.contains("newest 230 reports"), "{error}");
+        // All that count were read.
+        assert!(seek(Some(at(1)), 230).await.unwrap().is_err());
+    }
 
     #[test]
     fn a_report_comes_back_as_a_floor() {
-        let mut report = sample::pass();
-        let tables = vec![TableRows { table: "shop.public.orders".into(), rows: 7 }];
-        let counts = RowCounts { tables, other_tables: 2, other_rows: 3 };
-        report.row_counts = Some(counts.clone());
+        let mut report = counted();
+        let counts = report.row_counts.clone().unwrap();
         let system_id = report.backup.as_ref().unwrap().system_id.to_string();
         let floor = |report: &crate::drill::DrillReport, server: &str, system_id: &str| {
             let past: Past = serde_json::from_str(&json::render(report)).unwrap();

@@ -97,6 +97,7 @@ impl Cluster {
             },
             progress: Progress::silent(),
             cancel: CancellationToken::new(),
+            seed: 7,
             floor: KnownFloor::default(),
             passwords: BTreeMap::new(),
             preloads: Preloads { libraries: vec![], whole: true },

@@ -30,6 +30,15 @@ impl ForkFiles {
         self.segments.values().sum()
     }
 
+    /// Number of blocks up to the end of the last file that holds any.
+    #[must_use]
+    pub fn blocks(&self, segment_blocks: u32) -> u64 {
+        self.last_with_pages().map_or(0, |last| {
+            let before = u64::from(last) * u64::from(segment_blocks);
+            before + self.segments.get(&last).map_or(0, |length| length / PAGE_SIZE as u64)
+        })
+    }
+
     /// Files that cannot be right: every file before one that holds pages must exist and be full
     /// (`_mdnblocks`; empty ones behind the end are what truncation leaves), and all hold whole pages.
     #[must_use]
@@ -157,6 +166,16 @@ mod tests {
         assert_eq!(broken(&[(1, 8192)]), [0]);
         assert_eq!(broken(&[(0, 24_576), (1, 8192)]), [0]);
         assert_eq!(broken(&[(0, 8193)]), [0]);
+    }
+
+    #[test]
+    fn blocks_are_counted_to_the_last_file_with_pages() {
+        let blocks = |segments: &[(u32, u64)]| files(segments).blocks(4);
+        assert_eq!(blocks(&[]), 0);
+        assert_eq!(blocks(&[(0, 0)]), 0);
+        assert_eq!(blocks(&[(0, 16_384 + 17)]), 2);
+        assert_eq!(blocks(&[(0, 32_768), (1, 8192), (2, 0)]), 5);
+        assert_eq!(blocks(&[(2, 8192)]), 9);
     }
 
     #[test]

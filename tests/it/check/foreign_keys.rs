@@ -83,6 +83,59 @@ fn what_production_may_have_written_itself_is_said() {
 }
 
 #[test]
+fn rows_that_children_of_the_table_hold() {
+    let cluster = keys(tools::packaged_major());
+    // As a hypertable: its rows lie in chunks, and triggers of the extension guard the key.
+    cluster.sql(
+        "shop",
+        "create table points (id int primary key);
+         create table chunk (primary key (id)) inherits (points);
+         create table marks (point int references points);
+         insert into chunk select i from generate_series(1, 10) i",
+    );
+    lose(&cluster, "insert into marks select i from generate_series(1, 10) i");
+    let text = cluster.passed(&ForeignKeys::default());
+    assert!(
+        text.contains(
+            "1 keys have rows that refer to none of the table itself, which has children"
+        ),
+        "{text}"
+    );
+    assert!(text.ends_with("such as shop.public.marks.marks_point_fkey"), "{text}");
+    lose(&cluster, "delete from chunk where id = 3");
+    let findings = cluster.findings(&ForeignKeys::default());
+    expect(&findings, FailureClass::ForeignKeyBroken, "1 of 10 sampled rows");
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    // Nothing is asked of another server.
+    cluster.sql(
+        "shop",
+        "create foreign data wrapper nothing; create server nowhere foreign data wrapper nothing;
+         create foreign table away () inherits (points) server nowhere",
+    );
+    assert!(cluster.passed(&ForeignKeys::default()).contains("which has children"));
+}
+
+#[test]
+fn a_sample_reaches_the_end_of_a_table() {
+    let cluster = keys(tools::packaged_major());
+    cluster.sql(
+        "shop",
+        "create table goods (id int primary key);
+         create table sales (good int references goods);
+         insert into goods select i from generate_series(1, 3000) i;
+         insert into sales select case when i <= 50000 then i % 2000 + 1 else i % 1000 + 2001 end
+           from generate_series(1, 60000) i;
+         analyze sales",
+    );
+    cluster.passed(&ForeignKeys::default());
+    // Only the last sixth of the sales refers to these.
+    lose(&cluster, "delete from goods where id > 2000");
+    let findings = cluster.findings(&ForeignKeys::default());
+    expect(&findings, FailureClass::ForeignKeyBroken, "shop.public.sales.sales_good_fkey");
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+}
+
+#[test]
 fn keys_that_the_job_excepts_are_said() {
     let cluster = keys(tools::packaged_major());
     lose(&cluster, "delete from customers where id = 17");

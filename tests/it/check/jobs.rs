@@ -62,7 +62,7 @@ fn rows_against_an_earlier_drill() {
     assert_eq!(cluster.findings(&check(&["*.gone"])).len(), 1);
     let (code, message) = cluster.errored(&check(&["shop.public.ordres"]));
     assert_eq!(code, Code::JobInvalid, "{message}");
-    cluster.context.floor = KnownFloor::Unreadable("403".into());
+    cluster.context.floor = KnownFloor::Unreadable { why: "403".into(), hint: None };
     assert_eq!(cluster.errored(&check(&[])).0, Code::ReportStore);
 }
 

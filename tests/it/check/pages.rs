@@ -75,6 +75,41 @@ fn a_zeroed_page_that_held_rows() {
 }
 
 #[test]
+fn a_table_without_an_index_that_lost_its_end() {
+    let mut cluster = Cluster::shop();
+    let fill = |table: &str| {
+        cluster.sql(
+            "shop",
+            &format!(
+                "create table {table} as select i, md5(i::text) from generate_series(1, 5000) i"
+            ),
+        );
+        cluster.sql("shop", &format!("vacuum freeze {table}"));
+    };
+    // One shrinks as PostgreSQL does it, to the middle of its map's page, to nothing, or to nothing and grown again.
+    for table in ["whole", "shrunk", "emptied", "regrown"] {
+        fill(table);
+    }
+    cluster
+        .sql("shop", "delete from shrunk where i > 2000; delete from emptied; delete from regrown");
+    cluster.sql("shop", "vacuum shrunk, emptied, regrown");
+    cluster.sql("shop", "insert into regrown values (1, 'again')");
+    for (table, pages) in [("shrunk", true), ("emptied", false), ("regrown", true)] {
+        let size = cluster.sql("shop", &format!("select pg_relation_size('{table}') / 8192"));
+        let size: u32 = size.parse().unwrap();
+        assert!(size < 30 && (size > 0) == pages, "{table} has {size} pages");
+    }
+    let whole = cluster.file("whole");
+    cluster.source.stop(true).unwrap();
+    cluster.passed(&Checksums);
+    let file = fs::File::options().write(true).open(&whole).unwrap();
+    file.set_len(10 * 8192).unwrap();
+    let findings = cluster.findings(&Checksums);
+    expect(&findings, FailureClass::RelationMissing, "more pages with rows, from block 10 on");
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+}
+
+#[test]
 fn without_data_checksums_headers_are_looked_at() {
     let mut cluster = Cluster::new(tools::packaged_major(), &[]);
     cluster.fill();

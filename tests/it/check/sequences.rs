@@ -55,4 +55,19 @@ fn a_sequence_behind_its_column_is_said() {
         "select setval('plain_id_seq', 500), setval('\"Other\".\"Owned_Id_seq\"', 12, false)",
     );
     assert!(cluster.passed(&Sequences).contains("; 2 sequences are behind"));
+
+    // What lies on another server is never asked for.
+    cluster.sql(
+        "shop",
+        "create foreign data wrapper nothing; create server nowhere foreign data wrapper nothing;
+         create table spread (id serial) partition by range (id);
+         create table spread_1 partition of spread for values from (0) to (1000);
+         create foreign table spread_2 partition of spread for values from (1000) to (2000) server nowhere",
+    );
+    let text = cluster.passed(&Sequences);
+    assert!(text.starts_with("6 columns compared"), "{text}");
+    assert!(
+        text.ends_with("1 columns of tables with foreign partitions were not compared"),
+        "{text}"
+    );
 }
