@@ -13,7 +13,7 @@ pub mod unpack;
 pub mod wal;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use crate::drill::{Code, Error, FailureClass, Finding};
 

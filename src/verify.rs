@@ -17,6 +17,8 @@ mod point;
 mod reach;
 mod sparing;
 mod tally;
+#[cfg(test)]
+mod testing;
 mod wal;
 mod wal_plan;
 

@@ -2,6 +2,7 @@
 
 use futures_util::StreamExt;
 
+pub(crate) use super::tar::tests::Builder as TarBuilder;
 use crate::{
     archive::{Codec, ObjectRef},
     store::{ObjectStore, memory::MemoryStore},

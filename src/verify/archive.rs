@@ -15,7 +15,7 @@ use super::{
 use crate::{
     archive::{Backup, BackupInfo, Catalog, catalog::obstacle::Obstacle},
     drill::{
-        Error, Job,
+        Code, Error, Finding, Job,
         holdings::{self, BackupLine},
         verify_report::{BackupState, BackupVerified},
     },
@@ -93,19 +93,29 @@ pub(super) async fn read(
         let read = match turn {
             Turn::Trust(known) => Some(base::BaseRead::of(known)),
             Turn::Left => None,
-            Turn::Read => match read_base(reading, catalog, &subject).await {
-                Ok(base) => {
-                    if let Some(sparing) = &mut sparing {
-                        sparing.learn(&subject, &base, catalog, now);
+            Turn::Read => {
+                let mut base = base::BaseRead::default();
+                let read = read_base(reading, catalog, &subject, &mut base).await;
+                match (&read, &mut sparing) {
+                    (Ok(()), Some(sparing)) => sparing.learn(&subject, &base, catalog, now),
+                    // An earlier run's word does not stand against what this one has seen.
+                    (Err(_), Some(sparing)) if base.is_doubtful() => {
+                        sparing.ledger.forget_backup(&backup.id);
                     }
-                    Some(base)
+                    _ => {}
                 }
-                Err(_) if reading.is_late() => {
-                    plan.leave(backup.objects().count() as u64, backup.total_bytes());
-                    None
+                match read {
+                    Ok(()) => Some(base),
+                    Err(error) if !reading.is_late() => return Err(error),
+                    Err(_) => {
+                        if let Some(seen) = base.findings.first() {
+                            tally.error(seen_once(&backup.id, seen));
+                        }
+                        plan.leave(backup.objects().count() as u64, backup.total_bytes());
+                        None
+                    }
                 }
-                Err(error) => return Err(error),
-            },
+            }
         };
         let Some(base) = read else {
             verified.state = BackupState::Unknown;
@@ -186,23 +196,34 @@ pub(super) async fn read(
     Ok(())
 }
 
-/// Reads the tars of a backup, and what its pages have to be judged by.
+/// Reads the tars of a backup, and what its pages have to be judged by. After an error `base` has what
+/// was seen until then.
 async fn read_base(
     reading: &Reading<'_>,
     catalog: &Catalog,
     subject: &Subject<'_>,
-) -> Result<base::BaseRead, Error> {
+    base: &mut base::BaseRead,
+) -> Result<(), Error> {
     let backup = subject.backup;
-    let mut base = base::read(reading, backup).await?;
+    *base = base::read(reading, backup).await?;
     if let (Ok(info), Some(path)) = (&backup.info, &subject.path) {
         let begin = reach::start(info).map_or(Lsn::INVALID, |start| start.lsn);
         let window = Window { begin, path };
         let size = info.segment_size.unwrap_or(SegmentSize::DEFAULT);
         let segments = pages::segments(window, &catalog.wal, size);
-        pages::judge(reading, backup, window, segments, &mut base).await?;
+        pages::judge(reading, backup, window, segments, base).await?;
     }
-    confirm::read_again(reading, backup, &mut base).await?;
-    Ok(base)
+    confirm::read_again(reading, backup, base).await
+}
+
+/// Damage that was seen before the time was over, and not a second time.
+fn seen_once(backup: &str, seen: &Finding) -> Error {
+    let Finding { subject, detail, .. } = seen;
+    let what = format!(
+        "the time was over while backup `{backup}` was read once more, in which `{subject}` seemed \
+         damaged: {detail}"
+    );
+    Error::new(Code::OverBudget, what).hint("Run it again, with more time.")
 }
 
 /// The timelines that a recovery from this backup to the newest WAL follows.
@@ -252,3 +273,6 @@ fn systems(catalog: &Catalog) -> Vec<Origin> {
     }
     systems
 }
+
+#[cfg(test)]
+mod tests;

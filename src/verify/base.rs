@@ -66,6 +66,11 @@ impl BaseRead {
         Self { notes, files, own_end, databases, pages, torn_pages, ..Self::default() }
     }
 
+    /// Whether there is anything that may be wrong with it.
+    pub(super) fn is_doubtful(&self) -> bool {
+        !self.findings.is_empty() || !self.errors.is_empty()
+    }
+
     /// Whether something is wrong with the backup, and not only with what is known of it.
     pub(super) fn is_damaged(&self) -> bool {
         self.findings.iter().any(|finding| !finding.class.is_environment())

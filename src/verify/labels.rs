@@ -106,8 +106,9 @@ fn judge(
         return;
     }
     let stop = history.stop_wal_location;
+    // Barman asks for the place after a backup by pg_basebackup has ended: it may lie behind.
     if let Some(end) = info.end_xlog
-        && end != stop
+        && end < stop
     {
         tally.catalog(
             Finding::new(

@@ -141,19 +141,18 @@ pub(super) async fn read(
                 pass.begin(&listed, origin)
             }
         };
-        pass.step(&mut run, listed, step, steps.buffers()).await?;
+        let number = listed.number;
+        if let Err(error) = pass.step(&mut run, listed, step, steps.buffers()).await {
+            pass.doubt(&run, number);
+            return Err(error);
+        }
         current = Some(run);
     }
     if let Some(run) = current {
         pass.end(run, None);
     }
     pass.partials(steps.buffers()).await?;
-    match pass.copies(steps.buffers()).await {
-        Err(_) if reading.is_late() => {
-            pass.not_read.left += catalog.wal.duplicates().count() as u64;
-        }
-        read => read?,
-    }
+    pass.copies(steps.buffers()).await?;
     Ok((pass.stretches, pass.not_read))
 }
 
@@ -339,6 +338,8 @@ impl Pass<'_> {
         buffers: &Buffers,
     ) -> Result<SegmentRead, Error> {
         let began_before = first.broken.iter().any(|broken| broken.damage.segment < listed.number);
+        let from = first.broken.iter().map(|broken| broken.damage.lsn).min();
+        let from = from.unwrap_or(Lsn::INVALID);
         let mut walk = start.clone();
         let mut again = vec![listed.clone()];
         if let (true, Some((previous, earlier))) = (began_before, &run.before) {
@@ -351,12 +352,15 @@ impl Pass<'_> {
             match fetch(store, &listed.object, self.size(), buffers, cancel).await {
                 Fetched::Bytes(bytes) => {
                     let read = scan(&mut walk, listed, bytes, buffers).await?;
-                    second.broken.extend(read.broken);
+                    // What lies before has been found at the segment before.
+                    let broken = read.broken.into_iter();
+                    second.broken.extend(broken.filter(|broken| broken.damage.lsn >= from));
                     second.ends.extend(read.ends);
                     second.databases.extend(read.databases);
                 }
-                Fetched::Cancelled => return Err(interrupted()),
-                Fetched::Damaged(_) | Fetched::Unread(_) => return Ok(first),
+                Fetched::Cancelled if !self.reading.is_late() => return Err(interrupted()),
+                // The first reading stands, whatever became of the second.
+                Fetched::Cancelled | Fetched::Damaged(_) | Fetched::Unread(_) => return Ok(first),
             }
         }
         if second.broken.is_empty() {
@@ -459,15 +463,20 @@ impl Pass<'_> {
         for (timeline, number, object) in self.catalog.wal.partials(size) {
             let listed = Listed { timeline, number, object };
             if self.reading.is_late() {
-                self.not_read.left += 1;
-                self.not_read.left_bytes += listed.object.size;
+                self.not_read.leave(&listed.object);
                 continue;
             }
             let (store, cancel) = (self.reading.store, self.reading.cancel);
             let fetched = fetch(store, &listed.object, size, buffers, cancel).await;
-            self.reading.fetched(listed.object.size);
-            self.tally.volume.objects += 1;
+            if !matches!(fetched, Fetched::Cancelled) {
+                self.reading.fetched(listed.object.size);
+                self.tally.volume.objects += 1;
+            }
             let damage = match fetched {
+                Fetched::Cancelled if self.reading.is_late() => {
+                    self.not_read.leave(&listed.object);
+                    continue;
+                }
                 Fetched::Cancelled => return Err(interrupted()),
                 Fetched::Unread(error) => {
                     self.tally.error(error);

@@ -35,7 +35,8 @@ pub struct BaseExamined {
 /// fetched (compressed) bytes.
 ///
 /// # Errors
-/// Cancelled, or this machine failed.
+/// Cancelled, or this machine failed. Where damaged parts were found before it was cancelled, these are
+/// the error.
 pub async fn examine_base(
     store: &SharedStore,
     backup: &Backup,
@@ -71,12 +72,16 @@ pub async fn examine_base(
             PartRead::Failed(PartFailure::Damaged(finding)) => damaged.push(finding),
             PartRead::Failed(PartFailure::Store(error)) => examined.errors.push(error),
             PartRead::Failed(PartFailure::Local(error)) => local = local.or(Some(error)),
-            PartRead::Failed(PartFailure::Cancelled) => break,
+            // The parts that are left say the same at once.
+            PartRead::Failed(PartFailure::Cancelled) => {}
         }
     }
     drop(running);
     if cancel.is_cancelled() {
-        return Err(FetchFailure::Cancelled);
+        return Err(match damaged.is_empty() {
+            true => FetchFailure::Cancelled,
+            false => FetchFailure::Damaged(damaged),
+        });
     }
     if let Some(error) = local {
         return Err(FetchFailure::Local(error));
@@ -124,10 +129,9 @@ async fn examine_part(
     let key = part.object.key.clone();
     match fetch_part(store, part, again, &|_| (), cancel).await {
         Ok(_) => PartRead::Differs(two_readings(&key, &finding.detail)),
-        Err(PartFailure::Cancelled) => PartRead::Failed(PartFailure::Cancelled),
         Err(PartFailure::Damaged(second)) => PartRead::Failed(PartFailure::Damaged(second)),
         // The first reading stands, whatever became of the second.
-        Err(PartFailure::Store(_) | PartFailure::Local(_)) => {
+        Err(PartFailure::Store(_) | PartFailure::Local(_) | PartFailure::Cancelled) => {
             PartRead::Failed(PartFailure::Damaged(finding))
         }
     }

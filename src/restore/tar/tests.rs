@@ -11,16 +11,10 @@ use super::*;
 
 /// A small tar writer, so that tests can also write what no tool would.
 #[derive(Default)]
-pub(in crate::restore) struct Builder(pub(in crate::restore) Vec<u8>);
+pub(crate) struct Builder(pub(crate) Vec<u8>);
 
 impl Builder {
-    pub(in crate::restore) fn header(
-        mut self,
-        name: &str,
-        kind: u8,
-        size: u64,
-        link: &str,
-    ) -> Self {
+    pub(crate) fn header(mut self, name: &str, kind: u8, size: u64, link: &str) -> Self {
         let mut block = [0; BLOCK];
         block[..name.len()].copy_from_slice(name.as_bytes());
         block[100..107].copy_from_slice(b"0000600");
@@ -33,21 +27,21 @@ impl Builder {
         self
     }
 
-    pub(in crate::restore) fn data(mut self, data: &[u8]) -> Self {
+    pub(crate) fn data(mut self, data: &[u8]) -> Self {
         self.0.extend_from_slice(data);
         self.0.resize(self.0.len().next_multiple_of(BLOCK), 0);
         self
     }
 
-    pub(in crate::restore) fn file(self, name: &str, data: &[u8]) -> Self {
+    pub(crate) fn file(self, name: &str, data: &[u8]) -> Self {
         self.header(name, b'0', data.len() as u64, "").data(data)
     }
 
-    pub(in crate::restore) fn folder(self, name: &str) -> Self {
+    pub(crate) fn folder(self, name: &str) -> Self {
         self.header(name, b'5', 0, "")
     }
 
-    pub(in crate::restore) fn link(self, name: &str, target: &str) -> Self {
+    pub(crate) fn link(self, name: &str, target: &str) -> Self {
         self.header(name, b'2', 0, target)
     }
 
@@ -55,7 +49,7 @@ impl Builder {
         self.header("././@PaxHeader", kind, body.len() as u64, "").data(body)
     }
 
-    pub(in crate::restore) fn end(mut self) -> Vec<u8> {
+    pub(crate) fn end(mut self) -> Vec<u8> {
         self.0.resize(self.0.len() + 2 * BLOCK, 0);
         self.0.resize(self.0.len().next_multiple_of(10_240), 0);
         self.0

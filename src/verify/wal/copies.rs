@@ -1,6 +1,8 @@
 //! Segments that are there in more than one compression. A restore takes the first in key order, which
 //! is the one that has been read; what the others hold is of no account unless it is other WAL.
 
+use sha2::{Digest as _, Sha256};
+
 use super::{Listed, Pass};
 use crate::{
     drill::{Code, Error, FailureClass, Finding, outlook::Damage},
@@ -15,13 +17,13 @@ use crate::{
     },
 };
 
-/// What a segment's records say by themselves: the first damage, and where the last one ends.
+/// What a segment's records say by themselves.
 #[derive(Debug)]
 struct Alone {
-    bytes: Vec<u8>,
+    /// The first.
     damage: Option<Damage>,
-    /// So many bytes of it hold records: behind them anything may stand.
-    end: usize,
+    /// How many bytes of it hold records, and their hash: behind them anything may stand.
+    records: Option<(usize, [u8; 32])>,
 }
 
 impl Pass<'_> {
@@ -32,15 +34,8 @@ impl Pass<'_> {
             let Some(taken) = catalog.wal.segment(timeline, number, size) else { continue };
             let copy = Listed { timeline, number, object };
             let taken = Listed { timeline, number, object: taken };
-            self.reading.fetched(copy.object.size);
+            let Some(copied) = self.alone(&copy, buffers).await? else { continue };
             self.tally.volume.objects += 1;
-            let copied = match self.alone(&copy, buffers).await? {
-                Ok(alone) => alone,
-                Err(error) => {
-                    self.tally.error(error);
-                    continue;
-                }
-            };
             let other = format!("A restore takes `{}`; remove this one.", taken.object.key);
             if let Some(damage) = &copied.damage {
                 let found = damage.finding(None);
@@ -50,21 +45,9 @@ impl Pass<'_> {
                 self.tally.attention(found);
                 continue;
             }
-            let read = match self.alone(&taken, buffers).await? {
-                Ok(alone) => alone,
-                Err(error) => {
-                    self.tally.error(error);
-                    continue;
-                }
-            };
-            self.reading.fetched(taken.object.size);
+            let Some(read) = self.alone(&taken, buffers).await? else { continue };
             // What is wrong with it has been found.
-            let same =
-                read.end == copied.end && read.bytes[..read.end] == copied.bytes[..copied.end];
-            let unsound = read.damage.is_some();
-            buffers.give(read.bytes);
-            buffers.give(copied.bytes);
-            if unsound || same {
+            if read.damage.is_some() || read.records == copied.records {
                 continue;
             }
             let detail = format!(
@@ -79,21 +62,28 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Reads one segment without its neighbours. The inner error: nothing is known of it.
-    async fn alone(
-        &self,
-        listed: &Listed,
-        buffers: &Buffers,
-    ) -> Result<Result<Alone, Error>, Error> {
+    /// Reads one segment without its neighbours. `None`: nothing is known of it, which is an error or
+    /// counted as not read.
+    async fn alone(&mut self, listed: &Listed, buffers: &Buffers) -> Result<Option<Alone>, Error> {
         let (size, key) = (self.size(), listed.object.key.clone());
         let reading = self.reading;
-        let bytes = match fetch(reading.store, &listed.object, size, buffers, reading.cancel).await
-        {
+        let fetched = fetch(reading.store, &listed.object, size, buffers, reading.cancel).await;
+        if !matches!(fetched, Fetched::Cancelled) {
+            reading.fetched(listed.object.size);
+        }
+        let bytes = match fetched {
+            Fetched::Cancelled if reading.is_late() => {
+                self.not_read.leave(&listed.object);
+                return Ok(None);
+            }
             Fetched::Cancelled => return Err(interrupted()),
-            Fetched::Unread(error) => return Ok(Err(error)),
+            Fetched::Unread(error) => {
+                self.tally.error(error);
+                return Ok(None);
+            }
             Fetched::Damaged(why) => {
                 let damage = Some(Damage::undecodable(&key, listed.number, size, &why));
-                return Ok(Ok(Alone { bytes: Vec::new(), damage, end: 0 }));
+                return Ok(Some(Alone { damage, records: None }));
             }
             Fetched::Bytes(bytes) => bytes,
         };
@@ -102,6 +92,7 @@ impl Pass<'_> {
         let super::Origin { major, system_id, segment_size } = whose;
         let rules = WalkRules { major, system_id, segment_size, history, ancestors_known: false };
         let (timeline, number) = (listed.timeline, listed.number);
+        let buffers = buffers.clone();
         let work = move || {
             let mut walk = WalWalk::new(rules, number);
             let mut switch = None;
@@ -118,9 +109,11 @@ impl Pass<'_> {
             };
             let end = usize::try_from(written.saturating_sub(number.start(size).0)).unwrap_or(0);
             let end = end.min(bytes.len());
-            Alone { bytes, damage, end }
+            let records = Some((end, Sha256::digest(&bytes[..end]).into()));
+            buffers.give(bytes);
+            Alone { damage, records }
         };
         let done = tokio::task::spawn_blocking(work).await;
-        done.map(Ok).map_err(|error| Error::new(Code::Bug, format!("reading WAL ended: {error}")))
+        done.map(Some).map_err(|error| Error::new(Code::Bug, format!("reading WAL ended: {error}")))
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::{Current, Ended, Pass};
 use crate::{
+    archive::ObjectRef,
     drill::{Code, Error},
     pg::{
         SegmentNumber, SegmentSize, TimelineId,
@@ -61,6 +62,13 @@ pub(super) struct Joint {
     passed: bool,
     /// Records of segments that were not read.
     pub records: u64,
+}
+
+impl NotRead {
+    pub(super) const fn leave(&mut self, object: &ObjectRef) {
+        self.left += 1;
+        self.left_bytes += object.size;
+    }
 }
 
 impl KnownWal<'_> {
@@ -170,11 +178,19 @@ impl Pass<'_> {
     /// Goes past a segment of which nothing is known.
     fn leave(&mut self, run: &mut Current, listed: &Listed) {
         self.count(run, listed);
-        self.not_read.left += 1;
-        self.not_read.left_bytes += listed.object.size;
+        self.not_read.leave(&listed.object);
+        self.doubt(run, listed.number);
         run.joint = Joint { records: run.joint.records, ..Joint::default() };
         run.before = None;
         self.close(run, Ended::Unread);
+    }
+
+    /// The segment is not read after all. Where what is before it has changed, what is known of it no
+    /// longer holds, and the next run would find both known and not ask what joins them.
+    pub(super) fn doubt(&mut self, run: &Current, number: SegmentNumber) {
+        if !run.joint.settled && run.walk.follows(number) {
+            self.forget_all(run.timeline, number, number);
+        }
     }
 
     /// Remembers what a segment has shown that was read without damage. `start` is the walk as it was

@@ -117,7 +117,10 @@ impl Stretches {
         info: &BackupInfo,
         path: &'a TimelineHistory,
     ) -> impl Iterator<Item = (Lsn, &'a StorageEvent)> {
-        let window = window(info).unwrap_or(Lsn::INVALID..Lsn::INVALID);
+        let mut window = window(info).unwrap_or(Lsn::INVALID..Lsn::INVALID);
+        if let Some(end) = self.backup_end(window.start, path) {
+            window.end = window.end.min(end);
+        }
         let all = self.databases.iter().filter(move |((at, timeline), (segment, _))| {
             window.contains(at) && path.timeline_of_segment(*segment, self.size) == *timeline
         });

@@ -26,18 +26,27 @@ fn label(root: &Path) -> PathBuf {
     paths.find(|path| path.to_string_lossy().contains(".backup")).unwrap()
 }
 
+/// A label that says where the backup ended.
+fn ends_at(root: &Path, stop: &str) {
+    rewrite_gz(&label(root), |bytes| {
+        let text = String::from_utf8(std::mem::take(bytes)).unwrap();
+        let line = text.lines().nth(1).unwrap();
+        assert!(line.starts_with("STOP WAL LOCATION: "), "{text}");
+        *bytes = text.replace(line, &format!("STOP WAL LOCATION: {stop}")).into_bytes();
+    });
+}
+
 #[test]
 fn a_backups_end_that_its_label_contradicts() {
     let answer = verify_damaged(&fixture::rich(), |root| {
-        rewrite_gz(&label(root), |bytes| {
-            let text = String::from_utf8(std::mem::take(bytes)).unwrap();
-            let line = text.lines().nth(1).unwrap();
-            assert!(line.starts_with("STOP WAL LOCATION: "), "{text}");
-            let changed = "STOP WAL LOCATION: 0/1000010 (file 000000010000000000000010)";
-            *bytes = text.replace(line, changed).into_bytes();
-        });
+        ends_at(root, "1/1000010 (file 000000010000000100000010)");
     });
-    answer.expect("fail", 1).expect_finding("backup_info_mismatch", "0/1000010");
+    answer.expect("fail", 1).expect_finding("backup_info_mismatch", "1/1000010");
+    // As a Barman server has it that asks for the place when pg_basebackup is done.
+    let answer = verify_damaged(&fixture::rich(), |root| {
+        ends_at(root, "0/1000010 (file 000000010000000000000010)");
+    });
+    answer.expect("pass", 0);
 }
 
 #[test]

@@ -1,5 +1,3 @@
-use std::{sync::atomic::AtomicU64, time::Instant};
-
 use futures_util::TryStreamExt;
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +16,7 @@ use crate::{
     telemetry::Progress,
     verify::{
         tally::Tally,
+        testing::{Ending, block_on, reading},
         wal::{Origin, Stretches, read},
     },
 };
@@ -40,9 +39,20 @@ struct Said {
 /// Reads all of the WAL; with a ledger, what it plans on that day and of the parts those that `fits`.
 async fn run(
     store: &SharedStore,
-    mut ledger: Option<(&mut Ledger, Day)>,
+    ledger: Option<(&mut Ledger, Day)>,
     fits: impl Fn(u32) -> bool,
 ) -> Said {
+    let token = CancellationToken::new();
+    run_until(store, ledger, fits, (&token, &token)).await.unwrap()
+}
+
+/// As [`run`], with what ends the run and what calls it off.
+async fn run_until(
+    store: &SharedStore,
+    mut ledger: Option<(&mut Ledger, Day)>,
+    fits: impl Fn(u32) -> bool,
+    (cancel, caller): (&CancellationToken, &CancellationToken),
+) -> Result<Said, Error> {
     let mut builder = CatalogBuilder::new("a/");
     let pages: Vec<_> = store.list("a/").try_collect().await.unwrap();
     for object in pages.concat() {
@@ -65,29 +75,21 @@ async fn run(
         plan.choose(parts.into_iter().filter(|part| fits(*part)));
         KnownWal { ledger, plan: Arc::new(plan) }
     });
-    let (progress, cancel) = (Progress::silent(), CancellationToken::new());
-    let (clock, bytes) = (Instant::now(), AtomicU64::new(0));
-    let (cancel, caller) = (&cancel, &cancel);
-    let segments = Buffers::default();
-    let progress = &progress;
-    let reading = Reading { store, progress, cancel, caller, clock, bytes, segments };
+    let progress = Progress::silent();
+    let reading = reading(store, &progress, cancel, caller);
     let mut tally = Tally::default();
-    let (stretches, not_read): (Stretches, _) =
-        read(&reading, vec![origin], &catalog, &[&info], known, &mut tally).await.unwrap();
+    let done = read(&reading, vec![origin], &catalog, &[&info], known, &mut tally).await;
     // What a run has learned the next one reads from the file.
     if let Some((ledger, _)) = ledger {
         let mut bytes = Vec::new();
         ledger.write(&mut bytes).unwrap();
         *ledger = Ledger::read(bytes.as_slice(), "a").unwrap();
     }
+    let (stretches, not_read): (Stretches, _) = done?;
     let volume = std::mem::take(&mut tally.volume);
     let findings = format!("{tally:?}");
     let wal_segments = volume.wal_segments;
-    Said { findings, rest: format!("{stretches:?}"), not_read, wal_segments }
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap().block_on(future)
+    Ok(Said { findings, rest: format!("{stretches:?}"), not_read, wal_segments })
 }
 
 /// A log of some segments from a list of kinds of records.
@@ -255,4 +257,87 @@ fn a_budget_is_caught_up_with() {
     assert_ne!(none.rest, full.rest);
     let all = block_on(run(&shared, Some((&mut ledger, Day(100))), |_| true));
     assert_eq!((all.not_read.left, &all.rest), (0, &full.rest));
+}
+
+fn put_all(store: &MemoryStore, segments: &[Vec<u8>]) {
+    for (at, bytes) in segments.iter().enumerate() {
+        store.put(key(at), bytes.clone());
+    }
+}
+
+/// A segment is replaced, sound in itself and behind the one before it, and the run that sees it ends
+/// before it has asked what joins it to the one behind it.
+#[test]
+fn what_a_run_did_not_come_to_join_the_next_one_does() {
+    // The last record of the segment is another one.
+    let mut log = LogWriter::new(Major::V15);
+    let mut other = None;
+    for xid in 700.. {
+        if log.segments().len() == 7 && other.is_none() && log.at().0 % (1 << 20) > 900_000 {
+            let mut fork = log.clone();
+            fork.commit(xid, 5_000_000);
+            fork.main(0, 0x20, 0, &vec![8; 400_000]);
+            other = Some(fork.segments()[6].clone());
+        }
+        log.main(0, 0x20, 0, &vec![7; 9_000]);
+        log.commit(xid, 1_000_000);
+        if log.segments().len() > 11 {
+            break;
+        }
+    }
+    log.switch();
+    let store = MemoryStore::default();
+    put_all(&store, &log.segments());
+    let shared: SharedStore = Arc::new(store.clone());
+    for called_off in [false, true] {
+        store.put(key(6), log.segments()[6].clone());
+        let mut ledger = Ledger::new("a");
+        block_on(run(&shared, Some((&mut ledger, Day(100))), |_| true));
+        store.put(key(6), other.clone().unwrap());
+        let full = block_on(run(&shared, None, |_| true));
+        assert!(full.findings.contains("wal_corrupt") || full.findings.contains("WalCorrupt"));
+        let caller = CancellationToken::new();
+        let cancel = if called_off { caller.clone() } else { caller.child_token() };
+        let ending: SharedStore = Ending::new(store.clone(), &key(7), 1, &cancel);
+        let until = (&cancel, &caller);
+        let cut = block_on(run_until(&ending, Some((&mut ledger, Day(100))), |_| true, until));
+        assert_eq!(cut.is_err(), called_off);
+        let after = block_on(run(&shared, Some((&mut ledger, Day(100))), |_| true));
+        assert_eq!(after.findings, full.findings);
+    }
+}
+
+/// Damage that was seen once when the time was over stands, and what was seen before is reported.
+#[test]
+fn a_run_whose_time_is_over_while_it_looks_again_says_what_it_saw() {
+    let (store, _) = stored(&SMALL);
+    let mut bytes = store.bytes(&key(5)).unwrap().to_vec();
+    bytes[700_000] ^= 1;
+    store.put(key(5), bytes);
+    let shared: SharedStore = Arc::new(store.clone());
+    let full = block_on(run(&shared, None, |_| true));
+    let caller = CancellationToken::new();
+    let cancel = caller.child_token();
+    let ending: SharedStore = Ending::new(store, &key(5), 2, &cancel);
+    let mut ledger = Ledger::new("a");
+    let cut = run_until(&ending, Some((&mut ledger, Day(100))), |_| true, (&cancel, &caller));
+    let cut = block_on(cut).unwrap();
+    assert!(cut.not_read.left > 0);
+    let damage = |said: &Said| said.findings.split("wal: [").nth(1).unwrap()[..400].to_owned();
+    assert_eq!(damage(&cut), damage(&full));
+}
+
+#[test]
+fn a_run_whose_time_is_over_in_a_partial_says_what_it_saw() {
+    let (store, count) = stored(&SMALL);
+    let last = store.bytes(&key(count - 1)).unwrap();
+    let partial = format!("{}.partial", key(count));
+    store.put(partial.clone(), last);
+    let caller = CancellationToken::new();
+    let cancel = caller.child_token();
+    let ending: SharedStore = Ending::new(store, &partial, 1, &cancel);
+    let mut ledger = Ledger::new("a");
+    let said = run_until(&ending, Some((&mut ledger, Day(100))), |_| true, (&cancel, &caller));
+    let said = block_on(said).unwrap();
+    assert_eq!((said.wal_segments, said.not_read.left), (count as u64, 1));
 }

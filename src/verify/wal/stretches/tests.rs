@@ -61,4 +61,11 @@ fn what_happens_to_databases_counts_inside_a_window_and_on_its_path() {
     };
     assert_eq!(on(root()), [0x0300_0100, 0x0500_0100]);
     assert_eq!(on(forked()), [0x0300_0100, 0x0500_0200]);
+    // Where it really ended is known: what `backup.info` says lies behind.
+    stretches.backups_ended(vec![end(BEGIN.0, 1, 5, 0x0500_0100)]);
+    let on = |path: TimelineHistory| {
+        stretches.databases(&info(), &path).map(|(at, _)| at.0).collect::<Vec<_>>()
+    };
+    assert_eq!(on(root()), [0x0300_0100]);
+    assert_eq!(on(forked()), [0x0300_0100, 0x0500_0200]);
 }
