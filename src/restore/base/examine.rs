@@ -78,9 +78,10 @@ pub async fn examine_base(
     }
     drop(running);
     if cancel.is_cancelled() {
-        return Err(match damaged.is_empty() {
-            true => FetchFailure::Cancelled,
-            false => FetchFailure::Damaged(damaged),
+        return Err(if damaged.is_empty() {
+            FetchFailure::Cancelled
+        } else {
+            FetchFailure::Damaged(damaged)
         });
     }
     if let Some(error) = local {
