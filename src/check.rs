@@ -107,6 +107,8 @@ pub struct TableRead {
     pub lasting: bool,
     /// Schema and name of the partitioned table that it is a part of, at the top.
     pub part_of: Option<String>,
+    /// Schema and name of the table at the top that it inherits from (`INHERITS`), where it does.
+    pub child_of: Option<String>,
 }
 
 impl Observations {

@@ -287,9 +287,10 @@ async fn examine(
     course.checks.extend(reports);
     let seen = context.observations.snapshot();
     course.heartbeat = seen.heartbeat;
-    course.row_counts = seen
-        .all_read
-        .then(|| RowCounts::bounded(check::row_floor::row_counts(&seen), job.row_floor()));
+    course.row_counts = seen.all_read.then(|| {
+        let spec = job.row_floor();
+        RowCounts::bounded(check::row_floor::row_counts(&seen, spec), spec)
+    });
     let end = if cancel.is_cancelled() { StageEnd::Aborted } else { StageEnd::Done };
     stage.end(course, end, Volume::default());
     stopped?;

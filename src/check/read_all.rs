@@ -43,7 +43,18 @@ const LIST: &str = "\
              AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast'), \
            (SELECT pg_catalog.concat(rn.nspname, '.', r.relname) FROM pg_catalog.pg_class r \
             JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace \
-            WHERE c.relispartition AND r.oid = pg_catalog.pg_partition_root(c.oid)) \
+            WHERE c.relispartition AND r.oid = pg_catalog.pg_partition_root(c.oid)), \
+           CASE WHEN NOT c.relispartition THEN \
+             (WITH RECURSIVE up (oid) AS ( \
+                SELECT i.inhparent FROM pg_catalog.pg_inherits i \
+                WHERE i.inhrelid = c.oid AND i.inhseqno = 1 \
+                UNION \
+                SELECT i.inhparent FROM up JOIN pg_catalog.pg_inherits i \
+                ON i.inhrelid = up.oid AND i.inhseqno = 1) \
+              SELECT pg_catalog.concat(rn.nspname, '.', r.relname) \
+              FROM up JOIN pg_catalog.pg_class r ON r.oid = up.oid \
+              JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace \
+              WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i WHERE i.inhrelid = up.oid)) END \
     FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind IN ('r', 'm', 'S') AND c.relpersistence <> 't' AND c.relispopulated \
       AND NOT (c.relkind = 'S' AND c.relpersistence = 'u') \
@@ -63,6 +74,7 @@ struct Table {
     sequence: bool,
     lasting: bool,
     part_of: Option<String>,
+    child_of: Option<String>,
 }
 
 /// Findings and what was read.
@@ -130,6 +142,7 @@ async fn list_tables(connection: &Connection, shared_in: &str) -> Result<Vec<Tab
             sequence: text(row, 3) == "S",
             lasting: text(row, 6) == "t",
             part_of: row.get(7).cloned().flatten(),
+            child_of: row.get(8).cloned().flatten(),
         })
         .collect())
 }
@@ -198,6 +211,7 @@ impl Work for Reader<'_> {
                 bytes,
                 lasting: table.lasting,
                 part_of: table.part_of,
+                child_of: table.child_of,
             })),
             Err(SqlFailure::Server(error)) => Ok(Read::Bad(error.finding(subject))),
             Err(SqlFailure::Broken(error)) => Err(error.context(format!("reading {subject}"))),

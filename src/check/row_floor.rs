@@ -33,7 +33,8 @@ impl Check for RowFloorCheck {
                 "not every table could be read, so their rows are not known".into(),
             );
         }
-        let now = row_counts(&seen);
+        // A floor may name a chunk: it was a table of its own then, or the job named it.
+        let now = counts(&seen, |_, _| true);
         let floor = match &context.floor {
             KnownFloor::Found(floor) => Some(floor),
             KnownFloor::Absent(_) => None,
@@ -70,17 +71,81 @@ impl Check for RowFloorCheck {
     }
 }
 
-/// Rows of every table whose count means something to the next drill, partitions under the table at
-/// the top.
+/// Rows of every table whose count means something to the next drill: partitions, and tables that
+/// inherit, under the table at the top. Chunks come and go; what they hold together does not. One that
+/// inherits and that the job names, but not the table at the top, counts by itself as well.
 #[must_use]
-pub fn row_counts(seen: &Observed) -> Vec<TableRows> {
+pub fn row_counts(seen: &Observed, spec: Option<&RowFloor>) -> Vec<TableRows> {
+    let named = |own: &str, top: &str| {
+        let exact = |spec: &RowFloor| spec.tables.iter().any(|pattern| pattern == own);
+        spec.is_some_and(|spec| exact(spec) || spec.names(own) && !spec.names(top))
+    };
+    counts(seen, named)
+}
+
+fn counts(seen: &Observed, by_itself: impl Fn(&str, &str) -> bool) -> Vec<TableRows> {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for read in seen.tables.iter().filter(|t| t.lasting && t.database != "template0") {
-        let name = match &read.part_of {
-            Some(whole) => format!("{}.{whole}", read.database),
-            None => format!("{}.{}.{}", read.database, read.schema, read.table),
-        };
-        *counts.entry(name).or_default() += read.rows;
+        let own = format!("{}.{}.{}", read.database, read.schema, read.table);
+        let mut add = |name: String| *counts.entry(name).or_default() += read.rows;
+        match (&read.part_of, &read.child_of) {
+            (Some(whole), _) => add(format!("{}.{whole}", read.database)),
+            (None, Some(top)) => {
+                let top = format!("{}.{top}", read.database);
+                let alone = by_itself(&own, &top);
+                add(top);
+                if alone {
+                    add(own);
+                }
+            }
+            (None, None) => add(own),
+        }
     }
     counts.into_iter().map(|(table, rows)| TableRows { table, rows }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::TableRead;
+
+    fn read(table: &str, rows: u64, child_of: Option<&str>) -> TableRead {
+        TableRead {
+            database: "s".into(),
+            schema: "p".into(),
+            table: table.into(),
+            rows,
+            bytes: 0,
+            lasting: true,
+            part_of: None,
+            child_of: child_of.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn chunks_count_for_the_table_at_the_top() {
+        let tables = vec![
+            read("events", 1, None),
+            read("events_1", 10, Some("p.events")),
+            read("events_2", 100, Some("p.events")),
+            read("plain", 7, None),
+        ];
+        let seen = Observed { tables, ..Observed::default() };
+        let list = |tables: &[&str]| {
+            let tables = tables.iter().map(|&t| t.to_owned()).collect();
+            let spec = RowFloor { tolerance: 0, tables, since: None };
+            let counts = row_counts(&seen, Some(&spec));
+            counts.into_iter().map(|t| (t.table, t.rows)).collect::<Vec<_>>()
+        };
+        let owned = |list: &[(&str, u64)]| {
+            list.iter().map(|(t, n)| ((*t).to_owned(), *n)).collect::<Vec<_>>()
+        };
+        let whole = owned(&[("s.p.events", 111), ("s.p.plain", 7)]);
+        assert_eq!(list(&[]), whole);
+        assert_eq!(list(&["s.p.*"]), whole);
+        let named = [("s.p.events", 111), ("s.p.events_2", 100), ("s.p.plain", 7)];
+        assert_eq!(list(&["s.p.events_2"]), owned(&named));
+        assert_eq!(list(&["s.p.*", "s.p.events_2"]), owned(&named));
+        assert_eq!(list(&["s.p.events_*"]).len(), 4, "the job asks for the chunks");
+    }
 }

@@ -23,6 +23,13 @@ fn role(name: &str) -> LoginRole {
 #[test]
 fn rows_against_an_earlier_drill() {
     let mut cluster = Cluster::shop();
+    cluster.sql(
+        "shop",
+        "create table events (at int); create table events_1 () inherits (events);
+         create table events_1_a () inherits (events_1); create table events_2 () inherits (events);
+         insert into events_1 select 1; insert into events_1_a select i from generate_series(1, 5) i;
+         insert into events_2 select i from generate_series(1, 70) i",
+    );
     let check = |tables: &[&str]| {
         let tables = tables.iter().map(|&t| t.to_owned()).collect();
         RowFloorCheck(RowFloor { tolerance: 500, tables, since: None })
@@ -42,12 +49,14 @@ fn rows_against_an_earlier_drill() {
     // Partitions count for their parent; an unlogged table, a sequence or a catalog is no floor.
     cluster.context.floor = floor(&[("shop.public.orders", 5200), ("shop.public.parted", 100)]);
     assert!(cluster.passed(&check(&[])).starts_with("2 tables"));
-    let counts = pgassay::check::row_floor::row_counts(&cluster.context.observations.snapshot());
+    let counts =
+        pgassay::check::row_floor::row_counts(&cluster.context.observations.snapshot(), None);
     let names: Vec<&str> = counts.iter().map(|t| t.table.as_str()).collect();
     assert_eq!(
         names,
         [
             "shop.public.big",
+            "shop.public.events",
             "shop.public.heartbeat",
             "shop.public.orders",
             "shop.public.parted",
@@ -55,6 +64,10 @@ fn rows_against_an_earlier_drill() {
             "shop.public.sums"
         ]
     );
+    assert_eq!(counts[1].rows, 76, "of all that inherit");
+    // Retention dropped a chunk; another was kept in its own right by an earlier drill.
+    cluster.context.floor = floor(&[("shop.public.events", 78), ("shop.public.events_2", 70)]);
+    assert!(cluster.passed(&check(&[])).starts_with("2 tables"));
     cluster.context.floor = floor(&[("shop.public.orders", 5300), ("shop.public.gone", 1)]);
     let findings = cluster.findings(&check(&[]));
     expect(&findings, FailureClass::AssertionFailed, "it has 5000 rows, there were 5300");
@@ -118,6 +131,24 @@ fn a_login_with_the_jobs_password() {
     cluster.sql("postgres", "alter role app set local_preload_libraries = 'nowhere'");
     expect(&cluster.findings(&check), FailureClass::LibraryMissing, "nowhere");
     cluster.sql("postgres", "alter role app reset local_preload_libraries");
+    // A role without a database of its own is tried where it may connect to.
+    let anywhere = LoginRoles(vec![LoginRole {
+        password: Some(SecretSource::Env("APP".into())),
+        ..role("app")
+    }]);
+    cluster.sql("postgres", "revoke connect on database postgres from public");
+    assert!(cluster.passed(&anywhere).contains("1 of them did"));
+    cluster.sql("postgres", "revoke connect on database shop from public");
+    let findings = cluster.findings(&anywhere);
+    expect(&findings, FailureClass::AuthCheck, "may not connect to any database");
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    cluster.sql("postgres", "grant connect on database shop to app");
+    // Its time ran out between the point that was recovered to and today.
+    cluster.sql("postgres", "alter role app valid until '2001-01-01'");
+    cluster.context.reached.last_transaction_at = Some("2000-12-31T00:00:00Z".parse().unwrap());
+    let text = cluster.passed(&anywhere);
+    assert!(text.ends_with("1 roles may log in; no login was tried as `app`: the password was valid then and is not today"), "{text}");
+    cluster.sql("postgres", "alter role app valid until 'infinity'");
     cluster.context.passwords.insert("app".into(), Redacted("another".into()));
     let findings = cluster.findings(&check);
     expect(&findings, FailureClass::AuthCheck, "password authentication failed");
