@@ -95,7 +95,7 @@ async fn read(
     store: &SharedStore,
     job: &Job,
     options: VerifyOptions,
-    mut sparing: Option<&mut Sparing<'_>>,
+    sparing: Option<&mut Sparing<'_>>,
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<VerifyReport, Error> {
@@ -120,7 +120,6 @@ async fn read(
         Reading { store, progress, cancel: cancelled, caller: cancel, clock, bytes, segments };
     match options.scope {
         Scope::Archive => {
-            let sparing = sparing.as_deref_mut();
             archive::read(&reading, job, &catalog, started_at, sparing, &mut tally).await?;
         }
         Scope::RecoveryPoint => match plan::plan(job, &catalog, started_at, options.seed) {
@@ -134,10 +133,6 @@ async fn read(
     }
     tally.volume.bytes = reading.bytes.load(Ordering::Relaxed);
     tally.volume.seconds = clock.elapsed().as_secs_f64();
-    if let Some(sparing) = sparing {
-        let volume = tally.volume;
-        sparing.ledger.measured(volume.bytes, volume.objects, volume.seconds);
-    }
     Ok(tally.report(job, options.scope, started_at, Timestamp::now()))
 }
 

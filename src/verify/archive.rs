@@ -1,6 +1,6 @@
 //! Everything: every backup's tars, every segment, and what they come to for each backup.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use jiff::Timestamp;
 
@@ -16,6 +16,7 @@ use crate::{
     archive::{Backup, BackupInfo, Catalog, catalog::obstacle::Obstacle},
     drill::{
         Code, Error, Finding, Job,
+        format::counted,
         holdings::{self, BackupLine},
         verify_report::{BackupState, BackupVerified},
     },
@@ -87,6 +88,8 @@ pub(super) async fn read(
     let infos = subjects.iter().filter_map(|subject| subject.backup.info.as_ref().ok());
     let infos: Vec<&BackupInfo> = infos.collect();
     let mut candidates = Vec::new();
+    // Objects of backups that were not read to their end, by their share of the bytes.
+    let mut begun = 0;
     for (subject, turn) in subjects.into_iter().zip(std::mem::take(&mut plan.turns)) {
         let Subject { backup, line, .. } = subject;
         let mut verified = reach::described(backup, line);
@@ -95,6 +98,7 @@ pub(super) async fn read(
             Turn::Left => None,
             Turn::Read => {
                 let mut base = base::BaseRead::default();
+                let before = reading.bytes.load(Ordering::Relaxed);
                 let read = read_base(reading, catalog, &subject, &mut base).await;
                 match (&read, &mut sparing) {
                     (Ok(()), Some(sparing)) => sparing.learn(&subject, &base, catalog, now),
@@ -111,7 +115,10 @@ pub(super) async fn read(
                         if let Some(seen) = base.findings.first() {
                             tally.error(seen_once(&backup.id, seen));
                         }
-                        plan.leave(backup.objects().count() as u64, backup.total_bytes());
+                        let objects = backup.objects().count() as u64;
+                        let bytes = reading.bytes.load(Ordering::Relaxed) - before;
+                        begun += share(objects, bytes, backup.total_bytes());
+                        plan.leave(objects, backup.total_bytes());
                         None
                     }
                 }
@@ -135,6 +142,10 @@ pub(super) async fn read(
     }
 
     // A run that is to spare reading leaves out what no restore takes.
+    if sparing.is_some() && !nameless.is_empty() {
+        let count = counted(nameless.len() as u64, "backup");
+        tally.note(format!("{count} without a description left out: no restore takes one"));
+    }
     for backup in nameless.into_iter().filter(|_| sparing.is_none()) {
         tally.volume.objects += backup.objects().count() as u64;
         if let Some(finding) = lost::read(reading, backup).await? {
@@ -192,6 +203,10 @@ pub(super) async fn read(
         }
         tally.ledger = Some(used);
     }
+    if let Some(sparing) = sparing {
+        let (bytes, objects) = (reading.bytes.load(Ordering::Relaxed), tally.volume.objects);
+        sparing.ledger.measured(bytes, objects + begun, since.elapsed().as_secs_f64());
+    }
     reading.end(since);
     Ok(())
 }
@@ -214,6 +229,13 @@ async fn read_base(
         pages::judge(reading, backup, window, segments, base).await?;
     }
     confirm::read_again(reading, backup, base).await
+}
+
+/// How many of a backup's objects were read with so many of its bytes, about.
+fn share(objects: u64, bytes: u64, total: u64) -> u64 {
+    let share = u128::from(objects) * u128::from(bytes);
+    let share = share.div_ceil(u128::from(total.max(1)));
+    u64::try_from(share).map_or(objects, |share| share.min(objects))
 }
 
 /// Damage that was seen before the time was over, and not a second time.

@@ -144,9 +144,10 @@ impl Ledger {
         self.rate
     }
 
-    /// Remembers how long this run took for what it read.
+    /// Remembers how long this run took for what it read, without the time for the listing.
     pub fn measured(&mut self, bytes: u64, requests: u64, seconds: f64) {
-        self.rate = Rate::of(bytes, requests, seconds).or(self.rate);
+        let measured = Rate::of(bytes, requests, seconds);
+        self.rate = measured.map(|rate| rate.after(self.rate)).or(self.rate);
     }
 
     fn find(&self, id: SegmentId) -> Option<usize> {

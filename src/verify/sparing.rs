@@ -69,6 +69,8 @@ struct Left {
     stale_bytes: u64,
     /// Ids and sizes of backups that alone are larger than the budget.
     too_large: Vec<(String, u64)>,
+    /// Segments of which each alone is.
+    too_large_wal: u64,
 }
 
 impl Subject<'_> {
@@ -155,8 +157,22 @@ impl Plan {
         self.used.left_bytes = left.unread_bytes + left.stale_bytes;
         let over = |what: String, hint: &str| Error::new(Code::OverBudget, what).hint(hint);
         let mut errors = Vec::new();
-        if left.unread > 0 {
-            let (count, size) = (counted(left.unread, "object"), bytes(left.unread_bytes));
+        let (nameless, nameless_bytes) = self.wal.left_nameless();
+        if nameless > 0 {
+            let (count, size) = (counted(nameless, "segment"), bytes(nameless_bytes));
+            errors.push(over(
+                format!(
+                    "the budget left {count} ({size}) unread that no ledger can remember: entity tags, a \
+                     timeline's history or a single database system are missing"
+                ),
+                "Raise the budget until it holds all of them: they are read in turns, and anew in \
+                 each run.",
+            ));
+        }
+        let unread = left.unread.saturating_sub(nameless);
+        if unread > 0 {
+            let rest = left.unread_bytes.saturating_sub(nameless_bytes);
+            let (count, size) = (counted(unread, "object"), bytes(rest));
             errors.push(over(
                 format!("the budget left {count} ({size}) unread, of which nothing is known yet"),
                 "Run it again with the same `--ledger`: what was never read comes first.",
@@ -170,6 +186,14 @@ impl Plan {
                      into the budget"
                 ),
                 "Raise the budget: each day a seventh of the archive is to be read anew.",
+            ));
+        }
+        if left.too_large_wal > 0 {
+            let count = counted(left.too_large_wal, "segment");
+            errors.push(over(
+                format!("{count} of WAL: each alone is more than the budget has left beside what every run reads"),
+                "Raise `--max-bytes`, `--max-requests` or `--max-minutes`: with this budget no run \
+                 ever reads them.",
             ));
         }
         for (id, size) in &left.too_large {
@@ -211,20 +235,25 @@ impl Sparing<'_> {
             let standing =
                 standing(group(&subject.backup.id), known.as_ref().map(|k| k.read), today);
             let (bytes, requests) = (subject.backup.total_bytes(), subject.requests());
-            Candidate { index, standing, bytes, requests }
+            Candidate { index, order: index, standing, bytes, requests }
         });
         let candidates: Vec<Candidate> = candidates.collect();
         let mut wal = WalPlan::new(self.ledger, systems, catalog, today);
         let first = subjects.len() as u32;
-        let all = candidates.iter().copied().chain(wal.candidates(first));
         let time = self.budget.time.map(|time| time.saturating_sub(spent));
         let budget = Budget { time, ..self.budget };
         let rate = self.ledger.rate();
         let (objects, bytes) = wal.volume();
+        wal.divide(|more, asked| budget.holds(bytes + more, objects + asked, rate));
+        let all = candidates.iter().copied().chain(wal.candidates(first));
         let choice = choose(all, (bytes, objects), budget, rate);
-        wal.choose(choice.chosen.iter().filter_map(|index| index.checked_sub(first)));
+        let of_wal = |indexes: &[u32]| -> Vec<u32> {
+            indexes.iter().filter_map(|index| index.checked_sub(first)).collect()
+        };
+        wal.choose(of_wal(&choice.chosen).into_iter());
 
         let mut plan = Plan::default();
+        plan.left.too_large_wal = wal.held(of_wal(&choice.too_large).into_iter());
         (plan.left.stale, plan.left.stale_bytes) = wal.stale();
         for (at, (subject, known)) in subjects.iter().zip(known).enumerate() {
             let candidate = candidates[subjects.len() - 1 - at];

@@ -41,6 +41,8 @@ struct Planned {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Unread,
+    /// As [`State::Unread`], and no ledger can remember it.
+    Nameless,
     Due,
     Good,
 }
@@ -60,18 +62,35 @@ enum Turn {
 struct Part {
     first: usize,
     last: usize,
-    /// `None`: those between `first` and `last` that were never read, else those that are due.
+    /// Those between `first` and `last` that are in this state.
+    state: State,
+    /// Of those that are due, the oldest reading.
     read: Option<Day>,
 }
 
 impl Part {
-    const fn holds(&self, planned: Planned) -> bool {
-        match planned.state {
-            State::Unread => self.read.is_none(),
-            State::Due => self.read.is_some(),
-            State::Good => false,
-        }
+    fn holds(&self, planned: Planned) -> bool {
+        planned.state == self.state
     }
+}
+
+impl Planned {
+    const fn is_unknown(self) -> bool {
+        matches!(self.state, State::Unread | State::Nameless)
+    }
+}
+
+/// When the part at `place` of `count` that no ledger can remember counts as read: each day the next
+/// seventh of them comes first, and each week it begins one further on, so that each is the first one day.
+/// Gives also its place in today's order.
+fn in_turn(place: usize, count: usize, today: Day) -> (Day, u32) {
+    let (count, place, day) = (count.max(1) as u64, place as u64, u64::from(today.0));
+    let period = u64::from(PERIOD);
+    let begin = day * count.div_ceil(period) + day / period;
+    let waits = (place + count - begin % count) % count;
+    let age = period - waits * period / count;
+    let age = u32::try_from(age).unwrap_or(PERIOD);
+    (Day(today.0.saturating_sub(age)), u32::try_from(waits).unwrap_or(u32::MAX))
 }
 
 impl WalPlan {
@@ -99,11 +118,11 @@ impl WalPlan {
         }
         for run in catalog.wal.timelines().into_iter().flat_map(|timeline| runs.of(timeline)) {
             let (timeline, first) = (run.timeline, plan.segments.len());
-            let mut open = [None; 2];
+            let mut open = [None; 3];
             let mut group = 0;
             for number in (run.first.0..=run.last.0).map(SegmentNumber) {
                 if number == run.first || number.0.is_multiple_of(1 << TOGETHER) {
-                    open = [None; 2];
+                    open = [None; 3];
                     group =
                         Identity::of_text(&format!("{timeline} {}", number.0 >> TOGETHER)).low();
                 }
@@ -118,21 +137,29 @@ impl WalPlan {
                 let edge = number == run.first || number == run.last;
                 let turn =
                     if edge || wanted.contains(&(timeline, number)) { Turn::Own } else { Turn::No };
-                plan.add(Planned { bytes, state: State::Good, whole, turn }, standing, &mut open);
+                let state = if id.is_some() { State::Unread } else { State::Nameless };
+                plan.add(Planned { bytes, state, whole, turn }, standing, &mut open);
             }
             plan.runs.push((first, plan.segments.len() - 1));
         }
         ledger.keep_asked_segments();
         let partials = catalog.wal.partials(size).map(|(_, _, object)| object.size);
-        plan.others = partials.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
+        let labels = catalog.wal.labels().iter().map(|(_, object)| object.size);
+        // Each copy is read with the one that a restore takes.
+        let copies = catalog.wal.copies(size).flat_map(|(timeline, number, object)| {
+            let taken = catalog.wal.segment(timeline, number, size);
+            std::iter::once(object.size).chain(taken.map(|taken| taken.size))
+        });
+        let others = partials.chain(labels).chain(copies);
+        plan.others = others.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
         plan.join();
         plan
     }
 
-    fn add(&mut self, planned: Planned, standing: Standing, open: &mut [Option<usize>; 2]) {
+    fn add(&mut self, planned: Planned, standing: Standing, open: &mut [Option<usize>; 3]) {
         let at = self.segments.len();
         let (state, read) = match standing {
-            Standing::Unread => (State::Unread, None),
+            Standing::Unread => (planned.state, None),
             Standing::Due(day) => (State::Due, Some(day)),
             Standing::Good(day) => (State::Good, Some(day)),
         };
@@ -143,13 +170,13 @@ impl WalPlan {
         if state == State::Good || planned.turn == Turn::Own {
             return;
         }
-        let open = &mut open[usize::from(read.is_some())];
+        let open = &mut open[state as usize];
         if let Some(part) = open.and_then(|part| self.parts.get_mut(part)) {
             part.last = at;
             part.read = part.read.zip(read).map(|(a, b)| a.min(b));
         } else {
             *open = Some(self.parts.len());
-            self.parts.push(Part { first: at, last: at, read });
+            self.parts.push(Part { first: at, last: at, state, read });
         }
     }
 
@@ -165,7 +192,7 @@ impl WalPlan {
                 // One that is there only as an end may be read apart from what is before.
                 let apart = here.state == State::Good && here.whole;
                 for before in self.segments[first..at].iter_mut().rev().filter(|_| !apart) {
-                    if before.turn != Turn::No || before.state == State::Unread {
+                    if before.turn != Turn::No || before.is_unknown() {
                         break;
                     }
                     before.turn = Turn::Join;
@@ -173,9 +200,9 @@ impl WalPlan {
                         break;
                     }
                 }
-                let new = here.state == State::Unread || at == first;
+                let new = here.is_unknown() || at == first;
                 for behind in self.segments[at + 1..=last].iter_mut().filter(|_| new) {
-                    if behind.turn == Turn::Own || behind.state == State::Unread {
+                    if behind.turn == Turn::Own || behind.is_unknown() {
                         break;
                     }
                     behind.turn = Turn::Join;
@@ -195,7 +222,7 @@ impl WalPlan {
 
     /// Objects and bytes that are not read and known to be good, and the day of the oldest reading.
     pub(super) fn trusted(&self) -> (u64, u64, Option<Day>) {
-        let known = |one: &&Planned| one.turn == Turn::No && one.state != State::Unread;
+        let known = |one: &&Planned| one.turn == Turn::No && !one.is_unknown();
         let known = self.segments.iter().filter(known);
         let (count, sum) =
             known.fold((0, 0), |(count, sum), one| (count + 1, sum + u64::from(one.bytes)));
@@ -204,23 +231,63 @@ impl WalPlan {
 
     /// What may be read, with indexes from `first` on.
     pub(super) fn candidates(&self, first: u32) -> impl Iterator<Item = Candidate> {
-        self.parts.iter().zip(first..).map(|(part, index)| {
-            let standing = part.read.map_or(Standing::Unread, Standing::Due);
-            let (mut bytes, mut requests) = (0, 0);
-            // Also the neighbours that it is joined with.
-            for at in part.first.saturating_sub(1)..=part.last + 1 {
-                let Some(planned) = self.segments.get(at) else { continue };
-                let near = [at.wrapping_sub(1), at, at + 1].into_iter().any(|at| {
-                    let held = (part.first..=part.last).contains(&at);
-                    held && self.segments.get(at).is_some_and(|one| part.holds(*one))
-                });
-                if near && planned.turn == Turn::No {
-                    bytes += u64::from(planned.bytes);
-                    requests += 1;
+        let nameless = self.parts.iter().filter(|part| part.state == State::Nameless).count();
+        let mut place = 0;
+        self.parts.iter().zip(first..).map(move |(part, index)| {
+            let (standing, order) = match part.state {
+                State::Nameless => {
+                    place += 1;
+                    let (day, order) = in_turn(place - 1, nameless, self.today);
+                    (Standing::Due(day), order)
                 }
-            }
-            Candidate { index, standing, bytes, requests }
+                _ => (part.read.map_or(Standing::Unread, Standing::Due), index),
+            };
+            let (bytes, requests) = self.cost(part);
+            Candidate { index, order, standing, bytes, requests }
         })
+    }
+
+    /// Bytes and requests that a part takes, with the neighbours that it is joined with.
+    fn cost(&self, part: &Part) -> (u64, u64) {
+        let (mut bytes, mut requests) = (0, 0);
+        for at in part.first.saturating_sub(1)..=part.last + 1 {
+            let Some(planned) = self.segments.get(at) else { continue };
+            let near = [at.wrapping_sub(1), at, at + 1].into_iter().any(|at| {
+                let held = (part.first..=part.last).contains(&at);
+                held && self.segments.get(at).is_some_and(|one| part.holds(*one))
+            });
+            if near && planned.turn == Turn::No {
+                bytes += u64::from(planned.bytes);
+                requests += 1;
+            }
+        }
+        (bytes, requests)
+    }
+
+    /// Divides the parts that do not fit, by bytes and requests, until they do: their segments still
+    /// join. What does not fit alone stays as it is.
+    pub(super) fn divide(&mut self, fits: impl Fn(u64, u64) -> bool) {
+        let mut stack: Vec<Part> = std::mem::take(&mut self.parts).into_iter().rev().collect();
+        while let Some(part) = stack.pop() {
+            let (bytes, requests) = self.cost(&part);
+            if part.first == part.last || fits(bytes, requests) {
+                self.parts.extend((requests > 0).then_some(part));
+                continue;
+            }
+            let middle = usize::midpoint(part.first, part.last);
+            stack.push(Part { first: middle + 1, ..part });
+            stack.push(Part { last: middle, ..part });
+        }
+    }
+
+    /// How many segments these parts hold, by their place among the candidates.
+    pub(super) fn held(&self, parts: impl Iterator<Item = u32>) -> u64 {
+        let parts = parts.map(|part| self.parts[part as usize]);
+        let held = parts.map(|part| {
+            let all = &self.segments[part.first..=part.last];
+            all.iter().filter(|one| part.holds(**one)).count() as u64
+        });
+        held.sum()
     }
 
     /// Reads these parts too, by their place among the candidates.
@@ -248,8 +315,17 @@ impl WalPlan {
 
     /// Segments of which nothing is known and that are not read: number and bytes.
     pub(super) fn left(&self) -> (u64, u64) {
-        let left = self.segments.iter().filter(|o| o.turn == Turn::No && o.state == State::Unread);
-        left.fold((0, 0), |(count, sum), one| (count + 1, sum + u64::from(one.bytes)))
+        self.sum(|one| one.turn == Turn::No && one.is_unknown())
+    }
+
+    /// Those of [`Self::left`] of which no ledger ever knows anything.
+    pub(super) fn left_nameless(&self) -> (u64, u64) {
+        self.sum(|one| one.turn == Turn::No && one.state == State::Nameless)
+    }
+
+    fn sum(&self, which: impl Fn(&Planned) -> bool) -> (u64, u64) {
+        let all = self.segments.iter().filter(|one| which(one));
+        all.fold((0, 0), |(count, sum), one| (count + 1, sum + u64::from(one.bytes)))
     }
 
     pub(super) fn is_read(&self, at: usize) -> bool {
@@ -257,7 +333,7 @@ impl WalPlan {
     }
 
     pub(super) fn is_known(&self, at: usize) -> bool {
-        self.segments.get(at).is_some_and(|planned| planned.state != State::Unread)
+        self.segments.get(at).is_some_and(|planned| !planned.is_unknown())
     }
 
     /// What the segments of a timeline are held against; `None` where none of them is ever trusted.
@@ -269,3 +345,6 @@ impl WalPlan {
         self.today
     }
 }
+
+#[cfg(test)]
+mod tests;

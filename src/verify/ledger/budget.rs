@@ -6,6 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Standing;
 
+/// What a run reads at least whose speed says something.
+const ENOUGH_SECONDS: f64 = 60.0;
+const ENOUGH_BYTES: u64 = 1 << 30;
+const ENOUGH_REQUESTS: u64 = 100;
+
 /// How fast objects were read.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rate {
@@ -17,10 +22,24 @@ impl Rate {
     /// `None` where too little was read to say.
     #[must_use]
     pub fn of(bytes: u64, requests: u64, seconds: f64) -> Option<Self> {
-        (seconds > 0.1 && bytes > 0 && requests > 0).then(|| Self {
+        let enough =
+            seconds >= ENOUGH_SECONDS || bytes >= ENOUGH_BYTES || requests >= ENOUGH_REQUESTS;
+        (enough && seconds > 0.1 && bytes > 0 && requests > 0).then(|| Self {
             bytes_per_second: bytes as f64 / seconds,
             requests_per_second: requests as f64 / seconds,
         })
+    }
+
+    /// What is known of the speed after a run that was this fast. Whether bytes or requests have kept a
+    /// run from being faster it does not tell: both are at least what it shows, and what an earlier run
+    /// has shown counts until too many have not.
+    #[must_use]
+    pub fn after(self, earlier: Option<Self>) -> Self {
+        let Some(earlier) = earlier else { return self };
+        Self {
+            bytes_per_second: self.bytes_per_second.max(earlier.bytes_per_second / 2.0),
+            requests_per_second: self.requests_per_second.max(earlier.requests_per_second / 2.0),
+        }
     }
 
     /// What so much takes, in seconds: bytes and requests each have their limit.
@@ -47,7 +66,9 @@ pub struct Budget {
 }
 
 impl Budget {
-    fn holds(&self, bytes: u64, requests: u64, rate: Option<Rate>) -> bool {
+    /// Whether so much fits.
+    #[must_use]
+    pub fn holds(&self, bytes: u64, requests: u64, rate: Option<Rate>) -> bool {
         self.bytes.is_none_or(|most| bytes <= most)
             && self.requests.is_none_or(|most| requests <= most)
             && match (self.time, rate) {
@@ -58,10 +79,12 @@ impl Budget {
 }
 
 /// Something to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Candidate {
-    /// For the caller to know it by; of what stands alike the lowest comes first.
+    /// For the caller to know it by.
     pub index: u32,
+    /// Of what stands alike the lowest comes first.
+    pub order: u32,
     pub standing: Standing,
     pub bytes: u64,
     pub requests: u64,
@@ -96,19 +119,19 @@ pub fn choose(
             Standing::Due(day) => Some(day),
             Standing::Good(_) => return None,
         };
-        Some(Reverse((read, candidate.index, candidate.bytes, candidate.requests)))
+        Some(Reverse((read, candidate.order, candidate)))
     });
     let mut queue: BinaryHeap<_> = queue.collect();
     let mut choice = Choice { bytes: fixed.0, requests: fixed.1, ..Choice::default() };
-    while let Some(Reverse((read, index, bytes, requests))) = queue.pop() {
+    while let Some(Reverse((_, _, candidate))) = queue.pop() {
+        let Candidate { index, bytes, requests, .. } = candidate;
         let (all, asked) = (choice.bytes + bytes, choice.requests + requests);
         if budget.holds(all, asked, rate) {
             (choice.bytes, choice.requests) = (all, asked);
             choice.chosen.push(index);
             continue;
         }
-        let standing = read.map_or(Standing::Unread, Standing::Due);
-        choice.left.push(Candidate { index, standing, bytes, requests });
+        choice.left.push(candidate);
         if !budget.holds(fixed.0 + bytes, fixed.1 + requests, rate) {
             choice.too_large.push(index);
         }

@@ -28,7 +28,7 @@ impl Day {
 }
 
 /// What the ledger says of something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     /// Never read, or replaced since, or without an entity tag that could tell.
     Unread,

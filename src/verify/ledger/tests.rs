@@ -243,7 +243,7 @@ proptest! {
             .zip(0..)
             .map(|((bytes, read), index)| {
                 let standing = match read { 0 => Standing::Unread, day => Standing::Due(Day(*day)) };
-                Candidate { index, standing, bytes: *bytes, requests: 1 }
+                Candidate { index, order: index, standing, bytes: *bytes, requests: 1 }
             })
             .collect();
         let budget = Budget { bytes: Some(most), ..Budget::default() };
@@ -263,7 +263,8 @@ proptest! {
 
 #[test]
 fn new_objects_come_first_and_then_the_oldest() {
-    let candidate = |index, standing| Candidate { index, standing, bytes: 10, requests: 1 };
+    let candidate =
+        |index, standing| Candidate { index, order: index, standing, bytes: 10, requests: 1 };
     let candidates = [
         candidate(0, Standing::Due(Day(5))),
         candidate(1, Standing::Good(Day(9))),
@@ -279,11 +280,16 @@ fn new_objects_come_first_and_then_the_oldest() {
 
 #[test]
 fn time_is_estimated_by_what_was_measured() {
-    let rate = Rate::of(1000, 10, 10.0).unwrap();
+    let rate = Rate::of(6000, 60, 60.0).unwrap();
     assert!((rate.seconds(500, 1) - 5.0).abs() < 1e-9 && (rate.seconds(1, 5) - 5.0).abs() < 1e-9);
     assert_eq!(Rate::of(0, 0, 1.0), None);
-    let candidate =
-        |index| Candidate { index, standing: Standing::Unread, bytes: 300, requests: 1 };
+    let candidate = |index| Candidate {
+        index,
+        order: index,
+        standing: Standing::Unread,
+        bytes: 300,
+        requests: 1,
+    };
     let budget = Budget { time: Some(std::time::Duration::from_secs(7)), ..Budget::default() };
     let choice = choose((0..4).map(candidate), (0, 0), budget, Some(rate));
     assert_eq!((choice.chosen.len(), choice.left.len()), (2, 2));
@@ -296,4 +302,23 @@ fn a_day_is_one_of_utc() {
     assert_eq!(day("2026-11-22T23:59:59Z"), Day(day("2026-11-23T00:00:00Z").0 - 1));
     assert_eq!(day("1960-01-01T00:00:00Z"), Day(0));
     assert_eq!(day("2026-11-22T23:59:59Z").date(), "2026-11-22");
+}
+
+#[test]
+fn a_speed_does_not_go_down_with_what_was_read() {
+    let mut ledger = Ledger::new(ARCHIVE);
+    // Many small objects: a hundred each second.
+    ledger.measured(1 << 30, 6000, 60.0);
+    let rate = ledger.rate().unwrap();
+    // A few segments say nothing, whatever they waited for.
+    ledger.measured(1 << 20, 3, 20.0);
+    assert_eq!(ledger.rate(), Some(rate));
+    // One large backup: hardly an object a minute, and ten times the bytes.
+    ledger.measured(10 << 30, 1, 60.0);
+    let then = ledger.rate().unwrap();
+    assert!(then.bytes_per_second > 9.0 * rate.bytes_per_second, "{then:?}");
+    assert!((then.requests_per_second - rate.requests_per_second / 2.0).abs() < 1e-9, "{then:?}");
+    ledger.measured(1 << 30, 6000, 60.0);
+    let again = ledger.rate().unwrap();
+    assert!((again.requests_per_second - rate.requests_per_second).abs() < 1e-9, "{again:?}");
 }
