@@ -44,7 +44,7 @@ fn a_backups_end_that_its_label_contradicts() {
     answer.expect("fail", 1).expect_finding("backup_info_mismatch", "1/1000010");
     // As a Barman server has it that asks for the place when pg_basebackup is done.
     let answer = verify_damaged(&fixture::rich(), |root| {
-        ends_at(root, "0/1000010 (file 000000010000000000000010)");
+        ends_at(root, "0/F00080 (file 00000001000000000000000F)");
     });
     answer.expect("pass", 0);
 }
