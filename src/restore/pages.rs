@@ -10,9 +10,9 @@
 //! backup's redo point on. What it leaves open ([`Judged::questions`]) is read from the backup's own
 //! catalogs by whoever has them, in passes over the files that [`CatalogLook::wanted`] names.
 
-mod ahead;
 mod commits;
 mod judge;
+mod kept;
 mod look;
 #[cfg(test)]
 mod testing;

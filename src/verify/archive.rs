@@ -70,11 +70,12 @@ pub(super) async fn read(
             nameless.extend(lost::may_be_complete(backup, now).then_some(backup));
         }
     }
+    let systems = systems(catalog);
     let mut plan = match &mut sparing {
         None => Plan::all(&subjects),
         Some(sparing) => {
             let spent = reading.clock.elapsed();
-            let plan = sparing.plan(&subjects, catalog, &systems(catalog), now, spent);
+            let plan = sparing.plan(&subjects, catalog, &systems, now, spent);
             reading.progress.emit(ProgressEvent::Note { text: plan.outlook() });
             plan
         }
@@ -154,7 +155,6 @@ pub(super) async fn read(
     }
 
     let mut stretches = None;
-    let systems = systems(catalog);
     if systems.is_empty() {
         let note = "the WAL was not read: no `backup.info` says which system wrote it";
         tally.note(note.to_owned());

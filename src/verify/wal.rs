@@ -1,7 +1,9 @@
 //! The WAL of all timelines: each segment once, in order, records across segments and forks included.
 
+mod alone;
 mod copies;
 mod known;
+mod segment;
 mod stretches;
 mod systems;
 
@@ -20,23 +22,20 @@ use super::{
 use crate::{
     archive::{BackupInfo, Catalog, wal_index::Runs},
     drill::{
-        Code, Error, FailureClass, Finding,
+        Error, FailureClass, Finding,
         outlook::{self, Damage},
         verify_report::{Parameters, TimelineVerified},
     },
     pg::{
         Lsn, Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId,
-        wal::{
-            storage::{RM_DBASE, StorageEvent},
-            walk::{Broken, WalWalk, WalkRules},
-        },
+        wal::walk::{Broken, WalWalk, WalkRules},
     },
     restore::{two_readings, wal::Buffers},
 };
 
 use known::{Joint, Step, Steps};
 pub(super) use known::{KnownWal, NotRead};
-use stretches::BackupEnd;
+use segment::{SegmentRead, scan};
 pub(super) use stretches::{Ended, Start, Stretches};
 
 /// What all of the WAL must agree with.
@@ -45,6 +44,13 @@ pub(super) struct Origin {
     pub major: Major,
     pub system_id: u64,
     pub segment_size: SegmentSize,
+}
+
+impl Origin {
+    fn rules(self, history: TimelineHistory, ancestors_known: bool) -> WalkRules {
+        let Self { major, system_id, segment_size } = self;
+        WalkRules { major, system_id, segment_size, history, ancestors_known }
+    }
 }
 
 /// Where a timeline comes from.
@@ -229,9 +235,7 @@ impl Pass<'_> {
         let (walk, parent) = if let Some((_, walk, stretch)) = kept {
             (walk.fork(&lineage.history), Some(*stretch))
         } else {
-            let Origin { major, system_id, segment_size } = origin;
-            let (history, ancestors_known) = (lineage.history.clone(), lineage.known);
-            let rules = WalkRules { major, system_id, segment_size, history, ancestors_known };
+            let rules = origin.rules(lineage.history.clone(), lineage.known);
             (WalWalk::new(rules, number), None)
         };
         if self.tally.timelines.last().is_none_or(|known| known.timeline != timeline) {
@@ -455,95 +459,4 @@ impl Pass<'_> {
         custom.sort_unstable();
         custom.dedup();
     }
-
-    /// Unfinished last segments of timelines that were left: no recovery asks for them, and their
-    /// open end is their nature.
-    async fn partials(&mut self, buffers: &Buffers) -> Result<(), Error> {
-        let size = self.size();
-        for (timeline, number, object) in self.catalog.wal.partials(size) {
-            let listed = Listed { timeline, number, object };
-            if self.reading.is_late() {
-                self.not_read.leave(&listed.object);
-                continue;
-            }
-            let (store, cancel) = (self.reading.store, self.reading.cancel);
-            let fetched = fetch(store, &listed.object, size, buffers, cancel).await;
-            if !matches!(fetched, Fetched::Cancelled) {
-                self.reading.fetched(listed.object.size);
-                self.tally.volume.objects += 1;
-            }
-            let damage = match fetched {
-                Fetched::Cancelled if self.reading.is_late() => {
-                    self.not_read.leave(&listed.object);
-                    continue;
-                }
-                Fetched::Cancelled => return Err(interrupted()),
-                Fetched::Unread(error) => {
-                    self.tally.error(error);
-                    continue;
-                }
-                Fetched::Damaged(why) => {
-                    Some(Damage::undecodable(&listed.object.key, number, size, &why))
-                }
-                Fetched::Bytes(bytes) => {
-                    let whose = systems::of(&self.systems, &bytes);
-                    let whose = whose.unwrap_or_else(|| self.systems[0]);
-                    let Origin { major, system_id, segment_size } = whose;
-                    let history = TimelineHistory::root(timeline);
-                    let ancestors_known = false;
-                    let rules =
-                        WalkRules { major, system_id, segment_size, history, ancestors_known };
-                    let mut walk = WalWalk::new(rules, number);
-                    let read = scan(&mut walk, &listed, bytes, buffers).await?;
-                    let key = listed.object.key.clone();
-                    read.broken.first().map(|b| Damage::in_object(&b.damage, key, size))
-                }
-            };
-            if let Some(damage) = damage {
-                self.tally.attention(damage.finding(None));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What a segment says.
-#[derive(Default)]
-struct SegmentRead {
-    broken: Vec<Broken>,
-    ends: Vec<BackupEnd>,
-    /// What is done to databases as a whole, and where its record begins.
-    databases: Vec<(Lsn, StorageEvent)>,
-}
-
-/// Reads one segment off the threads that run futures.
-async fn scan(
-    walk: &mut WalWalk,
-    listed: &Listed,
-    bytes: Vec<u8>,
-    buffers: &Buffers,
-) -> Result<SegmentRead, Error> {
-    let (mut moved, buffers) = (walk.clone(), buffers.clone());
-    let (timeline, number) = (listed.timeline, listed.number);
-    let work = move || {
-        let (mut ends, mut databases) = (Vec::new(), Vec::new());
-        let major = moved.major();
-        let broken = moved.segment(timeline, number, &bytes, |record| {
-            if record.rmid == RM_DBASE
-                && let Some(event) = record.storage_event(major)
-            {
-                databases.push((record.start, event));
-            }
-            if let Some(start) = record.ended_backup() {
-                ends.push(BackupEnd { start, timeline, segment: number, end: record.end });
-            }
-        });
-        buffers.give(bytes);
-        (moved, SegmentRead { broken, ends, databases })
-    };
-    let (moved, read) = tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::new(Code::Bug, format!("reading WAL ended: {error}")))?;
-    *walk = moved;
-    Ok(read)
 }

@@ -16,9 +16,9 @@ mod file;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{
-    ahead::Ahead,
     commits::Commits,
     judge::{CatalogChanges, Move, PG_CLASS, PG_DATABASE, PG_INDEX, key},
+    kept::Kept,
 };
 use crate::pg::{
     Lsn, Major,
@@ -76,7 +76,7 @@ pub struct CatalogLook {
     commits: Commits,
     /// Files of this pass, by the path of their first segment, and what they are.
     wanted: BTreeMap<String, Wanted>,
-    ahead: Ahead,
+    kept: Kept,
     /// Files that came, of all passes.
     seen: HashSet<String>,
     pass: u8,
@@ -128,7 +128,7 @@ impl CatalogLook {
             copied: HashMap::new(),
             commits,
             wanted: BTreeMap::new(),
-            ahead: Ahead::default(),
+            kept: Kept::default(),
             seen: HashSet::new(),
             pass: 0,
             classes: HashMap::new(),
@@ -203,7 +203,7 @@ impl CatalogLook {
         if !self.databases_asked.contains(&home.database()) || home == Location::Global {
             return None;
         }
-        self.ahead.index(&home);
+        self.kept.index(&home);
         Some(Wanted::IndexAhead(home))
     }
 
@@ -238,7 +238,7 @@ impl CatalogLook {
                         self.unreadable.insert(home.clone());
                     }
                     if files.iter().all(|number| *number == PG_INDEX)
-                        && let Some(kept) = self.ahead.take_index(&home)
+                        && let Some(kept) = self.kept.take_index(&home)
                     {
                         if kept.unreadable {
                             self.unreadable.insert(home.clone());
@@ -262,7 +262,7 @@ impl CatalogLook {
     fn want_transactions(&mut self) {
         let files: BTreeSet<u32> = self.unanswered().map(|xid| xid / XACTS_PER_FILE).collect();
         for file in files {
-            if let Some(bytes) = self.ahead.take_xact(file) {
+            if let Some(bytes) = self.kept.take_xact(file) {
                 self.statuses(file, 0, &bytes);
                 self.end_of_xact(file);
                 continue;
@@ -312,7 +312,7 @@ impl CatalogLook {
             PageState::New if self.changes.made.contains(&(of, block)) => return,
             PageState::New | PageState::BadChecksum { .. } | PageState::BadHeader => {
                 if let Wanted::IndexAhead(home) = what {
-                    self.ahead.index_unreadable(home);
+                    self.kept.index_unreadable(home);
                 } else {
                     self.unreadable.insert(home);
                 }
@@ -326,7 +326,7 @@ impl CatalogLook {
                     self.index_row(tuple).map(|row| self.keep_index_row(home, row))
                 }
                 Wanted::IndexAhead(home) => {
-                    self.index_row(tuple).map(|row| self.ahead.index_row(home, row))
+                    self.index_row(tuple).map(|row| self.kept.index_row(home, row))
                 }
                 Wanted::Database => self.database_row(tuple),
                 Wanted::Xact(_) | Wanted::XactAhead(_) => None,

@@ -3,23 +3,15 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Listed, Pass};
+use super::{Listed, Pass, alone::Alone};
 use crate::{
     drill::{Code, Error, FailureClass, Finding, outlook::Damage},
-    pg::{
-        TimelineHistory,
-        wal::walk::{WalWalk, WalkRules},
-    },
     restore::wal::Buffers,
-    verify::{
-        feed::{Fetched, fetch},
-        interrupted,
-    },
 };
 
 /// What a segment's records say by themselves.
 #[derive(Debug)]
-struct Alone {
+struct Records {
     /// The first.
     damage: Option<Damage>,
     /// How many bytes of it hold records, and their hash: behind them anything may stand.
@@ -34,7 +26,7 @@ impl Pass<'_> {
             let Some(taken) = catalog.wal.segment(timeline, number, size) else { continue };
             let copy = Listed { timeline, number, object };
             let taken = Listed { timeline, number, object: taken };
-            let Some(copied) = self.alone(&copy, buffers).await? else { continue };
+            let Some(copied) = self.records(&copy, buffers).await? else { continue };
             self.tally.volume.objects += 1;
             let other = format!("A restore takes `{}`; remove this one.", taken.object.key);
             if let Some(damage) = &copied.damage {
@@ -45,7 +37,7 @@ impl Pass<'_> {
                 self.tally.attention(found);
                 continue;
             }
-            let Some(read) = self.alone(&taken, buffers).await? else { continue };
+            let Some(read) = self.records(&taken, buffers).await? else { continue };
             // What is wrong with it has been found.
             if read.damage.is_some() || read.records == copied.records {
                 continue;
@@ -62,39 +54,23 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Reads one segment without its neighbours. `None`: nothing is known of it, which is an error or
-    /// counted as not read.
-    async fn alone(&mut self, listed: &Listed, buffers: &Buffers) -> Result<Option<Alone>, Error> {
-        let (size, key) = (self.size(), listed.object.key.clone());
-        let reading = self.reading;
-        let fetched = fetch(reading.store, &listed.object, size, buffers, reading.cancel).await;
-        if !matches!(fetched, Fetched::Cancelled) {
-            reading.fetched(listed.object.size);
-        }
-        let bytes = match fetched {
-            Fetched::Cancelled if reading.is_late() => {
-                self.not_read.leave(&listed.object);
-                return Ok(None);
+    /// Reads one segment. `None`: nothing is known of it.
+    async fn records(
+        &mut self,
+        listed: &Listed,
+        buffers: &Buffers,
+    ) -> Result<Option<Records>, Error> {
+        let bytes = match self.fetch_alone(listed, buffers).await? {
+            Alone::Left | Alone::Unread => return Ok(None),
+            Alone::Damaged(damage) => {
+                return Ok(Some(Records { damage: Some(damage), records: None }));
             }
-            Fetched::Cancelled => return Err(interrupted()),
-            Fetched::Unread(error) => {
-                self.tally.error(error);
-                return Ok(None);
-            }
-            Fetched::Damaged(why) => {
-                let damage = Some(Damage::undecodable(&key, listed.number, size, &why));
-                return Ok(Some(Alone { damage, records: None }));
-            }
-            Fetched::Bytes(bytes) => bytes,
+            Alone::Bytes(bytes) => bytes,
         };
-        let whose = super::systems::of(&self.systems, &bytes).unwrap_or_else(|| self.systems[0]);
-        let history = TimelineHistory::root(listed.timeline);
-        let super::Origin { major, system_id, segment_size } = whose;
-        let rules = WalkRules { major, system_id, segment_size, history, ancestors_known: false };
+        let mut walk = self.walk_alone(listed, &bytes);
+        let (size, key, buffers) = (self.size(), listed.object.key.clone(), buffers.clone());
         let (timeline, number) = (listed.timeline, listed.number);
-        let buffers = buffers.clone();
         let work = move || {
-            let mut walk = WalWalk::new(rules, number);
             let mut switch = None;
             let broken = walk.segment(timeline, number, &bytes, |record| {
                 if record.switches_segment() {
@@ -111,7 +87,7 @@ impl Pass<'_> {
             let end = end.min(bytes.len());
             let records = Some((end, Sha256::digest(&bytes[..end]).into()));
             buffers.give(bytes);
-            Alone { damage, records }
+            Records { damage, records }
         };
         let done = tokio::task::spawn_blocking(work).await;
         done.map(Some).map_err(|error| Error::new(Code::Bug, format!("reading WAL ended: {error}")))

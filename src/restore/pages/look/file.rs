@@ -34,7 +34,7 @@ impl<'a> LookFile<'a> {
                     self.look.statuses(file, u64::from(self.block) * PAGE_SIZE as u64, page);
                 }
                 Wanted::XactAhead(file) => {
-                    self.look.ahead.xact(file, u64::from(self.block) * PAGE_SIZE as u64, page);
+                    self.look.kept.xact(file, u64::from(self.block) * PAGE_SIZE as u64, page);
                 }
                 _ => {
                     if let Some(of) = self.of {

@@ -15,7 +15,7 @@ const MAX_ROWS: usize = 200_000;
 
 /// What the first pass kept.
 #[derive(Debug, Default)]
-pub(super) struct Ahead {
+pub(super) struct Kept {
     xacts: BTreeMap<u32, Vec<u8>>,
     indexes: HashMap<Location, IndexRows>,
     rows: usize,
@@ -30,7 +30,7 @@ pub(super) struct IndexRows {
     pub unreadable: bool,
 }
 
-impl Ahead {
+impl Kept {
     /// The next bytes of a file of `pg_xact`, which come in order.
     pub(super) fn xact(&mut self, file: u32, offset: u64, bytes: &[u8]) {
         if offset == 0 {
@@ -90,20 +90,20 @@ mod tests {
 
     #[test]
     fn the_newest_transactions_are_kept_and_only_whole_files() {
-        let mut ahead = Ahead::default();
+        let mut kept = Kept::default();
         for file in 0..20 {
-            ahead.xact(file, 0, &[file as u8; 8192]);
-            ahead.xact(file, 8192, &[file as u8; 8192]);
+            kept.xact(file, 0, &[file as u8; 8192]);
+            kept.xact(file, 8192, &[file as u8; 8192]);
         }
-        assert_eq!(ahead.take_xact(3), None);
-        assert_eq!(ahead.take_xact(4), Some(vec![4; 16_384]));
-        ahead.xact(19, 8192, &[0; 8192]);
-        assert_eq!(ahead.take_xact(19), None, "a piece twice");
+        assert_eq!(kept.take_xact(3), None);
+        assert_eq!(kept.take_xact(4), Some(vec![4; 16_384]));
+        kept.xact(19, 8192, &[0; 8192]);
+        assert_eq!(kept.take_xact(19), None, "a piece twice");
     }
 
     #[test]
     fn too_many_rows_are_left_to_another_pass() {
-        let mut ahead = Ahead::default();
+        let mut kept = Kept::default();
         let row = Row {
             made: Xact::Committed,
             ended: Xact::None,
@@ -114,10 +114,10 @@ mod tests {
         };
         let home = |name: &str| Location::parse(name).unwrap();
         for name in ["base/5", "base/6"] {
-            ahead.index(&home(name));
-            (0..=MAX_ROWS / 2).for_each(|_| ahead.index_row(&home(name), row));
+            kept.index(&home(name));
+            (0..=MAX_ROWS / 2).for_each(|_| kept.index_row(&home(name), row));
         }
-        assert_eq!(ahead.take_index(&home("base/5")).unwrap().rows.len(), MAX_ROWS / 2 + 1);
-        assert!(ahead.take_index(&home("base/6")).is_none());
+        assert_eq!(kept.take_index(&home("base/5")).unwrap().rows.len(), MAX_ROWS / 2 + 1);
+        assert!(kept.take_index(&home("base/6")).is_none());
     }
 }
