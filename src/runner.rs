@@ -5,7 +5,7 @@ mod course;
 mod floor;
 mod judge;
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,9 @@ pub struct DrillRequest {
     pub progress: Progress,
     /// Ends the drill; the sandbox is removed all the same.
     pub cancel: CancellationToken,
+    /// Another build of this program serves the sandbox as its helper: for callers that are not `pgassay`,
+    /// such as tests.
+    pub helper: Option<PathBuf>,
 }
 
 /// What planning alone says.
@@ -194,7 +197,8 @@ async fn run(
         progress: request.progress.clone(),
         cancel: cancel.clone(),
     };
-    let mut restored = NativeEngine::default().restore(context).await;
+    let engine = request.helper.clone().map_or_else(NativeEngine::new, NativeEngine::with_program);
+    let mut restored = engine.restore(context).await;
     course.restored(&mut restored);
     let examined = examine(request, &job, cancel, passwords, &mut restored, course).await;
     if let Some(sandbox) = restored.sandbox.take() {

@@ -35,6 +35,7 @@ pub(super) async fn run(args: DemoArgs, context: &Context) -> Outcome {
         seed: None,
         progress: progress_bar::for_stderr(console.is_quiet(), console.stderr_color()),
         cancel: context.cancel.clone(),
+        helper: None,
     };
     let report = Box::pin(runner::drill(request)).await?;
     drop(stage);

@@ -68,6 +68,7 @@ pub(super) async fn run(args: DrillArgs, context: &Context) -> Outcome {
         seed: args.seed,
         progress: progress_bar::for_stderr(console.is_quiet(), console.stderr_color()),
         cancel: context.cancel.clone(),
+        helper: None,
     };
     if args.plan {
         return plan(&request, args.output, context).await;

@@ -23,6 +23,7 @@ use crate::{
 mod activity;
 mod classify;
 mod config;
+mod confirm;
 pub mod exec;
 mod flow;
 pub mod identity;

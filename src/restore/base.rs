@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
-use self::part::{Part, PartFailure, fetch_part};
+use self::part::{Part, PartFailure, fetch_part, read_again};
 pub use self::{
     examine::{BaseExamined, examine_base},
     look::look_into,
@@ -68,12 +68,13 @@ pub struct BaseRestored {
 }
 
 /// Fetches and unpacks every tar of `backup` into `target`. Tablespaces go in place, below
-/// `pg_tblspc/<oid>`. `on_bytes` gets the number of each piece of fetched (compressed) bytes.
+/// `pg_tblspc/<oid>`. `on_bytes` gets the number of each piece of fetched (compressed) bytes. A part
+/// that seems damaged is read once more, and not written.
 ///
 /// # Errors
 /// After a failure the folder holds what was written so far, and nothing writes to it any more. An
 /// object that is gone or was replaced since it was listed is a `Store` error of class
-/// `deleted_during_drill`.
+/// `deleted_during_drill`; one that is damaged at the first reading only is a `Store` error, too.
 pub async fn restore_base(
     store: &SharedStore,
     backup: &Backup,
@@ -91,7 +92,7 @@ pub async fn restore_base(
     // Ends the other part when one fails.
     let stop = cancel.child_token();
     let mut running = stream::iter(parts)
-        .map(|part| fetch_part(store, part, Arc::clone(&unpacker), on_bytes, &stop))
+        .map(|part| restore_part(store, part, &unpacker, on_bytes, &stop, cancel))
         .buffer_unordered(AT_A_TIME);
     let mut fetched_bytes = 0;
     let mut failures = Failures::default();
@@ -117,6 +118,22 @@ pub async fn restore_base(
         return Err(FetchFailure::Damaged(findings));
     }
     Ok(BaseRestored::new(unpacked, fetched_bytes))
+}
+
+/// Fetches and unpacks a part. Damage ends the others, and is looked at a second time.
+async fn restore_part(
+    store: &SharedStore,
+    part: Part,
+    unpacker: &Arc<Unpacker>,
+    on_bytes: &(dyn Fn(u64) + Send + Sync),
+    stop: &CancellationToken,
+    cancel: &CancellationToken,
+) -> Result<u64, PartFailure> {
+    let first = fetch_part(store, part.clone(), Arc::clone(unpacker), on_bytes, stop).await;
+    let Err(PartFailure::Damaged(finding)) = first else { return first };
+    stop.cancel();
+    let stands = read_again(store, part, finding, on_bytes, cancel).await;
+    Err(stands.map_or_else(PartFailure::Store, PartFailure::Damaged))
 }
 
 async fn finish(unpacker: Arc<Unpacker>, fsync: bool) -> Result<Unpacked, FetchFailure> {

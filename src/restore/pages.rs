@@ -24,5 +24,6 @@ pub use judge::{BackupWindow, PageJudge};
 pub use look::{CatalogLook, LookFile};
 pub use verdict::{Judged, PageVerdict};
 pub use watch::{
-    FileWatch, PageFault, PageWatch, PagesChecked, SuspectPage, Suspects, WatchRules, WatchedPages,
+    FileWatch, PageFault, PageWatch, PagesChecked, Prints, SuspectPage, Suspects, WatchRules,
+    WatchedPages,
 };

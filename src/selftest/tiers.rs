@@ -64,6 +64,7 @@ pub async fn ask(
                 seed: Some(0),
                 progress: Progress::silent(),
                 cancel: cancel.clone(),
+                helper: None,
             };
             let said = Box::pin(runner::drill_on(store, request)).await;
             said.map_or_else(|error| failed(tier, &error), of_drill)

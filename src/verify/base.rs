@@ -1,6 +1,6 @@
 //! One base backup: its tars to their last blocks, and its own files against its description.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::{
     restore::{
         FetchFailure,
         base::{BaseExamined, examine_base},
-        pages::WatchedPages,
+        pages::{Prints, WatchRules, WatchedPages},
     },
 };
 
@@ -55,7 +55,7 @@ pub(super) struct BaseRead {
     /// The last segment of WAL that pages were judged by; `None` where that took none.
     pub judged_to: Option<SegmentNumber>,
     /// [`crate::restore::pages::Suspects::prints`].
-    pub prints: BTreeMap<String, u64>,
+    pub prints: Prints,
 }
 
 impl BaseRead {
@@ -83,7 +83,8 @@ impl BaseRead {
 /// The caller cancelled, or this machine failed.
 pub(super) async fn read(reading: &Reading<'_>, backup: &Backup) -> Result<BaseRead, Error> {
     let count = |bytes| reading.fetched(bytes);
-    let examined = examine_base(reading.store, backup, &count, reading.cancel).await;
+    let examined =
+        examine_base(reading.store, backup, WatchRules::default(), &count, reading.cancel).await;
     let BaseExamined { restored, whole, errors } = match examined {
         Ok(examined) => examined,
         Err(FetchFailure::Store(error) | FetchFailure::Local(error)) => return Err(error),
@@ -105,7 +106,7 @@ pub(super) async fn read(reading: &Reading<'_>, backup: &Backup) -> Result<BaseR
         pages: 0,
         torn_pages: 0,
         judged_to: None,
-        prints: BTreeMap::new(),
+        prints: Prints::default(),
     };
     let claims = backup.info.as_ref().ok().and_then(|info| claims(&backup.id, info));
     // Of parts that could not be read nothing is known: then only what is there can be judged.

@@ -31,10 +31,7 @@ pub(super) async fn read_again(
     let suspects = control.and_then(|control| again.watched.judged_by(&control).ok());
     let prints = suspects.map(|suspects| suspects.prints()).unwrap_or_default();
     let stands = |finding: &Finding| match finding.class {
-        FailureClass::PageChecksum => {
-            let print = base.prints.get(&finding.subject);
-            print.is_some() && print == prints.get(&finding.subject)
-        }
+        FailureClass::PageChecksum => base.prints.agree(&prints, &finding.subject),
         _ => !is_of_one_reading(backup, finding) || again.findings.contains(finding),
     };
     let (stand, gone): (Vec<Finding>, _) =

@@ -7,7 +7,7 @@ use crate::{
     archive::{Backup, catalog::obstacle::Obstacle},
     drill::{Error, FailureClass, Finding},
     pg::backup_label::BackupLabel,
-    restore::{FetchFailure, base::examine_base},
+    restore::{FetchFailure, base::examine_base, pages::WatchRules},
 };
 
 /// Whether only the description keeps a backup from being restored, as far as the listing tells.
@@ -23,7 +23,8 @@ pub(super) fn may_be_complete(backup: &Backup, now: Timestamp) -> bool {
 /// The caller cancelled, or this machine failed.
 pub(super) async fn read(reading: &Reading<'_>, backup: &Backup) -> Result<Option<Finding>, Error> {
     let count = |bytes| reading.fetched(bytes);
-    let examined = match examine_base(reading.store, backup, &count, reading.cancel).await {
+    let rules = WatchRules::default();
+    let examined = match examine_base(reading.store, backup, rules, &count, reading.cancel).await {
         Ok(examined) => examined,
         Err(FetchFailure::Cancelled) => return Err(interrupted()),
         Err(FetchFailure::Store(error) | FetchFailure::Local(error)) => return Err(error),

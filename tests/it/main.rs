@@ -17,6 +17,7 @@ mod engine;
 mod habits;
 mod ledger;
 mod losses;
+mod lying;
 mod memory;
 mod metrics;
 mod pages;

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::{
     Run, config,
+    confirm::FirstReading,
     identity::Identity,
     judge,
     lease::{self, JobLock, Lease, LeaseRecord},
@@ -34,10 +35,11 @@ use crate::{
         RestoreEnd,
         postgres_install::{self, Installation},
     },
-    pg::{Lsn, conf},
+    pg::{Lsn, conf, wal::scan::WalSummary},
     restore::{
         FetchFailure,
         base::{BaseRestored, BaseTarget, restore_base},
+        pages::Prints,
     },
     telemetry::progress::ProgressEvent,
 };
@@ -76,8 +78,9 @@ impl Run {
         self.preloads = conf::preloads(&restored.config_texts);
         let own = match judge::base(&self.context.plan, &restored, begin) {
             Ok(own) => own,
-            Err(findings) => {
-                self.findings.extend(findings);
+            Err(found) => {
+                let (prints, wal) = (Prints::default(), &spooled.summary);
+                self.confirm(FirstReading { found, prints, begin, control: None, wal }).await?;
                 return Ok(RestoreEnd::Damaged);
             }
         };
@@ -91,7 +94,9 @@ impl Run {
             }
             Outlook::Refused(refusal) => return Ok(RestoreEnd::Refused(refusal)),
         };
-        self.moved_databases(&restored, &spooled);
+        let (backup, depth) = (&self.context.plan.backup.id, self.context.job.depth);
+        let (mut found, notes) = moved_databases(backup, &restored, &spooled.summary, depth);
+        self.notes.extend(notes);
         let case = PageCase {
             plan: Arc::clone(&self.context.plan),
             control: own.control,
@@ -103,10 +108,12 @@ impl Run {
             cancel: self.cancel.clone(),
             last: spooled.last,
         };
-        let pages = case.judged(std::mem::take(&mut restored.pages)).await?;
+        let (pages, prints) = case.judged(std::mem::take(&mut restored.pages)).await?;
         self.notes.extend(pages.notes());
-        self.findings.extend(pages.findings);
+        found.extend(pages.findings);
         self.unfinished = pages.unfinished;
+        let (control, wal) = (Some(&own.control), &spooled.summary);
+        self.confirm(FirstReading { found, prints, begin, control, wal }).await?;
         postgres_install::check_tablespaces(
             &machine.server,
             !spooled.summary.tablespaces.is_empty(),
@@ -243,22 +250,6 @@ impl Run {
         Fetched::End(RestoreEnd::Damaged)
     }
 
-    /// Names the databases that replay copies from a folder that was removed under the backup.
-    fn moved_databases(&mut self, restored: &BaseRestored, spooled: &Spooled) {
-        let backup = self.context.plan.backup.id.as_str();
-        let held = restored.pages.databases();
-        let events = spooled.summary.databases.iter().map(|(at, event)| (*at, event));
-        for doubt in moved_databases::doubtful(events, |folder| held.contains(&folder)) {
-            match doubt.finding(backup) {
-                Some(finding) => self.findings.push(finding),
-                None if self.context.job.depth < Depth::Deep => {
-                    self.findings.push(doubt.unlooked(backup));
-                }
-                None => self.notes.push(doubt.question(backup)),
-            }
-        }
-    }
-
     fn judge_wal(&mut self, spooled: &Spooled) -> Outlook {
         let damage = spooled.damage.as_ref();
         outlook::wal(&self.context.plan, &spooled.summary, damage, &mut self.findings)
@@ -308,6 +299,27 @@ impl Run {
         let counter = self.counter();
         spool.fill(&self.context.store, &plan.wal, start, &counter, &self.cancel).await
     }
+}
+
+/// Names the databases that replay copies from a folder that was removed under the backup: findings
+/// and notes.
+pub fn moved_databases(
+    backup: &str,
+    restored: &BaseRestored,
+    wal: &WalSummary,
+    depth: Depth,
+) -> (Vec<Finding>, Vec<String>) {
+    let (mut findings, mut notes) = (Vec::new(), Vec::new());
+    let held = restored.pages.databases();
+    let events = wal.databases.iter().map(|(at, event)| (*at, event));
+    for doubt in moved_databases::doubtful(events, |folder| held.contains(&folder)) {
+        match doubt.finding(backup) {
+            Some(finding) => findings.push(finding),
+            None if depth < Depth::Deep => findings.push(doubt.unlooked(backup)),
+            None => notes.push(doubt.question(backup)),
+        }
+    }
+    (findings, notes)
 }
 
 /// How far fetching led.

@@ -18,7 +18,7 @@ use crate::{
         ControlFile, Lsn, SegmentNumber,
         wal::scan::{ScanStart, ScanStep, ScanTarget, WalScan},
     },
-    restore::pages::{BackupWindow, CatalogLook, PageJudge, PageVerdict, WatchedPages},
+    restore::pages::{BackupWindow, CatalogLook, PageJudge, PageVerdict, Prints, WatchedPages},
 };
 
 /// Bytes of a catalog read at once.
@@ -44,21 +44,24 @@ pub struct PageCase {
 }
 
 impl PageCase {
-    /// Judges what the unpacking threads saw; reads WAL only where pages are bad.
+    /// Judges what the unpacking threads saw; reads WAL only where pages are bad. Says which pages these
+    /// are.
     ///
     /// # Errors
     /// Where files of the sandbox cannot be read, or pages of this build cannot be checked.
-    pub async fn judged(self, watched: WatchedPages) -> Result<PageVerdict, Error> {
+    pub async fn judged(self, watched: WatchedPages) -> Result<(PageVerdict, Prints), Error> {
         tokio::task::spawn_blocking(move || self.judge(watched))
             .await
             .map_err(|error| Error::new(Code::Bug, format!("judging pages ended: {error}")))?
     }
 
-    fn judge(&self, watched: WatchedPages) -> Result<PageVerdict, Error> {
+    fn judge(&self, watched: WatchedPages) -> Result<(PageVerdict, Prints), Error> {
         let suspects = watched.judged_by(&self.control)?;
         if suspects.is_empty() {
-            return Ok(PageVerdict::clean(suspects.checked, suspects.checksums));
+            let clean = PageVerdict::clean(suspects.checked, suspects.checksums);
+            return Ok((clean, Prints::default()));
         }
+        let prints = suspects.prints();
         let min_recovery_point = self.min_recovery_point;
         let window = BackupWindow { major: self.plan.major, start: self.begin, min_recovery_point };
         let mut judge = PageJudge::new(suspects, window);
@@ -68,7 +71,7 @@ impl PageCase {
         if let Some(look) = &mut look {
             self.look(look)?;
         }
-        Ok(judged.verdict(look))
+        Ok((judged.verdict(look), prints))
     }
 
     /// Shows the judge every record of the spool.

@@ -1,6 +1,8 @@
 //! Fetches the planned WAL once, reads every record on the way, and leaves decoded segments for the
 //! replay: what PostgreSQL will be given is what was verified.
 
+mod again;
+
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
@@ -11,6 +13,8 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
+
+use again::Again;
 
 use crate::{
     archive::ObjectRef,
@@ -52,10 +56,11 @@ pub struct Spooled {
 }
 
 impl Spool {
-    /// Fetches `wal` in order, four at a time, until the scan has seen enough.
+    /// Fetches `wal` in order, four at a time, until the scan has seen enough. What seems damaged is read
+    /// once more.
     ///
     /// # Errors
-    /// What the store or the disk did. Damage is not an error.
+    /// What the store or the disk did. Damage is not an error, unless a second reading does not show it.
     pub async fn fill(
         &self,
         store: &SharedStore,
@@ -75,6 +80,8 @@ impl Spool {
         }))
         .buffered(at_once);
         let mut scan = WalScan::new(start);
+        let again = Again { store, size: self.size, cancel };
+        let mut before: Option<(PlannedSegment, WalScan)> = None;
         let mut volume = Volume::default();
         let mut last = None;
         let mut unreadable = None;
@@ -83,6 +90,7 @@ impl Spool {
                 Ok(bytes) => bytes,
                 Err(SegmentFailure::Damaged { detail, kind }) => {
                     on_bytes(segment.object.size);
+                    again.undecodable(&segment, &detail).await?;
                     unreadable = Some(self.unreadable(&segment, &detail, kind));
                     break;
                 }
@@ -94,8 +102,15 @@ impl Spool {
             volume.restored_bytes += bytes.len() as u64;
             volume.wal_segments += 1;
             last = Some(segment.number);
+            let here = (segment.clone(), scan.clone());
             let step;
             (scan, step) = self.keep(scan, segment, bytes).await?;
+            if let Some(damage) = scan.damage() {
+                let earlier = before.take().filter(|_| damage.segment < here.0.number);
+                again.damaged(damage, earlier.into_iter().chain([here]).collect()).await?;
+                break;
+            }
+            before = Some(here);
             if step == ScanStep::Stop {
                 break;
             }

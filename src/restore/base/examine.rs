@@ -7,13 +7,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     AT_A_TIME, BaseRestored, finish, missing,
-    part::{Part, PartFailure, fetch_part},
+    part::{Part, PartFailure, fetch_part, read_again},
     parts_of,
 };
 use crate::{
     archive::Backup,
     drill::{Error, Finding},
-    restore::{FetchFailure, pages::WatchRules, two_readings, unpack::Unpacker},
+    restore::{FetchFailure, pages::WatchRules, unpack::Unpacker},
     store::SharedStore,
 };
 
@@ -31,7 +31,8 @@ pub struct BaseExamined {
 
 /// Fetches every tar of `backup` as [`super::restore_base`] does and reads it to its end; goes on
 /// after damage, so that all of it is found. A part that seems damaged is read once more: what the
-/// second reading does not show was the store's doing. `on_bytes` gets the number of each piece of
+/// second reading does not show was the store's doing. Whether checksums of pages are computed is
+/// `backup.info`'s to say, and not `rules`'. `on_bytes` gets the number of each piece of
 /// fetched (compressed) bytes.
 ///
 /// # Errors
@@ -40,6 +41,7 @@ pub struct BaseExamined {
 pub async fn examine_base(
     store: &SharedStore,
     backup: &Backup,
+    rules: WatchRules,
     on_bytes: &(dyn Fn(u64) + Send + Sync),
     cancel: &CancellationToken,
 ) -> Result<BaseExamined, FetchFailure> {
@@ -54,7 +56,7 @@ pub async fn examine_base(
         }
     };
     let checksums = backup.info.as_ref().ok().and_then(|info| info.data_checksums);
-    let rules = WatchRules { checksums, ..WatchRules::default() };
+    let rules = WatchRules { checksums, ..rules };
     let unpacker = Arc::new(Unpacker::examine().watching(rules));
     let mut running = stream::iter(parts)
         .map(|part| examine_part(store, part, &unpacker, on_bytes, cancel))
@@ -126,14 +128,8 @@ async fn examine_part(
         Err(PartFailure::Damaged(finding)) => finding,
         Err(failure) => return PartRead::Failed(failure),
     };
-    let again = Arc::new(Unpacker::examine());
-    let key = part.object.key.clone();
-    match fetch_part(store, part, again, &|_| (), cancel).await {
-        Ok(_) => PartRead::Differs(two_readings(&key, &finding.detail)),
-        Err(PartFailure::Damaged(second)) => PartRead::Failed(PartFailure::Damaged(second)),
-        // The first reading stands, whatever became of the second.
-        Err(PartFailure::Store(_) | PartFailure::Local(_) | PartFailure::Cancelled) => {
-            PartRead::Failed(PartFailure::Damaged(finding))
-        }
+    match read_again(store, part, finding, &|_| (), cancel).await {
+        Ok(finding) => PartRead::Failed(PartFailure::Damaged(finding)),
+        Err(error) => PartRead::Differs(error),
     }
 }

@@ -12,6 +12,7 @@ use crate::{
         ahead::{Ahead, Near, read_ahead},
         codec::decoder,
         pipe::{FeedEnd, pipe},
+        two_readings,
         unpack::{Place, TarSource, UnpackFailure, Unpacker},
         vanished,
     },
@@ -44,6 +45,27 @@ pub(super) async fn fetch_part(
         unpacker.unpack(source, input, stop)
     };
     stream_part(store, part, unpack, on_bytes, stop).await
+}
+
+/// Reads a part that seems damaged once more and writes nothing: stores and networks err once. Gives
+/// the damage that stands, which is the first one where no second reading can be had.
+///
+/// # Errors
+/// The second reading is sound: nothing is known of the part.
+pub(super) async fn read_again(
+    store: &SharedStore,
+    part: Part,
+    first: Finding,
+    on_bytes: &(dyn Fn(u64) + Send + Sync),
+    stop: &CancellationToken,
+) -> Result<Finding, Error> {
+    let key = part.object.key.clone();
+    let again = Arc::new(Unpacker::examine());
+    match fetch_part(store, part, again, on_bytes, stop).await {
+        Ok(_) => Err(two_readings(&key, &first.detail)),
+        Err(PartFailure::Damaged(second)) => Ok(second),
+        Err(PartFailure::Store(_) | PartFailure::Local(_) | PartFailure::Cancelled) => Ok(first),
+    }
 }
 
 /// Gives a part's tar to `consume`: on a thread of its own, ahead of which another one decodes. Returns

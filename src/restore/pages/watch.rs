@@ -395,16 +395,16 @@ pub struct Suspects {
 }
 
 impl Suspects {
-    /// For each fork, by the path of its first file, a hash of what is wrong with which page: the same
-    /// for the same bytes.
+    /// What another reading of the same files is compared by.
     #[must_use]
-    pub fn prints(&self) -> BTreeMap<String, u64> {
+    pub fn prints(&self) -> Prints {
         let print = |pages: &Vec<SuspectPage>| {
             let mut hasher = DefaultHasher::new();
             pages.hash(&mut hasher);
             hasher.finish()
         };
-        self.forks.iter().map(|(file, pages)| (file.to_string(), print(pages))).collect()
+        let forks = self.forks.iter().map(|(file, pages)| (file.to_string(), print(pages)));
+        Prints { forks: forks.collect(), partial: self.not_kept > 0 }
     }
 
     /// Nothing to judge.
@@ -417,6 +417,25 @@ impl Suspects {
     #[must_use]
     pub fn count(&self) -> u64 {
         self.forks.values().map(|pages| pages.len() as u64).sum::<u64>() + self.not_kept
+    }
+}
+
+/// What is wrong with which pages: the same for the same bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Prints {
+    /// Hashes, by the path of a fork's first file.
+    forks: BTreeMap<String, u64>,
+    /// There were more suspects than are kept, and which ones are not is not the same every time.
+    partial: bool,
+}
+
+impl Prints {
+    /// Whether this reading and another one show the same damage in a fork, by the path of its first
+    /// file.
+    #[must_use]
+    pub fn agree(&self, other: &Self, path: &str) -> bool {
+        let print = self.forks.get(path);
+        print.is_some() && (print == other.forks.get(path) || self.partial && other.partial)
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::{fs, path::Path};
 
+use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use pgassay::{
     drill::job::{ArchiveLocation, S3Spec, StoreLocation, StoreScheme},
-    store::memory::MemoryStore,
+    store::{ObjectStore as _, memory::MemoryStore},
 };
+
+use super::tools::RUNTIME;
 
 /// The objects of the bucket below `root`, with the times of the files.
 pub fn objects(root: &Path) -> MemoryStore {
@@ -40,4 +43,10 @@ pub fn location(server: &str) -> ArchiveLocation {
         },
         server: server.into(),
     }
+}
+
+/// The keys below `prefix`.
+pub fn keys(objects: &MemoryStore, prefix: &str) -> Vec<String> {
+    let listed = RUNTIME.block_on(objects.list(prefix).next()).unwrap().unwrap();
+    listed.into_iter().map(|object| object.key).collect()
 }

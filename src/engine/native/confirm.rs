@@ -1,0 +1,106 @@
+//! A second reading of a base backup in which the first one has shown damage: stores and networks err
+//! once, and neither a tar nor every compression has a checksum of what it holds. It writes nothing, so
+//! that a drill whose first reading was wrong has restored what the archive does not hold.
+
+use super::{Run, flow, judge, spool::interrupted};
+use crate::{
+    drill::{Error, FailureClass, Finding},
+    pg::{ControlFile, Lsn, wal::scan::WalSummary},
+    restore::{
+        FetchFailure,
+        base::{BaseExamined, BaseRestored, examine_base},
+        pages::{Prints, WatchRules},
+        two_readings,
+    },
+    telemetry::progress::ProgressEvent,
+};
+
+/// What the first reading has shown, and what it takes to show it again.
+#[derive(Debug)]
+pub struct FirstReading<'a> {
+    pub found: Vec<Finding>,
+    /// Its bad pages.
+    pub prints: Prints,
+    /// Where the backup says that replay begins.
+    pub begin: Lsn,
+    /// `None` where its own files were what was found.
+    pub control: Option<&'a ControlFile>,
+    pub wal: &'a WalSummary,
+}
+
+impl Run {
+    /// Keeps the findings of the first reading that a second one shows as well. All of them stand where
+    /// there is none that its bytes alone show, and where no second reading can be had.
+    ///
+    /// # Errors
+    /// The second reading does not show one of them: then nothing is known of the backup but what
+    /// stands. Or the drill was interrupted.
+    pub async fn confirm(&mut self, first: FirstReading<'_>) -> Result<(), Error> {
+        if first.found.iter().all(|finding| finding.class.is_environment()) {
+            self.findings.extend(first.found);
+            return Ok(());
+        }
+        let id = self.context.plan.backup.id.clone();
+        let text = format!("backup `{id}` seems damaged: its tars are read once more");
+        self.context.progress.emit(ProgressEvent::Note { text });
+        let second = match self.read_again().await? {
+            Ok(second) => second,
+            Err(why) => {
+                self.notes.push(format!(
+                    "backup `{id}` seemed damaged and could not be read a second time ({why}): the first \
+                     reading stands"
+                ));
+                self.findings.extend(first.found);
+                return Ok(());
+            }
+        };
+        let (stand, gone) = self.compare(first, second);
+        self.findings.extend(stand);
+        let Some(finding) = gone.first() else { return Ok(()) };
+        let what = format!("{} of backup {id}", finding.subject);
+        Err(two_readings(&what, &finding.detail)
+            .context("the archive does not hold what was restored from it"))
+    }
+
+    /// All tars, examined; or why not.
+    async fn read_again(&self) -> Result<Result<BaseRestored, String>, Error> {
+        let (job, plan) = (&self.context.job, &self.context.plan);
+        let rules = WatchRules::within(job.sandbox.memory, None);
+        let moved = |_| self.activity.touch();
+        let store = &self.context.store;
+        let read = examine_base(store, &plan.backup, rules, &moved, &self.cancel).await;
+        if self.cancel.is_cancelled() {
+            return Err(interrupted());
+        }
+        let first = |findings: &[Finding]| findings.first().map(Finding::summary);
+        Ok(match read {
+            Ok(BaseExamined { restored, errors, .. }) => {
+                let damage = || first(&restored.findings);
+                let why = errors.first().map(|error| error.message.clone()).or_else(damage);
+                why.map_or(Ok(restored), Err)
+            }
+            Err(FetchFailure::Store(error) | FetchFailure::Local(error)) => Err(error.message),
+            Err(FetchFailure::Damaged(findings)) => Err(first(&findings).unwrap_or_default()),
+            Err(FetchFailure::Cancelled) => return Err(interrupted()),
+        })
+    }
+
+    /// The findings that both readings show, and the others.
+    fn compare(
+        &self,
+        first: FirstReading<'_>,
+        second: BaseRestored,
+    ) -> (Vec<Finding>, Vec<Finding>) {
+        let FirstReading { found, prints, begin, control, wal } = first;
+        let plan = &self.context.plan;
+        let mut again = judge::base(plan, &second, begin).err().unwrap_or_default();
+        again
+            .extend(flow::moved_databases(&plan.backup.id, &second, wal, self.context.job.depth).0);
+        let suspects = control.and_then(|control| second.pages.judged_by(control).ok());
+        let second = suspects.map(|suspects| suspects.prints()).unwrap_or_default();
+        found.into_iter().partition(|finding| match finding.class {
+            FailureClass::PageChecksum => prints.agree(&second, &finding.subject),
+            class => class.is_environment() || again.contains(finding),
+        })
+    }
+}

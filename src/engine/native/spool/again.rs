@@ -1,0 +1,82 @@
+//! A second reading of WAL that seems damaged: stores and networks err once. What PostgreSQL is given
+//! is the first reading, so that a drill in which the two differ has nothing to tell.
+
+use tokio_util::sync::CancellationToken;
+
+use super::interrupted;
+use crate::{
+    drill::{Code, Error, plan::PlannedSegment},
+    pg::{
+        SegmentSize,
+        wal::scan::{WalDamage, WalScan},
+    },
+    restore::{
+        two_readings,
+        wal::{SegmentFailure, fetch_segment},
+    },
+    store::SharedStore,
+};
+
+/// Where segments are read once more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Again<'a> {
+    pub store: &'a SharedStore,
+    pub size: SegmentSize,
+    pub cancel: &'a CancellationToken,
+}
+
+impl Again<'_> {
+    /// A segment that does not decode. The first reading stands where no second one can be had.
+    ///
+    /// # Errors
+    /// It decodes now, or the drill was interrupted.
+    pub async fn undecodable(&self, segment: &PlannedSegment, detail: &str) -> Result<(), Error> {
+        match self.fetch(segment).await? {
+            Some(_) => Err(two_readings(&segment.object.key, detail)),
+            None => Ok(()),
+        }
+    }
+
+    /// Damage in the last of these segments, or in the one before it where that is given, too. Each has
+    /// the scan as it was before.
+    ///
+    /// # Errors
+    /// The scan finds nothing now, or the drill was interrupted.
+    pub async fn damaged(
+        &self,
+        damage: &WalDamage,
+        segments: Vec<(PlannedSegment, WalScan)>,
+    ) -> Result<(), Error> {
+        let mut state: Option<WalScan> = None;
+        let mut key = String::new();
+        for (segment, start) in segments {
+            let Some(bytes) = self.fetch(&segment).await? else { return Ok(()) };
+            if key.is_empty() || segment.number == damage.segment {
+                key.clone_from(&segment.object.key);
+            }
+            let mut scan = state.unwrap_or(start);
+            let work = move || {
+                scan.segment(segment.timeline, segment.number, &bytes);
+                scan
+            };
+            let scanned = tokio::task::spawn_blocking(work).await;
+            state =
+                Some(scanned.map_err(|error| {
+                    Error::new(Code::Bug, format!("reading WAL ended: {error}"))
+                })?);
+        }
+        if state.is_some_and(|scan| scan.damage().is_none()) {
+            return Err(two_readings(&key, &damage.detail));
+        }
+        Ok(())
+    }
+
+    async fn fetch(&self, segment: &PlannedSegment) -> Result<Option<Vec<u8>>, Error> {
+        let size = self.size.bytes();
+        match fetch_segment(self.store, &segment.object, size, self.cancel).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(SegmentFailure::Cancelled) => Err(interrupted()),
+            Err(SegmentFailure::Damaged { .. } | SegmentFailure::Store(_)) => Ok(None),
+        }
+    }
+}

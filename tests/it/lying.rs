@@ -1,0 +1,173 @@
+//! Drills on stores and networks that give other bytes than they keep: no damage of the archive, and no
+//! restore of it either.
+
+use std::sync::Arc;
+
+use pgassay::{
+    config::flags::default_job,
+    drill::{Code, DrillReport, FailureClass, Verdict, job::Depth},
+    runner::{self, DrillRequest},
+    store::{
+        SharedStore,
+        faulty::{Call, Fault, Faulty, Rule},
+        memory::MemoryStore,
+    },
+    telemetry::Progress,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{
+    damage::MIDDLE,
+    fixture, memory,
+    tools::{self, RUNTIME},
+    workdir::{WorkDir, tree},
+};
+
+const ONCE: FailureClass = FailureClass::ObjectReadIncomplete;
+/// `md5('1501' || '1')`: of a row that nothing has touched since the backup.
+const ROW: &[u8] = b"21bf78373135b9673366fae7f6ddddeb";
+const TWICE: &str = "was read twice: the first reading was damaged";
+
+/// A whole drill of the depth `restore`, through PostgreSQL where it comes that far.
+fn drill(store: &Faulty<MemoryStore>, server: &str) -> DrillReport {
+    let work = WorkDir::new();
+    let mut job = default_job("lying".into(), memory::location(server));
+    job.depth = Depth::Restore;
+    job.sandbox.work_dir = Some(work.path().to_path_buf());
+    let bin = tools::postgres_bin(tools::packaged_major());
+    job.sandbox.postgres_bin = Some(bin);
+    let request = DrillRequest {
+        job,
+        seed: Some(0),
+        progress: Progress::silent(),
+        cancel: CancellationToken::new(),
+        helper: Some(env!("CARGO_BIN_EXE_pgassay").into()),
+    };
+    let store: SharedStore = Arc::new(store.clone());
+    let report = RUNTIME.block_on(Box::pin(runner::drill_on(store, request))).unwrap();
+    let left: Vec<_> = tree(work.path()).into_iter().filter(|path| path.contains("data")).collect();
+    assert_eq!(left, Vec::<String>::new());
+    report
+}
+
+/// The first reading of the object that `key` names has another byte, the second is right: `words` are
+/// what is said of that.
+#[track_caller]
+fn lies_once(objects: &MemoryStore, server: &str, key: &str, byte: u64, words: &[&str]) {
+    let rule = Rule::nth(Call::Get, key, 1, Fault::FlipByte(byte));
+    let store = Faulty::new(objects.clone(), [rule]);
+    let report = drill(&store, server);
+    let findings: Vec<_> = report.checks.iter().flat_map(|check| &check.findings).collect();
+    assert!(findings.is_empty(), "{key}: {findings:#?}");
+    assert_eq!(report.verdict, Verdict::Inconclusive, "{key}: {report:#?}");
+    let [error] = report.errors.as_slice() else { panic!("{key}: {:#?}", report.errors) };
+    assert_eq!(error.class, Some(ONCE), "{error:#?}");
+    for words in words.iter().chain(&[TWICE]) {
+        assert!(error.message.contains(words), "{words}: {error:#?}");
+    }
+    assert!(error.hint.as_ref().is_some_and(|hint| hint.starts_with("Run it again")), "{error:#?}");
+    assert_eq!(report.reason, error.message);
+    assert_eq!(store.count(Call::Get, key), 2);
+}
+
+/// It has another byte at every reading: then that is what is kept.
+#[track_caller]
+fn stands(objects: &MemoryStore, server: &str, key: &str, byte: u64, class: FailureClass) {
+    let rule = Rule::every(Call::Get, key, Fault::FlipByte(byte));
+    fails(&Faulty::new(objects.clone(), [rule]), server, key, class);
+}
+
+#[track_caller]
+fn fails(store: &Faulty<MemoryStore>, server: &str, key: &str, class: FailureClass) -> DrillReport {
+    let report = drill(store, server);
+    assert_eq!(report.verdict, Verdict::Fail, "{key}: {report:#?}");
+    let mut findings = report.checks.iter().flat_map(|check| &check.findings);
+    assert!(findings.any(|finding| finding.class == class), "{key}: {report:#?}");
+    assert!(store.count(Call::Get, key) > 1, "{key}");
+    report
+}
+
+/// Where `needle` stands in the object whose key ends with `end`; its key, too.
+fn place(objects: &MemoryStore, prefix: &str, end: &str, needle: &[u8]) -> (String, u64) {
+    let keys = memory::keys(objects, prefix);
+    let key = keys.into_iter().find(|key| key.ends_with(end)).unwrap();
+    let bytes = objects.bytes(&key).unwrap();
+    let at = bytes.windows(needle.len()).position(|window| window == needle).unwrap();
+    (key, at as u64)
+}
+
+#[test]
+fn a_tar_that_does_not_decode_at_the_first_reading() {
+    let objects = memory::objects(&fixture::rich().root);
+    let key = "data_0001.tar.gz";
+    lies_once(&objects, "rich", key, 60_000, &[key]);
+    stands(&objects, "rich", key, 60_000, FailureClass::ArchiveCorrupt);
+}
+
+#[test]
+fn a_page_that_is_bad_at_the_first_reading() {
+    // Nothing of a plain tar has a checksum but the pages in it, `pg_control` and the tar's headers.
+    let objects = memory::objects(&fixture::codecs().root);
+    let (key, row) = place(&objects, "archive/zstd/base/", "/data.tar", ROW);
+    let words = ["the archive does not hold what was restored from it: `base/", " of backup "];
+    lies_once(&objects, "zstd", &key, row, &words);
+    stands(&objects, "zstd", &key, row, FailureClass::PageChecksum);
+}
+
+#[test]
+#[ignore = "a matrix: make test-all"]
+fn own_files_that_are_bad_at_the_first_reading() {
+    let objects = memory::objects(&fixture::codecs().root);
+    let control = b"global/pg_control\0";
+    let (key, header) = place(&objects, "archive/zstd/base/", "/data.tar", control);
+    // The first byte of the system identifier.
+    lies_once(&objects, "zstd", &key, header + 512, &["global/pg_control"]);
+    stands(&objects, "zstd", &key, header + 512, FailureClass::ArchiveCorrupt);
+}
+
+#[test]
+#[ignore = "a matrix: make test-all"]
+fn a_segment_that_does_not_decode_at_the_first_reading() {
+    let objects = memory::objects(&fixture::rich().root);
+    let key = format!("{MIDDLE}.gz");
+    lies_once(&objects, "rich", &key, 5000, &[&key]);
+    stands(&objects, "rich", &key, 5000, FailureClass::WalCorrupt);
+}
+
+#[test]
+#[ignore = "a matrix: make test-all"]
+fn a_record_that_is_bad_at_the_first_reading() {
+    let objects = memory::objects(&fixture::codecs().root);
+    let mut keys = memory::keys(&objects, "archive/plain/wals/");
+    keys.retain(|key| key.rsplit('/').next().is_some_and(|name| name.len() == 24));
+    let middle = keys.len() / 2;
+    let key = &keys[middle];
+    lies_once(&objects, "plain", key, 500_000, &[key]);
+    // `xlp_rem_len`: a record that began in the segment before goes on behind the page's header.
+    let goes_on = |key: &String| {
+        let bytes = objects.bytes(key).unwrap();
+        u32::from_le_bytes(*bytes[16..].first_chunk().unwrap()) > 100
+    };
+    let crossed = (middle..keys.len()).find(|n| goes_on(&keys[*n])).unwrap();
+    lies_once(&objects, "plain", &keys[crossed], 100, &[&keys[crossed - 1]]);
+    stands(&objects, "plain", key, 500_000, FailureClass::WalCorrupt);
+}
+
+/// As `verify` has it: the first reading stands where there is no second one.
+#[test]
+#[ignore = "a matrix: make test-all"]
+fn what_cannot_be_read_a_second_time() {
+    let [rich, codecs] = [fixture::rich(), fixture::codecs()].map(|of| memory::objects(&of.root));
+    let (tar, row) = place(&codecs, "archive/zstd/base/", "/data.tar", ROW);
+    let lost_after = |objects: &MemoryStore, key: &str, byte| {
+        let flip = Rule::nth(Call::Get, key, 1, Fault::FlipByte(byte));
+        let lost = Rule::every(Call::Get, key, Fault::Error(Code::StoreUnavailable));
+        Faulty::new(objects.clone(), [flip, lost])
+    };
+    let report = fails(&lost_after(&codecs, &tar, row), "zstd", &tar, FailureClass::PageChecksum);
+    let said =
+        |note: &String| note.contains("could not be read a second time (a fault was injected)");
+    assert!(report.notes.iter().any(said), "{:#?}", report.notes);
+    let key = format!("{MIDDLE}.gz");
+    fails(&lost_after(&rich, &key, 5000), "rich", &key, FailureClass::WalCorrupt);
+}
