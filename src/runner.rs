@@ -319,7 +319,13 @@ async fn keep(job: &Job, report: &mut DrillReport) {
     let Some(location) = &job.report_store else { return };
     let id = KeptId::new(&report.job, report.started_at, &report.drill_id);
     let bytes = json::render(report).into_bytes().into();
-    let kept = async { kept::open(location).await?.put(&id, bytes).await };
+    let kept = async {
+        let store = kept::open(location).await?;
+        if job.row_floor().is_some() {
+            floor::must_exist(&*store).await?;
+        }
+        store.put(&id, bytes).await
+    };
     if let Err(error) = kept.await {
         warn(&error, &format!("the report is not kept: {error}"));
         report.notes.push(format!("the report is not kept: {error}"));

@@ -48,14 +48,10 @@ const RELATIONS: &str = "\
                 WHEN c.relkind = 'i' THEN ta.amname = 'heap' ELSE true END, \
            CASE c.relkind WHEN 'i' THEN coalesce(a.amname, '?') END, \
            i.indisvalid AND i.indisready AND i.indislive, c.relkind, \
-           CASE WHEN a.amname = 'btree' AND ta.amname = 'heap' AND c.oid = ( \
-             SELECT o.indexrelid FROM pg_catalog.pg_index o \
-             JOIN pg_catalog.pg_class oc ON oc.oid = o.indexrelid \
-             JOIN pg_catalog.pg_am oa ON oa.oid = oc.relam \
-             WHERE o.indrelid = i.indrelid AND oa.amname = 'btree' AND o.indpred IS NULL \
-               AND o.indisvalid AND o.indisready AND o.indislive \
-             ORDER BY pg_catalog.pg_relation_size(oc.oid), oc.oid LIMIT 1) \
-           THEN pg_catalog.pg_relation_filepath(i.indrelid) END \
+           CASE WHEN a.amname = 'btree' AND ta.amname = 'heap' AND i.indisvalid AND i.indisready \
+                  AND i.indislive \
+                THEN pg_catalog.pg_relation_filepath(i.indrelid) END, \
+           i.indpred IS NULL \
     FROM pg_catalog.pg_class c \
     LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam \
@@ -73,14 +69,24 @@ pub struct RelationFiles;
 pub struct IndexList {
     /// Those whose pages are known to refer to one another, B-trees not among them.
     pub known: Vec<IndexFile>,
-    /// For each table the smallest B-tree that holds all its rows.
+    /// Every valid B-tree and its table.
     pub pairs: Vec<IndexOfHeap>,
-    /// Tables without one.
-    pub heaps_without: u64,
+    /// Tables, whether they have one or not.
+    pub heaps: u64,
     /// Indexes other than B-trees that production left invalid.
     pub invalid: Named,
     /// Indexes of an access method of which nothing is known here.
     pub other: Named,
+}
+
+impl IndexList {
+    /// Tables without a valid B-tree of all their rows.
+    #[must_use]
+    pub fn heaps_without(&self) -> u64 {
+        let whole = self.pairs.iter().filter(|pair| pair.of_all_rows);
+        let with: BTreeSet<&RelationFile> = whole.map(|pair| &pair.heap).collect();
+        self.heaps.saturating_sub(with.len() as u64)
+    }
 }
 
 /// So many things, and the name of the first.
@@ -146,9 +152,7 @@ impl Check for RelationFiles {
         };
         let ended = look(context, &mut inventory, &mut findings).await;
         if ended.is_ok() {
-            let mut indexes = std::mem::take(&mut inventory.indexes);
-            indexes.heaps_without =
-                indexes.heaps_without.saturating_sub(indexes.pairs.len() as u64);
+            let indexes = std::mem::take(&mut inventory.indexes);
             context.observations.lock().indexes = Some(Arc::new(indexes));
         }
         outcome(ended, findings, || inventory.words())
@@ -262,12 +266,12 @@ impl Inventory {
         match (method, IndexMethod::from_name(method)) {
             ("", _) => {
                 let heap = text(row, 9) != "S" && text(row, 6) == "t";
-                indexes.heaps_without += u64::from(heap);
+                indexes.heaps += u64::from(heap);
             }
             ("btree", _) => {
                 let Some(heap) = RelationFile::parse(text(row, 10)) else { return };
-                let index = main.clone();
-                indexes.pairs.push(IndexOfHeap { name, index, heap, segment_blocks });
+                let (index, of_all_rows) = (main.clone(), text(row, 11) == "t");
+                indexes.pairs.push(IndexOfHeap { name, index, heap, of_all_rows, segment_blocks });
             }
             (_, Some(method)) if valid => {
                 let file = main.clone();

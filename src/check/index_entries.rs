@@ -2,10 +2,15 @@
 //! from the heap to the index only: a heap page that was zeroed, or lost with the file's end, takes its
 //! rows along, and what is left agrees with itself.
 //!
-//! Of each table one B-tree that holds every row is read, the smallest. As `index_delete_check_htid`
-//! (`heapam.c`) has it: an entry is removed before its line pointer is, whatever became of the row, so an
-//! entry with a block beyond the heap's end, an item beyond its page's array, or an item that is unused,
-//! is damage. Pages that are bad by themselves are the check `checksums`' to tell, and excuse all.
+//! Every valid B-tree of every table is read once, those of catalogs and of TOAST tables too. As
+//! `index_delete_check_htid` (`heapam.c`) has it: an entry is removed before its line pointer is, whatever
+//! became of the row, so an entry with a block beyond the heap's end, an item beyond its page's array, or
+//! an item that is unused, is damage. Rows of aborted transactions, dead ones (`LP_DEAD`) and the roots of
+//! HOT chains (`LP_REDIRECT`) have an item that is used. Pages that are bad by themselves are the check
+//! `checksums`' to tell, and excuse all.
+//!
+//! A table is read once as well, before its indexes; `rows` is what is remembered of it, and how much
+//! memory that takes.
 
 use std::{
     collections::BTreeMap,
@@ -33,25 +38,22 @@ use crate::{
     drill::{CheckOutcome, Code, Error, FailureClass, Finding},
     pg::{
         btree_page,
-        page::{self, PAGE_HEADER_SIZE, PAGE_SIZE, PageHeader, PageState},
+        page::{self, PAGE_SIZE, PageState},
         relation_file::RelationFile,
     },
     telemetry::{Progress, progress::ProgressEvent},
 };
 
+mod rows;
+
+use rows::{Detail, Rows};
+
 const NAME: &str = "indexEntries";
 /// Most blocks of a heap that are remembered as bad, and that a finding names.
 const MOST_BLOCKS: usize = 1_000;
 const MOST_PLACES: usize = 3;
-/// Bits for the items of a page: `MaxHeapTuplesPerPage` is 291.
-const WORDS: usize = 5;
-/// Items of a page that cannot be read: whatever points to it is excused.
-const UNKNOWN: u16 = u16::MAX;
-/// Bytes of memory for a block with and without the bits of its items.
-const WITH_BITS: u64 = 2 + 8 * WORDS as u64;
-const WITHOUT_BITS: u64 = 2;
 
-/// Reads one index of every table, in so much memory.
+/// Reads every B-tree of every table, in so much memory: bytes, all threads together.
 #[derive(Clone, Copy, Debug)]
 pub struct IndexEntries {
     pub memory: u64,
@@ -64,6 +66,8 @@ pub struct IndexOfHeap {
     pub name: String,
     pub index: RelationFile,
     pub heap: RelationFile,
+    /// It has an entry for every row: it is not partial.
+    pub of_all_rows: bool,
     /// Blocks of a full file.
     pub segment_blocks: u32,
 }
@@ -83,15 +87,15 @@ impl Check for IndexEntries {
         let Some(list) = seen.indexes else {
             return CheckOutcome::Skipped("the catalogs were not read to their end".into());
         };
-        let without = list.heaps_without;
+        let without = list.heaps_without();
         let (data_dir, memory) = (context.cluster.data_dir.clone(), self.memory);
         let (progress, cancel) = (context.progress.clone(), context.cancel.clone());
         let all = move || {
             let unfinished = |pair: &&IndexOfHeap| {
                 seen.unfinished.contains(&pair.index) || seen.unfinished.contains(&pair.heap)
             };
-            let pairs = list.pairs.iter().filter(|pair| !unfinished(pair)).collect();
-            look(&data_dir, pairs, memory, &progress, &cancel)
+            let pairs: Vec<_> = list.pairs.iter().filter(|pair| !unfinished(pair)).collect();
+            look(&data_dir, &pairs, memory, &progress, &cancel)
         };
         match tokio::task::spawn_blocking(all).await {
             Ok(Ok(tally)) if tally.findings.is_empty() => {
@@ -108,20 +112,25 @@ impl Check for IndexEntries {
 struct Tally {
     indexes: u64,
     entries: u64,
-    /// Tables too large for the bits of their items.
+    /// Tables too large for the bits of their items, and for the number of each page's items.
     without_bits: u64,
+    without_counts: u64,
     findings: Vec<Finding>,
 }
 
 impl Tally {
     fn words(&self, heaps_without: u64) -> String {
-        let Self { indexes, entries, without_bits, .. } = self;
+        let Self { indexes, entries, .. } = self;
         let mut text = vec![format!("{entries} entries of {indexes} indexes point to rows")];
-        if *without_bits > 0 {
-            text.push(format!(
-                "in {without_bits} tables that are large for `sandbox.memory`, unused items were not \
-                 told from rows"
-            ));
+        for (tables, what) in [
+            (self.without_bits, "unused items were not told from rows"),
+            (self.without_counts, "only pages without any row were told from others"),
+        ] {
+            if tables > 0 {
+                text.push(format!(
+                    "in {tables} tables that are large for `sandbox.memory`, {what}"
+                ));
+            }
         }
         if heaps_without > 0 {
             text.push(format!("{heaps_without} tables have no B-tree of all their rows"));
@@ -133,48 +142,72 @@ impl Tally {
         self.indexes += other.indexes;
         self.entries += other.entries;
         self.without_bits += other.without_bits;
+        self.without_counts += other.without_counts;
         self.findings.extend(other.findings);
     }
 }
 
+/// A table and its indexes, as files that are there.
+struct Table<'a> {
+    heap: &'a ForkFiles,
+    indexes: Vec<(&'a str, &'a ForkFiles)>,
+    segment_blocks: u32,
+}
+
+impl Table<'_> {
+    fn bytes(&self) -> u64 {
+        let indexes = self.indexes.iter().map(|(_, fork)| fork.bytes());
+        self.heap.bytes() + indexes.sum::<u64>()
+    }
+}
+
+/// The pairs by table, without those of which a file is lost: that is the check `files`' to say.
+fn tables<'a>(pairs: &[&'a IndexOfHeap], forks: &'a [ForkFiles]) -> Vec<Table<'a>> {
+    let fork = |file: &RelationFile| {
+        forks.binary_search_by(|fork| fork.first.cmp(file)).ok().map(|at| &forks[at])
+    };
+    let mut tables: BTreeMap<&RelationFile, Table<'a>> = BTreeMap::new();
+    for pair in pairs {
+        let (Some(index), Some(heap)) = (fork(&pair.index), fork(&pair.heap)) else { continue };
+        let segment_blocks = pair.segment_blocks;
+        let new = || Table { heap, indexes: Vec::new(), segment_blocks };
+        tables.entry(&pair.heap).or_insert_with(new).indexes.push((&pair.name, index));
+    }
+    tables.into_values().collect()
+}
+
 fn look(
     data_dir: &Path,
-    mut pairs: Vec<&IndexOfHeap>,
+    pairs: &[&IndexOfHeap],
     memory: u64,
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<Tally, Error> {
     let checksums = read_control(data_dir)?.has_data_checksums();
     let forks = files::list(data_dir)?;
-    let fork = |file: &RelationFile| {
-        forks.binary_search_by(|fork| fork.first.cmp(file)).ok().map(|at| &forks[at])
-    };
-    let size = |pair: &IndexOfHeap| {
-        fork(&pair.index).map_or(0, ForkFiles::bytes) + fork(&pair.heap).map_or(0, ForkFiles::bytes)
-    };
-    pairs.sort_by_cached_key(|pair| size(pair));
-    let total = pairs.iter().map(|pair| size(pair)).sum();
+    let mut tables = tables(pairs, &forks);
+    tables.sort_by_cached_key(Table::bytes);
+    let total = tables.iter().map(Table::bytes).sum();
     let threads = width();
-    let queue = Mutex::new(pairs);
+    let queue = Mutex::new(tables);
     let done = AtomicU64::new(0);
+    let count = |bytes: u64| {
+        progress.emit(ProgressEvent::CheckProgress {
+            name: NAME.into(),
+            done: done.fetch_add(bytes, Ordering::Relaxed) + bytes,
+            total,
+            unit: "bytes",
+        });
+    };
     let work = || {
         let mut tally = Tally::default();
         loop {
             // The largest is the last of the list.
             let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some(pair) = next else { return Ok(tally) };
-            // A lost file is the check `files`' to say.
-            if let (Some(index), Some(heap)) = (fork(&pair.index), fork(&pair.heap)) {
-                let segment_blocks = pair.segment_blocks;
-                let reader = Reader { data_dir, index, heap, segment_blocks, checksums, cancel };
-                tally.add(reader.read(&pair.name, memory / threads as u64)?);
-            }
-            progress.emit(ProgressEvent::CheckProgress {
-                name: NAME.into(),
-                done: done.fetch_add(size(pair), Ordering::Relaxed) + size(pair),
-                total,
-                unit: "bytes",
-            });
+            let Some(table) = next else { return Ok(tally) };
+            let segment_blocks = table.segment_blocks;
+            let reader = Reader { data_dir, segment_blocks, checksums, cancel };
+            tally.add(reader.read(&table, memory / threads as u64, &count)?);
         }
     };
     let ends: Vec<Result<Tally, Error>> = std::thread::scope(|scope| {
@@ -190,157 +223,78 @@ fn look(
     Ok(tally)
 }
 
-/// Reads one table and its index.
+/// Reads one table and its indexes.
 struct Reader<'a> {
     data_dir: &'a Path,
-    index: &'a ForkFiles,
-    heap: &'a ForkFiles,
     segment_blocks: u32,
     checksums: bool,
     cancel: &'a CancellationToken,
 }
 
 impl Reader<'_> {
-    /// The index is read once for as many blocks of the heap as fit into the memory.
-    fn read(&self, name: &str, memory: u64) -> Result<Tally, Error> {
-        let blocks = self.blocks();
-        let bits = u64::from(blocks) * WITH_BITS <= memory;
-        let most = if bits { u64::from(blocks) } else { (memory / WITHOUT_BITS).max(1 << 16) };
-        let window = u32::try_from(most).unwrap_or(u32::MAX).max(1);
-        let mut bad = Bad::default();
-        let (mut entries, mut from) = (0_u64, 0_u32);
-        loop {
-            let to = from.saturating_add(window).min(blocks);
-            let rows = self.rows(from..to, bits)?;
-            entries = self.entries(&rows, blocks, from == 0, &mut bad)?.max(entries);
-            from = to;
-            if from >= blocks {
-                break;
-            }
+    /// The table once, then each index once, in so many bytes of memory.
+    fn read(&self, table: &Table<'_>, memory: u64, count: &impl Fn(u64)) -> Result<Tally, Error> {
+        let mut rows = Rows::new(self.blocks(table.heap), memory);
+        self.all(table.heap, &mut |page, block| rows.set(page, block, self.state(page, block)))?;
+        count(table.heap.bytes());
+        let detail = rows.detail();
+        let mut tally = Tally {
+            without_bits: u64::from(detail == Detail::Counts),
+            without_counts: u64::from(detail == Detail::Blocks),
+            ..Tally::default()
+        };
+        for (name, index) in &table.indexes {
+            let mut bad = Bad::default();
+            tally.indexes += 1;
+            tally.entries += self.entries(index, &rows, &mut bad)?;
+            let class = FailureClass::IndexDangling;
+            let finding = |detail| Finding::new(class, *name, detail, damage_hint(class));
+            tally.findings.extend(bad.words().map(finding));
+            count(index.bytes());
         }
-        let class = FailureClass::IndexDangling;
-        let finding = |detail| Finding::new(class, name, detail, damage_hint(class));
-        Ok(Tally {
-            indexes: 1,
-            entries,
-            without_bits: u64::from(!bits),
-            findings: bad.words().map(finding).into_iter().collect(),
-        })
+        Ok(tally)
     }
 
     /// Blocks up to the heap's end, whatever files are missing in between.
-    fn blocks(&self) -> u32 {
+    fn blocks(&self, heap: &ForkFiles) -> u32 {
         let end = |(segment, length): (&u32, &u64)| {
-            let first = self.heap.first.with_segment(*segment).first_block(self.segment_blocks)?;
+            let first = heap.first.with_segment(*segment).first_block(self.segment_blocks)?;
             (*length > 0).then(|| first.saturating_add((length / PAGE_SIZE as u64) as u32))
         };
-        self.heap.segments.iter().filter_map(end).max().unwrap_or(0)
+        heap.segments.iter().filter_map(end).max().unwrap_or(0)
     }
 
     fn state(&self, page: &[u8; PAGE_SIZE], block: u32) -> PageState {
         if self.checksums { page::verify(page, block) } else { page::verify_header(page) }
     }
 
-    /// What is on these blocks of the heap.
-    fn rows(&self, range: std::ops::Range<u32>, bits: bool) -> Result<Rows, Error> {
-        let length = range.len();
-        let mut rows = Rows {
-            first: range.start,
-            items: vec![0; length],
-            used: if bits { vec![[0; WORDS]; length] } else { Vec::new() },
-        };
-        let mut each = |page: &[u8; PAGE_SIZE], block: u32| {
-            if range.contains(&block) {
-                rows.set(page, block, self.state(page, block));
-            }
-            !self.cancel.is_cancelled()
-        };
-        // Files of other windows are not read.
-        let mut heap = self.heap.clone();
-        heap.segments.retain(|segment, _| {
-            let first = self.heap.first.with_segment(*segment).first_block(self.segment_blocks);
-            first.is_some_and(|first| {
-                first < range.end && first.saturating_add(self.segment_blocks) > range.start
-            })
-        });
-        self.all(&heap, &mut each)?;
-        Ok(rows)
-    }
-
-    /// Holds every entry against these rows; how many entries there are.
-    fn entries(&self, rows: &Rows, blocks: u32, first: bool, bad: &mut Bad) -> Result<u64, Error> {
+    /// Holds every entry of an index against these rows; how many entries there are.
+    fn entries(&self, index: &ForkFiles, rows: &Rows, bad: &mut Bad) -> Result<u64, Error> {
         let mut entries = 0;
-        let mut each = |page: &[u8; PAGE_SIZE], block: u32| {
+        self.all(index, &mut |page, block| {
             if self.state(page, block) == PageState::Valid {
                 btree_page::rows(page, &mut |block, item| {
                     entries += 1;
-                    if block >= blocks {
-                        if first {
-                            bad.add(block, || "which lies beyond the table's end".to_owned());
-                        }
-                    } else if let Some(what) = rows.lacks(block, item) {
+                    if let Some(what) = rows.lacks(block, item) {
                         bad.add(block, || what);
                     }
                 });
             }
-            !self.cancel.is_cancelled()
-        };
-        self.all(self.index, &mut each)?;
+        })?;
         Ok(entries)
     }
 
     fn all(
         &self,
         fork: &ForkFiles,
-        each: &mut impl FnMut(&[u8; PAGE_SIZE], u32) -> bool,
+        each: &mut impl FnMut(&[u8; PAGE_SIZE], u32),
     ) -> Result<(), Error> {
-        let whole = pages(self.data_dir, fork, self.segment_blocks, each)?;
+        let mut each = |page: &[u8; PAGE_SIZE], block: u32| {
+            each(page, block);
+            !self.cancel.is_cancelled()
+        };
+        let whole = pages(self.data_dir, fork, self.segment_blocks, &mut each)?;
         if whole { Ok(()) } else { Err(interrupted()) }
-    }
-}
-
-/// What is on some blocks of a heap.
-struct Rows {
-    first: u32,
-    /// Items of each block.
-    items: Vec<u16>,
-    /// Which of them are not unused, where there was memory for it.
-    used: Vec<[u64; WORDS]>,
-}
-
-impl Rows {
-    fn set(&mut self, page: &[u8; PAGE_SIZE], block: u32, state: PageState) {
-        let at = (block - self.first) as usize;
-        if state.is_damaged() {
-            self.items[at] = UNKNOWN;
-            return;
-        }
-        // A page of zeros has no items.
-        let lower = usize::from(PageHeader::read(page).lower);
-        let items = lower.saturating_sub(PAGE_HEADER_SIZE) / 4;
-        self.items[at] = items as u16;
-        let Some(used) = self.used.get_mut(at) else { return };
-        let pointers = page[PAGE_HEADER_SIZE..].as_chunks::<4>().0;
-        for (n, pointer) in pointers.iter().take(items.min(WORDS * 64)).enumerate() {
-            // `LP_UNUSED` is 0.
-            let flags = u32::from_le_bytes(*pointer) >> 15 & 3;
-            used[n / 64] |= u64::from(flags != 0) << (n % 64);
-        }
-    }
-
-    /// What is wrong with an entry for this item, in words. Blocks of another window are not judged.
-    fn lacks(&self, block: u32, item: u16) -> Option<String> {
-        let at = block.checked_sub(self.first)? as usize;
-        let items = *self.items.get(at)?;
-        if items == UNKNOWN {
-            return None;
-        }
-        if item == 0 || item > items {
-            return Some(format!("which has {items} items, not item {item}"));
-        }
-        let n = usize::from(item - 1);
-        let used = self.used.get(at).and_then(|used| used.get(n / 64))?;
-        (used >> (n % 64) & 1 == 0).then(|| format!("whose item {item} is unused"))
     }
 }
 
@@ -379,43 +333,6 @@ impl Bad {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A page with so many items, of which these are unused.
-    fn page(items: u16, unused: &[u16]) -> Box<[u8; PAGE_SIZE]> {
-        let mut page = Box::new([0; PAGE_SIZE]);
-        page[12..14].copy_from_slice(&(24 + items * 4).to_le_bytes());
-        page[14..16].copy_from_slice(&8000_u16.to_le_bytes());
-        for item in (1..=items).filter(|item| !unused.contains(item)) {
-            let at = 24 + usize::from(item - 1) * 4;
-            page[at..at + 4].copy_from_slice(&(0x1F40_u32 | 1 << 15).to_le_bytes());
-        }
-        page
-    }
-
-    fn rows(bits: bool) -> Rows {
-        let used = if bits { vec![[0; WORDS]; 4] } else { Vec::new() };
-        let mut rows = Rows { first: 10, items: vec![0; 4], used };
-        rows.set(&page(291, &[70, 291]), 10, PageState::Valid);
-        rows.set(&page(3, &[]), 11, PageState::BadHeader);
-        rows.set(&[0; PAGE_SIZE], 12, PageState::New);
-        rows
-    }
-
-    #[test]
-    fn items_that_are_there_and_items_that_are_not() {
-        for bits in [true, false] {
-            let rows = rows(bits);
-            let there = |block, item| rows.lacks(block, item).is_none();
-            assert!(there(10, 1) && there(10, 64) && there(10, 65) && there(10, 290));
-            assert_eq!(there(10, 70), !bits);
-            assert_eq!(there(10, 291), !bits);
-            assert!(!there(10, 292) && !there(10, 0));
-            assert!(there(11, 200), "a damaged page excuses all");
-            assert!(!there(12, 1), "a page of zeros has no rows");
-            assert!(!there(13, 1), "a page that was never read has none either");
-            assert!(there(9, 1) && there(14, 1), "another window's");
-        }
-    }
 
     #[test]
     fn long_lists_are_bounded() {

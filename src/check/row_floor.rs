@@ -1,5 +1,8 @@
 //! The check `rowFloor`: the rows that `readAll` counted against those of the last passed drill of the
 //! same job. Whoever runs the checks looks that one up.
+//!
+//! Where no passed drill is kept, nothing tells a first drill from reports that are lost or not mounted:
+//! the check is skipped, unless the operator says that it is the first.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +40,7 @@ impl Check for RowFloorCheck {
         let now = counts(&seen, |_, _| true);
         let floor = match &context.floor {
             KnownFloor::Found(floor) => Some(floor),
-            KnownFloor::Absent(_) => None,
+            KnownFloor::Absent { .. } | KnownFloor::NoneCounts(_) => None,
             KnownFloor::NotAsked => {
                 return CheckOutcome::Skipped("no earlier report was looked for".into());
             }
@@ -65,7 +68,20 @@ impl Check for RowFloorCheck {
                     CheckOutcome::Failed(capped(findings))
                 }
             }
-            (KnownFloor::Absent(why), None) => CheckOutcome::Passed(format!("no floor yet: {why}")),
+            (KnownFloor::NoneCounts(why), None) => {
+                CheckOutcome::Passed(format!("nothing was compared: {why}"))
+            }
+            (KnownFloor::Absent { why, place }, None) => {
+                let none = "there is no earlier passed drill to compare with";
+                if self.0.first {
+                    CheckOutcome::Passed(format!("{none}, as `--first` says: {why} in {place}"))
+                } else {
+                    CheckOutcome::Skipped(format!(
+                        "{none}: {why} in {place}, the `report.store` of the job; if that is so because \
+                         it is the first, say `--first`"
+                    ))
+                }
+            }
             _ => CheckOutcome::Skipped("no earlier report was looked for".into()),
         }
     }
@@ -133,7 +149,7 @@ mod tests {
         let seen = Observed { tables, ..Observed::default() };
         let list = |tables: &[&str]| {
             let tables = tables.iter().map(|&t| t.to_owned()).collect();
-            let spec = RowFloor { tolerance: 0, tables, since: None };
+            let spec = RowFloor { tolerance: 0, tables, since: None, first: false };
             let counts = row_counts(&seen, Some(&spec));
             counts.into_iter().map(|t| (t.table, t.rows)).collect::<Vec<_>>()
         };

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     drill::{
-        CheckOutcome,
+        CheckOutcome, Code, Error,
         report::CheckReport,
         verdict::{self, Evidence},
     },
@@ -54,6 +54,9 @@ pub(super) struct DrillArgs {
     /// Makes random choices the same again; a report names its seed
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,
+    /// This is the job's first drill: `rowFloor` has none to compare with, and lets it pass
+    #[arg(long)]
+    pub first: bool,
     #[command(flatten)]
     pub overrides: OverrideArgs,
     #[command(flatten)]
@@ -61,7 +64,12 @@ pub(super) struct DrillArgs {
 }
 
 pub(super) async fn run(args: DrillArgs, context: &Context) -> Outcome {
-    let job = job_args::job(args.job.as_deref(), &args.archive, &args.overrides)?;
+    let mut job = job_args::job(args.job.as_deref(), &args.archive, &args.overrides)?;
+    if args.first {
+        let message = "`--first` is for the check `rowFloor`, which the job does not have";
+        let error = || Error::new(Code::JobInvalid, message).hint("Leave `--first` out.");
+        job.row_floor_mut().ok_or_else(error)?.first = true;
+    }
     let console = &context.console;
     let request = DrillRequest {
         job,

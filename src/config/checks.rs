@@ -167,7 +167,12 @@ fn row_floor(value: Value<'_>) -> Option<RowFloor> {
         let tables = fields
             .optional("tables", |value| entries(value, |value| value.text().map(str::to_owned)));
         let since = fields.parsed("since", value::time);
-        Some(RowFloor { tolerance: tolerance?, tables: tables.unwrap_or_default(), since })
+        Some(RowFloor {
+            tolerance: tolerance?,
+            tables: tables.unwrap_or_default(),
+            since,
+            first: false,
+        })
     })?
 }
 

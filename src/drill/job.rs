@@ -253,6 +253,14 @@ pub enum CheckSpec {
 }
 
 impl Job {
+    /// The same, to change it.
+    pub fn row_floor_mut(&mut self) -> Option<&mut RowFloor> {
+        self.checks.iter_mut().find_map(|check| match check {
+            CheckSpec::RowFloor(floor) => Some(floor),
+            _ => None,
+        })
+    }
+
     /// The job's row floor, if it has one.
     #[must_use]
     pub fn row_floor(&self) -> Option<&RowFloor> {
@@ -312,6 +320,8 @@ pub struct RowFloor {
     pub tables: Vec<String>,
     /// Drills that began before do not count.
     pub since: Option<Timestamp>,
+    /// The operator says that this is the first drill: that none is kept is as it should be.
+    pub first: bool,
 }
 
 /// A role that applications log in as.

@@ -59,8 +59,14 @@ pub enum KnownFloor {
     /// Nobody asked.
     #[default]
     NotAsked,
-    /// There is none, and why.
-    Absent(String),
+    /// No drill of the job that passed is kept: why, and where that was looked for. A job's first drill
+    /// looks like this, and a folder that is not mounted.
+    Absent {
+        why: &'static str,
+        place: String,
+    },
+    /// Some are kept, and none of them counts for this drill, and why.
+    NoneCounts(String),
     Found(Floor),
     /// Not all that matter could be read: why, and what to do.
     Unreadable {
@@ -137,7 +143,7 @@ mod tests {
 
     fn spec(tolerance: u32, tables: &[&str]) -> RowFloor {
         let tables = tables.iter().map(|&t| t.to_owned()).collect();
-        RowFloor { tolerance, tables, since: None }
+        RowFloor { tolerance, tables, since: None, first: false }
     }
 
     #[test]

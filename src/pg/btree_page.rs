@@ -135,6 +135,15 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_that_is_marked_dead_still_points_to_an_item() {
+        let mut page = leaf(0, LEAF, &[plain(3, 1), plain(4, 2)]);
+        // `LP_DEAD`: vacuum removes it before the item, as any other.
+        let pointer = u32_at(&page, 24);
+        page[24..28].copy_from_slice(&(pointer | 3 << 15).to_le_bytes());
+        assert_eq!(found(&page), [(3, 1), (4, 2)]);
+    }
+
+    #[test]
     fn a_list_never_leads_out_of_its_entry() {
         let mut cut = posting(&[(1, 1), (2, 2)]);
         cut[4] = 200;

@@ -109,6 +109,9 @@ pub trait ReportStore: Send + Sync + fmt::Debug {
     /// `ReportStore` where there is none.
     async fn get(&self, id: &KeptId) -> Result<Bytes, Error>;
 
+    /// Whether the place is there, with or without reports. Of a bucket the first listing tells.
+    async fn exists(&self) -> Result<bool, Error>;
+
     /// What messages call this store.
     fn describe(&self) -> String;
 }
@@ -138,6 +141,8 @@ trait Shelf: Send + Sync + fmt::Debug {
     async fn create(&self, folder: &str, file: &str, bytes: Bytes) -> Result<bool, Error>;
     /// A file's bytes, no more than the limit.
     async fn read(&self, path: &str, limit: usize) -> Result<Option<Bytes>, Error>;
+    /// Whether the root of the tree is there.
+    async fn exists(&self) -> Result<bool, Error>;
     fn describe(&self) -> String;
 }
 
@@ -183,6 +188,10 @@ impl<S: Shelf> ReportStore for Kept<S> {
             Ok(None) => Err(error(format!("the report {id} is not kept in {}", self.describe()))),
             Err(error) => Err(error.context(format!("cannot read the report {id}"))),
         }
+    }
+
+    async fn exists(&self) -> Result<bool, Error> {
+        self.0.exists().await
     }
 
     fn describe(&self) -> String {

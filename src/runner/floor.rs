@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::course::Course;
 use crate::{
     drill::{
-        Code, Error, Job, Verdict,
+        Code, Error, FailureClass, Job, Verdict,
         row_floor::{Floor, KnownFloor, RowCounts},
     },
     report::kept::{self, ReportStore},
@@ -42,24 +42,20 @@ struct PastReached {
 pub async fn known(job: &Job, course: &Course) -> KnownFloor {
     let Some(spec) = job.row_floor() else { return KnownFloor::NotAsked };
     match find(job, spec.since, course).await {
-        Ok(Ok(floor)) => KnownFloor::Found(floor),
-        Ok(Err(why)) => KnownFloor::Absent(why.to_owned()),
+        Ok(known) => known,
         Err(error) => KnownFloor::Unreadable { why: error.message, hint: error.hint },
     }
 }
 
-async fn find(
-    job: &Job,
-    since: Option<Timestamp>,
-    course: &Course,
-) -> Result<Result<Floor, &'static str>, Error> {
+async fn find(job: &Job, since: Option<Timestamp>, course: &Course) -> Result<KnownFloor, Error> {
+    let unknown = |message: &str| Err(Error::new(Code::ReportStore, message));
     let Some(location) = &job.report_store else {
-        return Ok(Err("the job keeps no reports"));
+        return unknown("the job names no `report.store`");
     };
-    let Some(backup) = &course.backup else { return Ok(Err("it is not known what was restored")) };
+    let Some(backup) = &course.backup else { return unknown("it is not known what was restored") };
     let reached = course.reached.as_ref().and_then(|reached| reached.last_transaction_at);
     let Some(recovered_to) = reached.or(backup.end_at) else {
-        return Ok(Err("the time that was recovered to is not known"));
+        return unknown("the time that was recovered to is not known");
     };
     let wanted = Wanted {
         job: &job.name,
@@ -68,7 +64,25 @@ async fn find(
         since,
         recovered_to,
     };
-    wanted.seek(&*kept::open(location).await?, MOST_READ).await
+    let store = kept::open(location).await?;
+    must_exist(&*store).await?;
+    wanted.seek(&*store, MOST_READ).await
+}
+
+/// A place for reports that is not there has most likely not been mounted. What is made in its stead
+/// would look like a job without a past.
+///
+/// # Errors
+/// `ReportStore` where it is not there.
+pub async fn must_exist(store: &dyn ReportStore) -> Result<(), Error> {
+    if store.exists().await? {
+        return Ok(());
+    }
+    let place = store.describe();
+    let message = format!("the folder {place} that `report.store` names does not exist");
+    Err(Error::new(Code::ReportStore, message)
+        .class(FailureClass::InfraError)
+        .hint("Mount it. If no drill of the job has kept a report yet, make the folder."))
 }
 
 /// What a floor has to be of.
@@ -83,18 +97,16 @@ struct Wanted<'a> {
 impl Wanted<'_> {
     /// The newest floor among the `most` newest reports. That there is none is said only where no
     /// report is left: a job that fails for long must not lose its floor.
-    async fn seek(
-        &self,
-        store: &dyn ReportStore,
-        most: usize,
-    ) -> Result<Result<Floor, &'static str>, Error> {
+    async fn seek(&self, store: &dyn ReportStore, most: usize) -> Result<KnownFloor, Error> {
         let mut later = false;
+        let place = store.describe();
         let kept = store.list(Some(self.job), most + 1).await?;
         if kept.is_empty() {
-            return Ok(Err("no report of this job is kept"));
+            return Ok(KnownFloor::Absent { why: "no report of this job is kept", place });
         }
         for (read, id) in kept.iter().enumerate() {
-            if self.since.is_some_and(|since| id.at() < since) {
+            let too_old = self.since.is_some_and(|since| id.at() < since);
+            if too_old && later {
                 break;
             }
             if read == most {
@@ -110,16 +122,27 @@ impl Wanted<'_> {
             let bytes = store.get(id).await?;
             let Ok(past) = serde_json::from_slice::<Past>(&bytes) else { continue };
             let Some(floor) = past.floor(self.server, self.system_id) else { continue };
+            if too_old {
+                return Ok(KnownFloor::NoneCounts(format!(
+                    "all passed drills that are kept in {place} began before `since`"
+                )));
+            }
             if floor.recovered_to <= self.recovered_to {
-                return Ok(Ok(floor));
+                return Ok(KnownFloor::Found(floor));
             }
             later = true;
         }
-        Ok(Err(if later {
-            "every passed drill that is kept recovered further than this one"
+        Ok(if later {
+            KnownFloor::NoneCounts(format!(
+                "all passed drills that are kept in {place}, and that count, recovered further than \
+                 this one"
+            ))
         } else {
-            "no passed drill of this job is kept that counted rows"
-        }))
+            KnownFloor::Absent {
+                why: "no passed drill of this job and archive is kept that counted rows",
+                place,
+            }
+        })
     }
 }
 
@@ -185,22 +208,68 @@ mod tests {
             };
             wanted.seek(&*store, most).await
         };
-        assert_eq!(seek(None, 9).await.unwrap(), Err("no report of this job is kept"));
+        let place = store.describe();
+        let absent = |known: KnownFloor, words: &str| match known {
+            KnownFloor::Absent { why, place: at } => {
+                assert_eq!(why, words);
+                assert_eq!(at, place);
+            }
+            other => panic!("{other:?}"),
+        };
+        absent(seek(None, 9).await.unwrap(), "no report of this job is kept");
         put(&report, 0).await;
         let mut failed = report.clone();
         failed.verdict = Verdict::Fail;
         for n in 1..=230 {
             put(&failed, n).await;
         }
-        let floor = seek(None, MOST_READ).await.unwrap().unwrap();
-        assert_eq!(floor.counts, report.row_counts.take().unwrap());
-        assert!(seek(None, 231).await.unwrap().is_ok());
+        for most in [MOST_READ, 231] {
+            let KnownFloor::Found(floor) = seek(None, most).await.unwrap() else {
+                panic!("no floor among {most}")
+            };
+            assert_eq!(floor.counts, report.row_counts.clone().unwrap());
+        }
         // What was not read says nothing.
         let error = seek(None, 230).await.unwrap_err();
         assert_eq!(error.code, Code::ReportStore, "{error}");
         assert!(error.message.contains("newest 230 reports"), "{error}");
-        // All that count were read.
-        assert!(seek(Some(at(1)), 230).await.unwrap().is_err());
+        // One that passed is there, so that the place is the right one; it does not count.
+        let KnownFloor::NoneCounts(why) = seek(Some(at(1)), MOST_READ).await.unwrap() else {
+            panic!("the oldest counts no more")
+        };
+        assert!(why.ends_with("began before `since`") && why.contains(&place), "{why}");
+        let none = "no passed drill of this job and archive is kept that counted rows";
+        let other = Wanted {
+            job: "j",
+            server: "another",
+            system_id: &system_id,
+            since: None,
+            recovered_to: Timestamp::MAX,
+        };
+        absent(other.seek(&*store, MOST_READ).await.unwrap(), none);
+        let early = Wanted { server: &report.server, recovered_to: Timestamp::MIN, ..other };
+        let KnownFloor::NoneCounts(why) = early.seek(&*store, MOST_READ).await.unwrap() else {
+            panic!("nothing recovered less far")
+        };
+        assert!(why.contains("recovered further"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_not_there_is_no_empty_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &std::path::Path| StoreLocation {
+            scheme: StoreScheme::File,
+            bucket: String::new(),
+            prefix: path.to_str().unwrap().to_owned(),
+            s3: S3Spec::default(),
+        };
+        let there = kept::open(&at(folder.path())).await.unwrap();
+        must_exist(&*there).await.unwrap();
+        let lost = kept::open(&at(&folder.path().join("lost"))).await.unwrap();
+        let error = must_exist(&*lost).await.unwrap_err();
+        assert_eq!(error.code, Code::ReportStore);
+        assert!(error.message.contains("`report.store`"), "{error}");
+        assert!(error.hint.unwrap().contains("Mount it"));
     }
 
     #[test]

@@ -91,6 +91,15 @@ impl Shelf for Folder {
         .await
     }
 
+    async fn exists(&self) -> Result<bool, Error> {
+        blocking(self.root.clone(), |path| match fs::metadata(path) {
+            Ok(metadata) => Ok(metadata.is_dir()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
     fn describe(&self) -> String {
         format!("`{}`", self.root.display())
     }

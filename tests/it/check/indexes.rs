@@ -168,22 +168,24 @@ fn entries_without_rows() {
     let (t, index) = (cluster.file("t"), cluster.file("t_kind"));
     cluster.passed(&RelationFiles);
     cluster.source.stop(true).unwrap();
-    // With memory for all, and with too little for the bits of the items.
+    // With memory for all, and with too little for the bits of the items of `t`.
     let small = IndexEntries { memory: 1 };
     let (all, few) = (cluster.passed(&ENTRIES), cluster.passed(&small));
     let count = |text: &str| text.split(' ').next().unwrap().parse::<u64>().unwrap();
     assert!(all.contains(" indexes point to rows; ") && count(&all) > 60_000, "{all}");
     assert_eq!(count(&all), count(&few), "{few}");
     assert!(few.contains("unused items were not told from rows"), "{few}");
+    assert!(!few.contains("pages without any row"), "{few}");
 
     let sound = fs::read(&t).unwrap();
     let with = |cluster: &Cluster, bytes: &[u8], words: &str| {
         fs::write(&t, bytes).unwrap();
         for check in [&ENTRIES, &small] {
             let findings = cluster.findings(check);
-            expect(&findings, FailureClass::IndexDangling, "shop.public.t_kind");
-            expect(&findings, FailureClass::IndexDangling, words);
-            assert_eq!(findings.len(), 1, "{findings:#?}");
+            assert_eq!(names(&findings), ["shop.public.t_kind", "shop.public.t_pkey"]);
+            for finding in &findings {
+                assert!(finding.detail.contains(words), "{finding:?}");
+            }
         }
     };
     let mut zeroed = sound.clone();
@@ -210,4 +212,159 @@ fn entries_without_rows() {
     fs::write(&t, &sound).unwrap();
     flip(&index, 2 * 8192 + 4000);
     cluster.passed(&ENTRIES);
+}
+
+fn names(findings: &[Finding]) -> Vec<&str> {
+    assert!(findings.iter().all(|f| f.class == FailureClass::IndexDangling), "{findings:#?}");
+    findings.iter().map(|f| f.subject.as_str()).collect()
+}
+
+/// Makes an entry of the first leaf point to an item that its page does not have.
+fn dangle(file: &Path) -> Vec<u8> {
+    let sound = fs::read(file).unwrap();
+    let mut bytes = sound.clone();
+    let u16_at = |page: &[u8], at: usize| u16::from_le_bytes([page[at], page[at + 1]]);
+    let (block, page) = bytes
+        .chunks_exact_mut(8192)
+        .enumerate()
+        // `BTP_LEAF`, perhaps `BTP_ROOT`, nothing else.
+        .find(|(_, page)| matches!(u16_at(page, 8188), 1 | 3) && u16_at(page, 12) >= 24 + 8)
+        .unwrap();
+    let page: &mut [u8; 8192] = page.try_into().unwrap();
+    // Whether the first is a high key or not, the second is an entry; a list of rows is passed by.
+    let mut items = (1..usize::from(u16_at(page, 12) - 24) / 4)
+        .map(|n| usize::from(u16_at(page, 24 + n * 4) & 0x7FFF));
+    let at = items.find(|at| u16_at(page, at + 6) & 0x2000 == 0).unwrap();
+    page[at + 4..at + 6].copy_from_slice(&290_u16.to_le_bytes());
+    let checksum = pgassay::pg::page::checksum(page, block as u32);
+    page[8..10].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(file, bytes).unwrap();
+    sound
+}
+
+#[test]
+fn each_index_is_read_whatever_the_others_of_its_table_say() {
+    let mut cluster = entries();
+    for sql in [
+        "create index t_name on t (name)",
+        "create index t_sevens on t (id) where kind = 7",
+        "create index t_upper on t (upper(name)) include (id)",
+        "create index t_invalid on t (id, name)",
+        "update pg_index set indisvalid = false where indexrelid = 't_invalid'::regclass",
+        // A page for each row: too many for the numbers of their items in the least memory.
+        "create table wide (id int primary key, body text)",
+        "alter table wide alter body set storage plain",
+        "insert into wide select i, repeat('x', 5000) from generate_series(1, 4200) i",
+        "checkpoint",
+    ] {
+        cluster.sql("shop", sql);
+    }
+    let toast = cluster.sql(
+        "shop",
+        "select indexrelid::regclass from pg_index i join pg_class c on i.indrelid = c.reltoastrelid \
+         where c.relname = 'big'",
+    );
+    let relations =
+        ["t_name", "t_sevens", "t_upper", &toast, "pg_attribute_relid_attnam_index", "wide_pkey"];
+    let files = relations.map(|name| cluster.file(name));
+    let (invalid, wide) = (cluster.file("t_invalid"), cluster.file("wide"));
+    cluster.passed(&RelationFiles);
+    cluster.source.stop(true).unwrap();
+    let all = cluster.passed(&ENTRIES);
+    for (name, file) in relations.iter().zip(&files) {
+        let sound = dangle(file);
+        let findings = cluster.findings(&ENTRIES);
+        let [subject] = names(&findings)[..] else { panic!("{name}: {findings:#?}") };
+        let last = name.rsplit('.').next().unwrap();
+        assert!(subject.ends_with(&format!(".{last}")), "{name}: {subject}");
+        assert!(findings[0].detail.contains("items, not item 290"), "{findings:?}");
+        fs::write(file, sound).unwrap();
+    }
+    // PostgreSQL itself does not look into it.
+    dangle(&invalid);
+    assert_eq!(cluster.passed(&ENTRIES), all);
+
+    // With the least memory: which pages of `wide` have rows, and where it ends.
+    let small = IndexEntries { memory: 1 };
+    let text = cluster.passed(&small);
+    assert!(text.contains("; in 1 tables that are large"), "{text}");
+    assert!(text.contains("only pages without any row were told from others"), "{text}");
+    let sound = fs::read(&wide).unwrap();
+    let mut zeroed = sound.clone();
+    zeroed[77 * 8192..78 * 8192].fill(0);
+    for (bytes, words) in [
+        (&zeroed[..], "in 1 blocks of its table: block 77, which has no item 1"),
+        (&sound[..sound.len() - 8192], "block 4199, which lies beyond the table's end"),
+    ] {
+        fs::write(&wide, bytes).unwrap();
+        let findings = cluster.findings(&small);
+        assert_eq!(names(&findings), ["shop.public.wide_pkey"]);
+        assert!(findings[0].detail.contains(words), "{findings:?}");
+    }
+}
+
+/// What a table's life leaves behind: each state must be there, and none of them is damage.
+#[test]
+fn entries_of_rows_that_are_dead_pruned_or_never_were() {
+    let mut cluster = Cluster::shop();
+    for sql in [
+        "create extension pageinspect",
+        "create table t (id int primary key, kind int, note text) with (fillfactor = 60)",
+        "create index t_kind on t (kind)",
+        "insert into t select i, i % 9, 'a' from generate_series(1, 20000) i",
+        // Chains of heap-only rows; reading them again prunes, and leaves roots that redirect.
+        "update t set note = 'b' where id <= 3000",
+        "update t set note = 'c' where id <= 3000",
+        "select count(*) from t where note = 'c'",
+        // Dead rows whose entries stay, and entries that a search then marks dead.
+        "delete from t where id between 4000 and 5000",
+        "vacuum (index_cleanup off, truncate off) t",
+        "delete from t where id between 6000 and 6500",
+        "set enable_seqscan = off; set enable_bitmapscan = off; \
+         select count(id) from t where id between 6000 and 6500; \
+         select count(id) from t where id between 6000 and 6500",
+        // A transaction that ends badly.
+        "begin; insert into t select i, 5, 'gone' from generate_series(30000, 31000) i; rollback",
+        // Leaves that are deleted, and a table that is cut at its end.
+        "create table cut (id int primary key)",
+        "insert into cut select generate_series(1, 30000)",
+        "delete from cut where id > 5000",
+        "vacuum cut",
+        "create table emptied (id int primary key)",
+        "insert into emptied select generate_series(1, 1000)",
+        "truncate emptied",
+        "insert into emptied select generate_series(1, 10)",
+        "checkpoint",
+    ] {
+        cluster.sql("shop", sql);
+    }
+    let there = |what: &str, query: &str| {
+        let count = cluster.sql("shop", query);
+        assert!(count.parse::<u64>().unwrap() > 0, "no {what}: {count}");
+    };
+    let items = |flags: u32| {
+        format!(
+            "select count(*) from generate_series(0, pg_relation_size('t') / 8192 - 1) b, \
+             heap_page_items(get_raw_page('t', b::int)) where lp_flags = {flags}"
+        )
+    };
+    there("roots that redirect", &items(2));
+    there("dead rows", &items(3));
+    let leaves = |index: &str, what: &str| {
+        format!(
+            "select count(*) from generate_series(1, pg_relation_size('{index}') / 8192 - 1) b, \
+             {what}"
+        )
+    };
+    there("dead entries", &leaves("t_pkey", "bt_page_items('t_pkey', b) where dead"));
+    there("lists", &leaves("t_kind", "bt_page_items('t_kind', b) where tids is not null"));
+    let deleted = "bt_page_stats('cut_pkey', b) where type in ('d', 'D')";
+    there("deleted leaves", &leaves("cut_pkey", deleted));
+    assert!(
+        cluster.sql("shop", "select pg_relation_size('cut') / 8192").parse::<u64>().unwrap() < 40
+    );
+    cluster.passed(&RelationFiles);
+    cluster.source.stop(true).unwrap();
+    let text = cluster.passed(&ENTRIES);
+    assert!(text.contains(" indexes point to rows"), "{text}");
 }

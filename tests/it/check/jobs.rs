@@ -32,12 +32,24 @@ fn rows_against_an_earlier_drill() {
     );
     let check = |tables: &[&str]| {
         let tables = tables.iter().map(|&t| t.to_owned()).collect();
-        RowFloorCheck(RowFloor { tolerance: 500, tables, since: None })
+        RowFloorCheck(RowFloor { tolerance: 500, tables, since: None, first: false })
     };
     let CheckOutcome::Skipped(_) = cluster.run(&check(&[])) else { panic!("nothing was read") };
     cluster.passed(&ReadAll);
-    cluster.context.floor = KnownFloor::Absent("it is the first".into());
-    assert!(cluster.passed(&check(&[])).contains("no floor yet"));
+    cluster.context.floor =
+        KnownFloor::Absent { why: "no report of this job is kept", place: "`/reports`".into() };
+    let CheckOutcome::Skipped(why) = cluster.run(&check(&[])) else {
+        panic!("nothing is compared")
+    };
+    let none = "there is no earlier passed drill to compare with";
+    assert!(why.starts_with(none) && why.contains("is kept in `/reports`"), "{why}");
+    assert!(why.contains("`--first`"), "{why}");
+    let mut first = check(&[]);
+    first.0.first = true;
+    let text = cluster.passed(&first);
+    assert!(text.starts_with(none) && text.ends_with("is kept in `/reports`"), "{text}");
+    cluster.context.floor = KnownFloor::NoneCounts("all began before `since`".into());
+    assert!(cluster.passed(&check(&[])).starts_with("nothing was compared: all began before"));
     let floor = |list: &[(&str, u64)]| {
         let table = |(table, rows): &(&str, u64)| TableRows { table: (*table).into(), rows: *rows };
         KnownFloor::Found(Floor {
@@ -183,14 +195,27 @@ fn floors_and_logins_in_whole_drills() {
         let check = checks.iter().find(|c| c["name"] == name).unwrap();
         assert!(check["detail"].as_str().unwrap().contains(words), "{check:#}");
     };
-    let first = drill.run(&[]);
-    first.expect("pass", 0);
-    says(&first.report, "rowFloor", "no floor yet");
-    says(&first.report, "loginRoles", "1 of them did");
     let reports = || {
         let all = tree(&work.join("reports")).into_iter().map(|p| work.join("reports").join(p));
         all.filter(|p| p.extension().is_some_and(|e| e == "json")).collect::<Vec<_>>()
     };
+    // A folder that is not mounted is not made: it would look like a job without a past.
+    let lost = drill.run(&["--first"]);
+    lost.expect("inconclusive", 4);
+    says(&lost.report, "rowFloor", "that `report.store` names does not exist");
+    assert!(!work.join("reports").exists(), "{}", lost.stdout);
+    assert!(lost.report["notes"].to_string().contains("the report is not kept"), "{}", lost.stdout);
+    fs::create_dir(work.join("reports")).unwrap();
+    let unknown = drill.run(&[]);
+    unknown.expect("inconclusive", 4);
+    says(&unknown.report, "rowFloor", "drill to compare with: no report of this job is kept in");
+    // It is kept, and is no floor.
+    let inconclusive = reports().remove(0);
+    let first = drill.run(&["--first"]);
+    first.expect("pass", 0);
+    says(&first.report, "rowFloor", "as `--first` says: no passed drill of this job");
+    fs::remove_file(inconclusive).unwrap();
+    says(&first.report, "loginRoles", "1 of them did");
     let kept = reports().remove(0);
     let text = fs::read_to_string(&kept).unwrap();
     assert!(!text.contains("open-sesame"), "the report holds a password");
