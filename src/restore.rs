@@ -42,6 +42,28 @@ pub fn two_readings(key: &str, first: &str) -> Error {
         .hint("Run it again; if this comes back, look at what lies between here and the store.")
 }
 
+/// What seemed damaged at the only reading that could be had of it: nothing is known of it either, since
+/// stores and networks err once. `missed` kept the second reading away; `None` where the time was over.
+#[must_use]
+pub fn seen_once(what: &str, seen: &str, missed: Option<&Error>) -> Error {
+    let seen = seen.trim_end_matches('.');
+    let Some(missed) = missed else {
+        let what = format!(
+            "`{what}` seemed damaged ({seen}), and the time was over before it could be read once more"
+        );
+        return Error::new(Code::OverBudget, what).class(FailureClass::ObjectReadIncomplete).hint(
+            "Run it again with the same `--ledger`: what is not known to be good comes first.",
+        );
+    };
+    let what = format!(
+        "`{what}` seemed damaged ({seen}), and could not be read once more: {}",
+        missed.message
+    );
+    Error::new(missed.code, what)
+        .class(missed.class.unwrap_or(FailureClass::ObjectReadIncomplete))
+        .hint("Run it again: only what two readings show is damage of the archive.")
+}
+
 /// An object that was listed and is gone or another one: the archive moved under the drill.
 fn vanished(error: Error) -> Error {
     match error.code {

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
-use self::part::{Part, PartFailure, fetch_part, read_again};
+use self::part::{Again, Part, PartFailure, fetch_part, read_again};
 pub use self::{
     examine::{BaseExamined, examine_base},
     look::look_into,
@@ -132,8 +132,11 @@ async fn restore_part(
     let first = fetch_part(store, part.clone(), Arc::clone(unpacker), on_bytes, stop).await;
     let Err(PartFailure::Damaged(finding)) = first else { return first };
     stop.cancel();
-    let stands = read_again(store, part, finding, on_bytes, cancel).await;
-    Err(stands.map_or_else(PartFailure::Store, PartFailure::Damaged))
+    Err(match read_again(store, part, finding, on_bytes, cancel).await {
+        // What was restored is damaged, whatever the store holds.
+        Again::Stands(finding) | Again::Missed(finding, _) => PartFailure::Damaged(finding),
+        Again::Differs(error) => PartFailure::Store(error),
+    })
 }
 
 async fn finish(unpacker: Arc<Unpacker>, fsync: bool) -> Result<Unpacked, FetchFailure> {

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use jiff::Timestamp;
 
 use super::{
-    Reading, base, confirm, labels, lost, moved,
+    Reading, base, confirm, interrupted, labels, lost, moved,
     pages::{self, Window},
     reach,
     sparing::{Plan, Sparing, Subject, Turn},
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     archive::{Backup, BackupInfo, Catalog, catalog::obstacle::Obstacle},
     drill::{
-        Code, Error, Finding, Job,
+        Error, Job,
         format::counted,
         holdings::{self, BackupLine},
         verify_report::{BackupState, BackupVerified},
@@ -101,26 +101,27 @@ pub(super) async fn read(
                 let mut base = base::BaseRead::default();
                 let before = reading.bytes.load(Ordering::Relaxed);
                 let read = read_base(reading, catalog, &subject, &mut base).await;
+                if let Some(sparing) = &mut sparing {
+                    plan.doubt(sparing.ledger, catalog, &systems, &base.doubted);
+                }
                 match (&read, &mut sparing) {
                     (Ok(()), Some(sparing)) => sparing.learn(&subject, &base, catalog, now),
-                    // An earlier run's word does not stand against what this one has seen.
-                    (Err(_), Some(sparing)) if base.is_doubtful() => {
-                        sparing.ledger.forget_backup(&backup.id);
-                    }
-                    _ => {}
+                    (Err(_), Some(sparing)) => sparing.broke_off(&subject, &base),
+                    (_, None) => {}
                 }
                 match read {
                     Ok(()) => Some(base),
                     Err(error) if !reading.is_late() => return Err(error),
                     Err(_) => {
-                        if let Some(seen) = base.findings.first() {
-                            tally.error(seen_once(&backup.id, seen));
-                        }
                         let objects = backup.objects().count() as u64;
                         let bytes = reading.bytes.load(Ordering::Relaxed) - before;
                         begun += share(objects, bytes, backup.total_bytes());
                         plan.leave(objects, backup.total_bytes());
-                        None
+                        base = confirm::cut_off(backup, base);
+                        for error in base.errors.drain(..) {
+                            tally.error(error);
+                        }
+                        Some(base).filter(|base| !base.findings.is_empty())
                     }
                 }
             }
@@ -221,6 +222,9 @@ async fn read_base(
 ) -> Result<(), Error> {
     let backup = subject.backup;
     *base = base::read(reading, backup).await?;
+    if base.cut_off {
+        return Err(interrupted());
+    }
     if let (Ok(info), Some(path)) = (&backup.info, &subject.path) {
         let begin = reach::start(info).map_or(Lsn::INVALID, |start| start.lsn);
         let window = Window { begin, path };
@@ -236,16 +240,6 @@ fn share(objects: u64, bytes: u64, total: u64) -> u64 {
     let share = u128::from(objects) * u128::from(bytes);
     let share = share.div_ceil(u128::from(total.max(1)));
     u64::try_from(share).map_or(objects, |share| share.min(objects))
-}
-
-/// Damage that was seen before the time was over, and not a second time.
-fn seen_once(backup: &str, seen: &Finding) -> Error {
-    let Finding { subject, detail, .. } = seen;
-    let what = format!(
-        "the time was over while backup `{backup}` was read once more, in which `{subject}` seemed \
-         damaged: {detail}"
-    );
-    Error::new(Code::OverBudget, what).hint("Run it again, with more time.")
 }
 
 /// The timelines that a recovery from this backup to the newest WAL follows.

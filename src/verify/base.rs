@@ -10,7 +10,7 @@ use crate::{
         Error, Finding,
         own_files::{self, Claims, OwnFiles},
     },
-    pg::{Lsn, Major, SegmentNumber},
+    pg::{Lsn, Major, SegmentNumber, TimelineId},
     restore::{
         FetchFailure,
         base::{BaseExamined, examine_base},
@@ -56,6 +56,11 @@ pub(super) struct BaseRead {
     pub judged_to: Option<SegmentNumber>,
     /// [`crate::restore::pages::Suspects::prints`].
     pub prints: Prints,
+    /// Segments that seemed damaged while pages were judged by them: an earlier run's word on them no
+    /// longer holds.
+    pub doubted: Vec<(TimelineId, SegmentNumber)>,
+    /// The run ended while its tars were read.
+    pub cut_off: bool,
 }
 
 impl BaseRead {
@@ -66,9 +71,11 @@ impl BaseRead {
         Self { notes, files, own_end, databases, pages, torn_pages, ..Self::default() }
     }
 
-    /// Whether there is anything that may be wrong with it.
+    /// Whether there is anything that may be wrong with it. Of a backup that was not read to its end also
+    /// pages that its WAL was to tell torn or damaged.
     pub(super) fn is_doubtful(&self) -> bool {
-        !self.findings.is_empty() || !self.errors.is_empty()
+        let suspects = self.watched.has_suspects() || !self.prints.is_empty();
+        !self.findings.is_empty() || !self.errors.is_empty() || suspects
     }
 
     /// Whether something is wrong with the backup, and not only with what is known of it.
@@ -77,7 +84,8 @@ impl BaseRead {
     }
 }
 
-/// Reads every tar of `backup`.
+/// Reads every tar of `backup`. Where the run ended when something had been seen already, that is all that
+/// there is ([`BaseRead::cut_off`]).
 ///
 /// # Errors
 /// The caller cancelled, or this machine failed.
@@ -85,7 +93,7 @@ pub(super) async fn read(reading: &Reading<'_>, backup: &Backup) -> Result<BaseR
     let count = |bytes| reading.fetched(bytes);
     let examined =
         examine_base(reading.store, backup, WatchRules::default(), &count, reading.cancel).await;
-    let BaseExamined { restored, whole, errors } = match examined {
+    let BaseExamined { restored, whole, errors, cut_off } = match examined {
         Ok(examined) => examined,
         Err(FetchFailure::Store(error) | FetchFailure::Local(error)) => return Err(error),
         Err(FetchFailure::Damaged(findings)) => {
@@ -107,7 +115,12 @@ pub(super) async fn read(reading: &Reading<'_>, backup: &Backup) -> Result<BaseR
         torn_pages: 0,
         judged_to: None,
         prints: Prints::default(),
+        doubted: Vec::new(),
+        cut_off,
     };
+    if cut_off {
+        return Ok(read);
+    }
     let claims = backup.info.as_ref().ok().and_then(|info| claims(&backup.id, info));
     // Of parts that could not be read nothing is known: then only what is there can be judged.
     let there = !restored.pg_control.is_empty() && restored.backup_label.is_some();

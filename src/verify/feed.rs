@@ -10,7 +10,7 @@ use crate::{
     drill::{Code, Error},
     pg::{SegmentNumber, SegmentSize, TimelineId},
     restore::{
-        two_readings,
+        seen_once, two_readings,
         wal::{Buffers, SegmentFailure, fetch_segment_into},
     },
     store::SharedStore,
@@ -38,6 +38,8 @@ pub(super) enum Fetched {
     Damaged(String),
     /// Nothing is known of it.
     Unread(Error),
+    /// It was cancelled when the first reading had shown damage: nothing is known of it either.
+    Once(Error),
     Cancelled,
 }
 
@@ -110,10 +112,13 @@ pub(super) async fn fetch(
         Err(SegmentFailure::Damaged { detail, .. }) => {
             match fetch_segment_into(store, object, size.bytes(), buffers, cancel).await {
                 Ok(_) => Fetched::Unread(two_readings(&object.key, &detail)),
-                Err(SegmentFailure::Cancelled) => Fetched::Cancelled,
-                Err(SegmentFailure::Damaged { .. } | SegmentFailure::Store(_)) => {
-                    Fetched::Damaged(detail)
+                Err(SegmentFailure::Cancelled) => {
+                    Fetched::Once(seen_once(&object.key, &detail, None))
                 }
+                Err(SegmentFailure::Store(error)) => {
+                    Fetched::Unread(seen_once(&object.key, &detail, Some(&error)))
+                }
+                Err(SegmentFailure::Damaged { .. }) => Fetched::Damaged(detail),
             }
         }
     }

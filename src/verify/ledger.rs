@@ -20,13 +20,13 @@ use serde::{Deserialize, Serialize};
 
 use self::entry::Entry;
 use super::base::OwnEnd;
-use crate::pg::{Lsn, wal::walk::SegmentFacts};
+use crate::pg::{Lsn, SegmentNumber, TimelineId, wal::walk::SegmentFacts};
 
 pub use self::{
     budget::{Budget, Candidate, Choice, Rate, choose},
     format::Unusable,
     identity::{Identity, SegmentId},
-    rotation::{Day, PERIOD, Standing, standing},
+    rotation::{Day, PERIOD, Round, Standing, standing},
 };
 
 /// A base backup that was read and is good.
@@ -60,6 +60,13 @@ pub struct Ledger {
     /// What this run has learned of others; later entries count.
     learned: Vec<Entry>,
     rate: Option<Rate>,
+    /// Runs so far.
+    runs: u32,
+    /// Backups that no run has come to know, and the run that read each last.
+    turns: BTreeMap<String, u32>,
+    /// The timeline and number of the segment where the next run goes on with those that no ledger can
+    /// remember.
+    next: Option<(u32, u64)>,
 }
 
 impl Ledger {
@@ -94,6 +101,7 @@ impl Ledger {
 
     /// The backup was read to its last byte and is good.
     pub fn good_backup(&mut self, id: &str, known: KnownBackup) {
+        self.comes_first(id);
         self.backups.insert(id.to_owned(), known);
     }
 
@@ -105,6 +113,41 @@ impl Ledger {
     /// Keeps of the backups those that the archive lists.
     pub fn keep_backups(&mut self, listed: impl Fn(&str) -> bool) {
         self.backups.retain(|id, _| listed(id));
+        self.turns.retain(|id, _| listed(id));
+    }
+
+    /// A run begins.
+    pub fn begin(&mut self) -> Round {
+        self.runs = self.runs.wrapping_add(1);
+        Round(self.runs)
+    }
+
+    /// The run in which a backup was read last that none has come to know.
+    #[must_use]
+    pub fn turn(&self, id: &str) -> Option<u32> {
+        self.turns.get(id).copied()
+    }
+
+    /// This run has read the backup, or begun to, and does not know that it is good: others come before
+    /// it is read again.
+    pub fn had_turn(&mut self, id: &str) {
+        self.turns.insert(id.to_owned(), self.runs);
+    }
+
+    /// Where it is not known to be good, the next run begins with it.
+    pub fn comes_first(&mut self, id: &str) {
+        self.turns.remove(id);
+    }
+
+    /// Where reading goes on of segments that no ledger can remember.
+    #[must_use]
+    pub fn next(&self) -> Option<(TimelineId, SegmentNumber)> {
+        self.next.map(|(timeline, number)| (TimelineId(timeline), SegmentNumber(number)))
+    }
+
+    /// The next run goes on there.
+    pub fn goes_on(&mut self, next: Option<(TimelineId, SegmentNumber)>) {
+        self.next = next.map(|(timeline, number)| (timeline.0, number.0));
     }
 
     /// What is known of a segment that starts at `start`, and when it was read. `None` where it never

@@ -30,6 +30,9 @@ pub(super) async fn read(reading: &Reading<'_>, backup: &Backup) -> Result<Optio
         Err(FetchFailure::Store(error) | FetchFailure::Local(error)) => return Err(error),
         Err(FetchFailure::Damaged(_)) => return Ok(None),
     };
+    if examined.cut_off {
+        return Err(interrupted());
+    }
     let restored = examined.restored;
     let label = restored.backup_label.as_deref().and_then(|text| BackupLabel::parse(text).ok());
     let Some(label) = label.filter(|_| examined.whole && restored.findings.is_empty()) else {

@@ -63,7 +63,7 @@ pub(super) async fn judge(
                 exclusive: false,
                 min_recovery_point,
             };
-            by_the_wal(reading, backup, segments, start, suspects, &mut base.judged_to).await
+            by_the_wal(reading, backup, segments, start, suspects, base).await
         }
         Err(error) => Err(error),
     };
@@ -91,7 +91,7 @@ async fn by_the_wal(
     segments: impl Iterator<Item = Listed>,
     start: ScanStart,
     suspects: Suspects,
-    judged_to: &mut Option<SegmentNumber>,
+    base: &mut BaseRead,
 ) -> Result<PageVerdict, Error> {
     let (major, size) = (start.major, start.segment_size);
     let min_recovery_point = start.min_recovery_point;
@@ -105,13 +105,21 @@ async fn by_the_wal(
     let mut feed = Feed::new(reading, size, segments);
     while let Some((listed, fetched)) = feed.next().await {
         reading.fetched(listed.object.size);
-        *judged_to = Some(listed.number);
+        base.judged_to = Some(listed.number);
+        let here = (listed.timeline, listed.number);
         let bytes = match fetched {
             Fetched::Bytes(bytes) => bytes,
             Fetched::Cancelled => return Err(interrupted()),
             Fetched::Unread(error) => return Err(error),
+            Fetched::Once(error) => {
+                base.doubted.push(here);
+                return Err(error);
+            }
             // Found as damage of the WAL itself.
-            Fetched::Damaged(_) => break,
+            Fetched::Damaged(_) => {
+                base.doubted.push(here);
+                break;
+            }
         };
         let buffers = feed.buffers().clone();
         let work = move || {
@@ -125,6 +133,8 @@ async fn by_the_wal(
         (scan, judge, step) = tokio::task::spawn_blocking(work)
             .await
             .map_err(|error| Error::new(Code::Bug, format!("judging pages ended: {error}")))?;
+        let damaged = scan.damage().map(|damage| (damage.timeline, damage.segment));
+        base.doubted.extend(damaged.into_iter().flat_map(|at| [at, here]));
         behind += u64::from(judge.is_window_over()) * size.bytes();
         if step == ScanStep::Stop || judge.is_done() || behind > MOST_BEHIND {
             break;

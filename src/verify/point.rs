@@ -20,8 +20,8 @@ use crate::{
         plan::PlannedSegment,
         verify_report::{BackupState, Reach},
     },
-    pg::wal::scan::{ScanStart, ScanStep, WalScan, WalSummary},
-    restore::{two_readings, wal::Buffers},
+    pg::wal::scan::{DamageKind, ScanStart, ScanStep, WalScan, WalSummary},
+    restore::{seen_once, two_readings, wal::Buffers},
 };
 
 /// What the bytes of a recovery point say.
@@ -54,6 +54,9 @@ pub(super) async fn read_point(
     plan: &DrillPlan,
 ) -> Result<PointRead, Error> {
     let mut base = base::read(reading, &plan.backup).await?;
+    if base.cut_off {
+        return Err(interrupted());
+    }
     let info = plan.backup.info.as_ref().ok();
     let begin = info.and_then(BackupInfo::replay_start).unwrap_or_default();
     // Only a standby's backup is consistent where its own pg_control says so.
@@ -115,7 +118,7 @@ async fn wal(
         read.wal_segments += 1;
         let bytes = match fetched {
             Fetched::Bytes(bytes) => bytes,
-            Fetched::Cancelled => return Err(interrupted()),
+            Fetched::Cancelled | Fetched::Once(_) => return Err(interrupted()),
             Fetched::Unread(error) => {
                 read.errors.push(error);
                 return Ok(None);
@@ -137,9 +140,19 @@ async fn wal(
                 }
                 _ => vec![(listed.clone(), here.clone())],
             };
-            if let Some(sound) = look_again(reading, plan, again, feed.buffers()).await? {
-                read.errors.push(two_readings(&listed.object.key, &found.detail));
-                (scan, step) = sound;
+            let key = &listed.object.key;
+            match look_again(reading, plan, again, feed.buffers()).await? {
+                Again::Damaged => {}
+                Again::Sound(sound) => {
+                    read.errors.push(two_readings(key, &found.detail));
+                    (scan, step) = *sound;
+                }
+                // The record that says so has a CRC.
+                Again::Unread(_) if found.kind == DamageKind::MinimalWal => {}
+                Again::Unread(error) => {
+                    read.errors.push(seen_once(key, &found.detail, Some(&error)));
+                    return Ok(None);
+                }
             }
         }
         before = Some((listed, here));
@@ -157,13 +170,21 @@ async fn wal(
     Ok(Some((summary, found.or(damage))))
 }
 
-/// Reads the last segments once more; the scan if the second reading is sound.
+/// What the second reading of what seems damaged shows.
+enum Again {
+    Damaged,
+    Sound(Box<(WalScan, ScanStep)>),
+    /// It could not be had.
+    Unread(Error),
+}
+
+/// Reads the last segments once more.
 async fn look_again(
     reading: &Reading<'_>,
     plan: &DrillPlan,
     again: Vec<(Listed, WalScan)>,
     buffers: &Buffers,
-) -> Result<Option<(WalScan, ScanStep)>, Error> {
+) -> Result<Again, Error> {
     let mut state: Option<(WalScan, ScanStep)> = None;
     for (listed, scan) in again {
         let scan = state.map_or(scan, |(scan, _)| scan);
@@ -172,11 +193,13 @@ async fn look_again(
             Fetched::Bytes(bytes) => {
                 state = Some(step_over(scan, &listed, bytes, buffers).await?);
             }
-            Fetched::Cancelled => return Err(interrupted()),
-            Fetched::Damaged(_) | Fetched::Unread(_) => return Ok(None),
+            Fetched::Cancelled | Fetched::Once(_) => return Err(interrupted()),
+            Fetched::Damaged(_) => return Ok(Again::Damaged),
+            Fetched::Unread(error) => return Ok(Again::Unread(error)),
         }
     }
-    Ok(state.filter(|(scan, _)| scan.damage().is_none()))
+    let sound = state.filter(|(scan, _)| scan.damage().is_none());
+    Ok(sound.map_or(Again::Damaged, |sound| Again::Sound(Box::new(sound))))
 }
 
 async fn step_over(

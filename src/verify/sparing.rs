@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use super::{
     base::BaseRead,
     ledger::{
-        Budget, Candidate, Day, Identity, KnownBackup, Ledger, PERIOD, Standing, choose, standing,
+        Budget, Candidate, Day, Identity, KnownBackup, Ledger, PERIOD, SegmentId, Standing, choose,
+        standing,
     },
     wal::{NotRead, Origin},
     wal_plan::WalPlan,
@@ -20,7 +21,7 @@ use crate::{
         holdings::BackupLine,
         verify_report::LedgerUse,
     },
-    pg::{SegmentNumber, TimelineHistory},
+    pg::{SegmentNumber, TimelineHistory, TimelineId},
 };
 
 /// The ledger that a run trusts and adds to, and what the run may take.
@@ -116,6 +117,24 @@ impl Plan {
         self.used.trusted_wal_segments = trusted;
         trust(&mut self.used, oldest, trusted, trusted_bytes);
         self.leave(left, left_bytes);
+    }
+
+    /// Nothing is known any more of these segments: the run reads them where it had passed over them.
+    pub(super) fn doubt(
+        &self,
+        ledger: &mut Ledger,
+        catalog: &Catalog,
+        systems: &[Origin],
+        segments: &[(TimelineId, SegmentNumber)],
+    ) {
+        let Some(system) = systems.first() else { return };
+        for &(timeline, number) in segments {
+            let object = catalog.wal.segment(timeline, number, system.segment_size);
+            let rules = self.wal.rules(timeline);
+            if let Some(id) = object.zip(rules).and_then(|(o, rules)| SegmentId::of(&o, rules)) {
+                ledger.forget_segment(id);
+            }
+        }
     }
 
     /// What was to be read was not: the time is over.
@@ -226,16 +245,22 @@ impl Sparing<'_> {
         spent: Duration,
     ) -> Plan {
         let today = Day::of(now);
+        let round = self.ledger.begin();
         self.ledger.keep_backups(|id| catalog.backup(id).is_some());
         let known: Vec<Option<KnownBackup>> =
             subjects.iter().map(|subject| subject.known(&catalog.wal, self.ledger, now)).collect();
         // The newest backup is what a restore would take: it comes first.
         let candidates = (0..subjects.len()).rev().zip(0_u32..).map(|(at, index)| {
             let (subject, known) = (&subjects[at], &known[at]);
-            let standing =
-                standing(group(&subject.backup.id), known.as_ref().map(|k| k.read), today);
+            let id = &subject.backup.id;
+            let standing = standing(group(id), known.as_ref().map(|k| k.read), today);
+            let turn = self.ledger.turn(id).filter(|_| standing == Standing::Unread);
+            let (standing, order) = match turn {
+                None => (standing, index),
+                Some(turn) => (round.standing(), round.of_backup(turn)),
+            };
             let (bytes, requests) = (subject.backup.total_bytes(), subject.requests());
-            Candidate { index, order: index, standing, bytes, requests }
+            Candidate { index, order, standing, bytes, requests }
         });
         let candidates: Vec<Candidate> = candidates.collect();
         let mut wal = WalPlan::new(self.ledger, systems, catalog, today);
@@ -245,11 +270,15 @@ impl Sparing<'_> {
         let rate = self.ledger.rate();
         let (objects, bytes) = wal.volume();
         wal.divide(|more, asked| budget.holds(bytes + more, objects + asked, rate));
-        let all = candidates.iter().copied().chain(wal.candidates(first));
+        let next = self.ledger.next();
+        let all = candidates.iter().copied().chain(wal.candidates(first, round, next));
         let choice = choose(all, (bytes, objects), budget, rate);
         let of_wal = |indexes: &[u32]| -> Vec<u32> {
             indexes.iter().filter_map(|index| index.checked_sub(first)).collect()
         };
+        let left = choice.left.iter().map(|left| left.index);
+        let left: Vec<u32> = left.filter(|index| !choice.too_large.contains(index)).collect();
+        self.ledger.goes_on(wal.first_of_round(of_wal(&left).into_iter(), next));
         wal.choose(of_wal(&choice.chosen).into_iter());
 
         let mut plan = Plan::default();
@@ -260,7 +289,9 @@ impl Sparing<'_> {
             let too_large = choice.too_large.contains(&candidate.index);
             let turn = match known {
                 _ if choice.chosen.contains(&candidate.index) => Turn::Read,
-                Some(known) if candidate.standing != Standing::Unread => {
+                Some(known)
+                    if matches!(candidate.standing, Standing::Due(_) | Standing::Good(_)) =>
+                {
                     if today.0 - known.read.0 > PERIOD {
                         plan.left.stale += candidate.requests;
                         plan.left.stale_bytes += candidate.bytes;
@@ -305,7 +336,28 @@ impl Sparing<'_> {
         let id = &subject.backup.id;
         match known(subject, base, &catalog.wal, now) {
             Some(known) => self.ledger.good_backup(id, known),
-            None => self.ledger.forget_backup(id),
+            None => {
+                self.ledger.forget_backup(id);
+                // What is damaged is to be said each time, and not only when its turn comes.
+                if base.is_damaged() {
+                    self.ledger.comes_first(id);
+                } else {
+                    self.ledger.had_turn(id);
+                }
+            }
+        }
+    }
+
+    /// The time was over before a backup was read to its end.
+    pub(super) fn broke_off(&mut self, subject: &Subject<'_>, base: &BaseRead) {
+        let id = &subject.backup.id;
+        if base.is_doubtful() {
+            // An earlier run's word does not stand against what this one has seen, and what it has seen
+            // has to be looked at once more.
+            self.ledger.forget_backup(id);
+            self.ledger.comes_first(id);
+        } else {
+            self.ledger.had_turn(id);
         }
     }
 }

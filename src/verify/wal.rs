@@ -1,5 +1,6 @@
 //! The WAL of all timelines: each segment once, in order, records across segments and forks included.
 
+mod again;
 mod alone;
 mod copies;
 mod known;
@@ -14,7 +15,7 @@ use std::{
 
 use super::{
     Reading,
-    feed::{Feed, Fetched, Listed, fetch},
+    feed::{Feed, Fetched, Listed},
     interrupted,
     tally::Tally,
     wal_plan::WalPlan,
@@ -30,9 +31,10 @@ use crate::{
         Lsn, Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId,
         wal::walk::{Broken, WalWalk, WalkRules},
     },
-    restore::{two_readings, wal::Buffers},
+    restore::wal::Buffers,
 };
 
+use again::Again;
 use known::{Joint, Step, Steps};
 pub(super) use known::{KnownWal, NotRead};
 use segment::{SegmentRead, scan};
@@ -142,7 +144,7 @@ pub(super) async fn read(
                 let entered = origin.and_then(|origin| pass.enter(origin, &listed));
                 if let Some(run) = other {
                     let behind = entered.filter(|_| follows(&run));
-                    pass.end(run, behind);
+                    pass.end(run, behind, steps.buffers()).await?;
                 }
                 pass.begin(&listed, origin)
             }
@@ -155,7 +157,7 @@ pub(super) async fn read(
         current = Some(run);
     }
     if let Some(run) = current {
-        pass.end(run, None);
+        pass.end(run, None, steps.buffers()).await?;
     }
     pass.partials(steps.buffers()).await?;
     pass.copies(steps.buffers()).await?;
@@ -287,7 +289,11 @@ impl Pass<'_> {
         self.tally.volume.wal_segments += 1;
         match fetched {
             Fetched::Cancelled => return Err(interrupted()),
-            Fetched::Unread(error) => {
+            Fetched::Once(_) if !self.reading.is_late() => {
+                self.forget(run, number, number);
+                return Err(interrupted());
+            }
+            Fetched::Unread(error) | Fetched::Once(error) => {
                 self.tally.error(error);
                 self.forget(run, number, number);
                 self.close(run, Ended::Unread);
@@ -301,12 +307,17 @@ impl Pass<'_> {
             Fetched::Bytes(bytes) => {
                 let mut start = run.walk.clone();
                 let mut read = scan(&mut run.walk, &listed, bytes, buffers).await?;
+                let mut once = false;
                 if read.broken.is_empty() {
                     self.learn(run, &listed, &mut start);
                 } else {
                     let first = read.broken.iter().map(|broken| broken.damage.segment).min();
                     self.forget(run, first.unwrap_or(number), number);
-                    read = self.look_again(run, &start, &listed, read, buffers).await?;
+                    let again = self.look_again(run, &start, &listed, read, buffers).await?;
+                    (read, once) = match again {
+                        Again::Read(read) => (read, false),
+                        Again::Missed(first) => (first, true),
+                    };
                 }
                 self.stretches.backups_ended(read.ends);
                 self.stretches.changed(&listed, read.databases);
@@ -317,7 +328,11 @@ impl Pass<'_> {
                     let key = object.map_or_else(name, |object| object.key);
                     let damage = Damage::in_object(damage, key, size);
                     self.stretches.update(before);
-                    self.damaged(run, &damage);
+                    if once && damage.class != FailureClass::WalLevelMinimal {
+                        self.close(run, Ended::Unread);
+                    } else {
+                        self.damaged(run, &damage);
+                    }
                 }
                 self.stretches.update(&run.walk.stretch());
                 run.before = Some((listed.clone(), start));
@@ -329,50 +344,6 @@ impl Pass<'_> {
             self.kept.insert(here, kept);
         }
         Ok(())
-    }
-
-    /// Reads what seems damaged once more: what the second reading does not show was not the
-    /// archive's doing.
-    async fn look_again(
-        &mut self,
-        run: &mut Current,
-        start: &WalWalk,
-        listed: &Listed,
-        first: SegmentRead,
-        buffers: &Buffers,
-    ) -> Result<SegmentRead, Error> {
-        let began_before = first.broken.iter().any(|broken| broken.damage.segment < listed.number);
-        let from = first.broken.iter().map(|broken| broken.damage.lsn).min();
-        let from = from.unwrap_or(Lsn::INVALID);
-        let mut walk = start.clone();
-        let mut again = vec![listed.clone()];
-        if let (true, Some((previous, earlier))) = (began_before, &run.before) {
-            walk = earlier.clone();
-            again.insert(0, previous.clone());
-        }
-        let mut second = SegmentRead::default();
-        for listed in &again {
-            let (store, cancel) = (self.reading.store, self.reading.cancel);
-            match fetch(store, &listed.object, self.size(), buffers, cancel).await {
-                Fetched::Bytes(bytes) => {
-                    let read = scan(&mut walk, listed, bytes, buffers).await?;
-                    // What lies before has been found at the segment before.
-                    let broken = read.broken.into_iter();
-                    second.broken.extend(broken.filter(|broken| broken.damage.lsn >= from));
-                    second.ends.extend(read.ends);
-                    second.databases.extend(read.databases);
-                }
-                Fetched::Cancelled if !self.reading.is_late() => return Err(interrupted()),
-                // The first reading stands, whatever became of the second.
-                Fetched::Cancelled | Fetched::Damaged(_) | Fetched::Unread(_) => return Ok(first),
-            }
-        }
-        if second.broken.is_empty() {
-            let detail = first.broken.first().map_or("", |broken| broken.damage.detail.as_str());
-            self.tally.error(two_readings(&listed.object.key, detail));
-        }
-        run.walk = walk;
-        Ok(second)
     }
 
     fn damaged(&mut self, run: &Current, damage: &Damage) {
@@ -417,23 +388,15 @@ impl Pass<'_> {
     }
 
     /// Ends a run; `behind` says what stands in the next segment's place.
-    fn end(&mut self, mut run: Current, behind: Option<Finding>) {
-        let size = self.size();
-        if let Some(Broken { damage, before }) = run.walk.end_run() {
-            let last = run.last;
-            self.forget(&mut run, damage.segment, last);
-            self.stretches.update(&before);
-            let object = self.catalog.wal.segment(damage.timeline, damage.segment, size);
-            let key = object.map_or_else(String::new, |object| object.key);
-            let damage = Damage::in_object(&damage, key, size);
-            self.damaged(&run, &damage);
-        }
-        let open = run.walk.open_end().map(|open| outlook::never_closed(open, size));
-        if let Some(finding) = &open {
-            self.found(run.timeline, run.last, finding.clone());
-        }
+    async fn end(
+        &mut self,
+        mut run: Current,
+        behind: Option<Finding>,
+        buffers: &Buffers,
+    ) -> Result<(), Error> {
+        self.tail(&mut run, buffers).await?;
         let more = self.runs.first_from(run.timeline, run.last.next()).is_some();
-        self.stretches.close(match open.or(behind) {
+        self.stretches.close(match behind {
             Some(finding) => Ended::Damage(Box::new(finding)),
             None if more => Ended::Gap,
             None => Ended::Newest,
@@ -441,7 +404,7 @@ impl Pass<'_> {
         let summary = run.walk.summary();
         let records = summary.records - run.records_before;
         self.tally.volume.wal_records += records.saturating_sub(run.joint.records);
-        let Some(timeline) = self.tally.timelines.last_mut() else { return };
+        let Some(timeline) = self.tally.timelines.last_mut() else { return Ok(()) };
         timeline.records += records;
         if records > 0 {
             timeline.end = Some(summary.end);
@@ -458,5 +421,6 @@ impl Pass<'_> {
         custom.extend(&summary.custom_resource_managers);
         custom.sort_unstable();
         custom.dedup();
+        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    ledger::{Candidate, Day, Identity, Ledger, PERIOD, SegmentId, Standing, standing},
+    ledger::{Candidate, Day, Identity, Ledger, PERIOD, Round, SegmentId, Standing, standing},
     wal::{Lineage, Origin, before_forks, lineages},
 };
 use crate::{
@@ -14,13 +14,17 @@ use crate::{
 /// So many neighbours (as a power of two) come to their turn together: few are read only to join.
 const TOGETHER: u32 = 6;
 
+/// A segment of the listing.
+type Place = (TimelineId, SegmentNumber);
+
 /// What is known of the segments of a listing, and which of them are read. Eight bytes a segment.
 #[derive(Debug, Default)]
 pub(super) struct WalPlan {
     /// In the order in which they are read.
     segments: Vec<Planned>,
-    /// First and last index of each run.
+    /// First and last index of each run, and the segment that it begins with.
     runs: Vec<(usize, usize)>,
+    begins: Vec<Place>,
     parts: Vec<Part>,
     rules: BTreeMap<TimelineId, Identity>,
     today: Day,
@@ -80,19 +84,6 @@ impl Planned {
     }
 }
 
-/// When the part at `place` of `count` that no ledger can remember counts as read: each day the next
-/// seventh of them comes first, and each week it begins one further on, so that each is the first one day.
-/// Gives also its place in today's order.
-fn in_turn(place: usize, count: usize, today: Day) -> (Day, u32) {
-    let (count, place, day) = (count.max(1) as u64, place as u64, u64::from(today.0));
-    let period = u64::from(PERIOD);
-    let begin = day * count.div_ceil(period) + day / period;
-    let waits = (place + count - begin % count) % count;
-    let age = period - waits * period / count;
-    let age = u32::try_from(age).unwrap_or(PERIOD);
-    (Day(today.0.saturating_sub(age)), u32::try_from(waits).unwrap_or(u32::MAX))
-}
-
 impl WalPlan {
     /// Asks the ledger about every segment of the listing.
     pub(super) fn new(
@@ -141,6 +132,7 @@ impl WalPlan {
                 plan.add(Planned { bytes, state, whole, turn }, standing, &mut open);
             }
             plan.runs.push((first, plan.segments.len() - 1));
+            plan.begins.push((timeline, run.first));
         }
         ledger.keep_asked_segments();
         let partials = catalog.wal.partials(size).map(|(_, _, object)| object.size);
@@ -159,7 +151,7 @@ impl WalPlan {
     fn add(&mut self, planned: Planned, standing: Standing, open: &mut [Option<usize>; 3]) {
         let at = self.segments.len();
         let (state, read) = match standing {
-            Standing::Unread => (planned.state, None),
+            Standing::Unread | Standing::Round { .. } => (planned.state, None),
             Standing::Due(day) => (State::Due, Some(day)),
             Standing::Good(day) => (State::Good, Some(day)),
         };
@@ -229,22 +221,50 @@ impl WalPlan {
         (count, sum, self.oldest.filter(|_| count > 0))
     }
 
-    /// What may be read, with indexes from `first` on.
-    pub(super) fn candidates(&self, first: u32) -> impl Iterator<Item = Candidate> {
-        let nameless = self.parts.iter().filter(|part| part.state == State::Nameless).count();
-        let mut place = 0;
+    /// What may be read, with indexes from `first` on. Of what no ledger can remember the part that holds
+    /// `next` comes first.
+    pub(super) fn candidates(
+        &self,
+        first: u32,
+        round: Round,
+        next: Option<Place>,
+    ) -> impl Iterator<Item = Candidate> {
+        let nameless = || self.parts.iter().filter(|part| part.state == State::Nameless);
+        let count = nameless().count().max(1);
+        let begin = nameless().position(|part| Some(self.place(part.last)) >= next).unwrap_or(0);
+        let mut at = 0;
         self.parts.iter().zip(first..).map(move |(part, index)| {
             let (standing, order) = match part.state {
                 State::Nameless => {
-                    place += 1;
-                    let (day, order) = in_turn(place - 1, nameless, self.today);
-                    (Standing::Due(day), order)
+                    at += 1;
+                    (round.standing(), round.of_wal((at - 1 + count - begin) % count))
                 }
                 _ => (part.read.map_or(Standing::Unread, Standing::Due), index),
             };
             let (bytes, requests) = self.cost(part);
             Candidate { index, order, standing, bytes, requests }
         })
+    }
+
+    /// Where the next run goes on with what no ledger can remember: with the first of these parts, by their
+    /// place among the candidates, that lies behind `next`, where this run has begun.
+    pub(super) fn first_of_round(
+        &self,
+        parts: impl Iterator<Item = u32>,
+        next: Option<Place>,
+    ) -> Option<Place> {
+        let parts = parts.map(|part| self.parts[part as usize]);
+        let nameless = parts.filter(|part| part.state == State::Nameless);
+        let places = nameless.map(|part| (self.place(part.first), self.place(part.last)));
+        let first = places.min_by_key(|(first, last)| (Some(*last) < next, *first));
+        first.map(|(first, _)| first)
+    }
+
+    /// The segment of this index.
+    fn place(&self, at: usize) -> Place {
+        let run = self.runs.partition_point(|(first, _)| *first <= at).saturating_sub(1);
+        let (timeline, number) = self.begins[run];
+        (timeline, SegmentNumber(number.0 + (at - self.runs[run].0) as u64))
     }
 
     /// Bytes and requests that a part takes, with the neighbours that it is joined with.

@@ -153,7 +153,7 @@ fn a_record_that_is_bad_at_the_first_reading() {
     stands(&objects, "plain", key, 500_000, FailureClass::WalCorrupt);
 }
 
-/// As `verify` has it: the first reading stands where there is no second one.
+/// What the drill has restored is damaged: that stands where there is no second reading.
 #[test]
 #[ignore = "a matrix: make test-all"]
 fn what_cannot_be_read_a_second_time() {

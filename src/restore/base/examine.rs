@@ -7,13 +7,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     AT_A_TIME, BaseRestored, finish, missing,
-    part::{Part, PartFailure, fetch_part, read_again},
+    part::{Again, Part, PartFailure, fetch_part, read_again},
     parts_of,
 };
 use crate::{
     archive::Backup,
     drill::{Error, Finding},
-    restore::{FetchFailure, pages::WatchRules, unpack::Unpacker},
+    restore::{FetchFailure, pages::WatchRules, seen_once, unpack::Unpacker},
     store::SharedStore,
 };
 
@@ -25,19 +25,21 @@ pub struct BaseExamined {
     pub restored: BaseRestored,
     /// Every part was read to its end: what is not in `restored` is not in the backup.
     pub whole: bool,
-    /// Parts that the store did not give, or gave in two versions: nothing is known of them.
+    /// Parts that the store did not give, gave in two versions, or seemed to give damaged at the only
+    /// reading that could be had: nothing is known of them.
     pub errors: Vec<Error>,
+    /// It was cancelled when something had been seen already that may be wrong, which is all that is here.
+    pub cut_off: bool,
 }
 
 /// Fetches every tar of `backup` as [`super::restore_base`] does and reads it to its end; goes on
 /// after damage, so that all of it is found. A part that seems damaged is read once more: what the
-/// second reading does not show was the store's doing. Whether checksums of pages are computed is
-/// `backup.info`'s to say, and not `rules`'. `on_bytes` gets the number of each piece of
-/// fetched (compressed) bytes.
+/// second reading does not show was the store's doing, and where there is none nothing is known. Whether
+/// checksums of pages are computed is `backup.info`'s to say, and not `rules`'. `on_bytes` gets the number
+/// of each piece of fetched (compressed) bytes.
 ///
 /// # Errors
-/// Cancelled, or this machine failed. Where damaged parts were found before it was cancelled, these are
-/// the error.
+/// Cancelled before anything was seen that may be wrong, or this machine failed.
 pub async fn examine_base(
     store: &SharedStore,
     backup: &Backup,
@@ -71,6 +73,7 @@ pub async fn examine_base(
                 differs = true;
                 examined.errors.push(error);
             }
+            PartRead::Once(error) => examined.errors.push(error),
             PartRead::Failed(PartFailure::Damaged(finding)) => damaged.push(finding),
             PartRead::Failed(PartFailure::Store(error)) => examined.errors.push(error),
             PartRead::Failed(PartFailure::Local(error)) => local = local.or(Some(error)),
@@ -80,11 +83,7 @@ pub async fn examine_base(
     }
     drop(running);
     if cancel.is_cancelled() {
-        return Err(if damaged.is_empty() {
-            FetchFailure::Cancelled
-        } else {
-            FetchFailure::Damaged(damaged)
-        });
+        return cut_off(examined, damaged, unpacker).await;
     }
     if let Some(error) = local {
         return Err(FetchFailure::Local(error));
@@ -108,10 +107,30 @@ pub async fn examine_base(
     Ok(examined)
 }
 
+/// What was seen before it was cancelled.
+async fn cut_off(
+    mut examined: BaseExamined,
+    damaged: Vec<Finding>,
+    unpacker: Arc<Unpacker>,
+) -> Result<BaseExamined, FetchFailure> {
+    let unpacked = finish(unpacker, false).await?;
+    let mut findings = std::mem::take(&mut examined.restored.findings);
+    findings.extend(damaged);
+    findings.extend(unpacked.findings);
+    let pages = unpacked.pages;
+    if findings.is_empty() && examined.errors.is_empty() && !pages.has_suspects() {
+        return Err(FetchFailure::Cancelled);
+    }
+    let restored = BaseRestored { findings, pages, ..BaseRestored::default() };
+    Ok(BaseExamined { restored, whole: false, cut_off: true, ..examined })
+}
+
 enum PartRead {
     Whole(u64),
     /// Damaged at the first reading and sound at the second.
     Differs(Error),
+    /// Damaged at the first reading, and there was no second.
+    Once(Error),
     Failed(PartFailure),
 }
 
@@ -128,8 +147,12 @@ async fn examine_part(
         Err(PartFailure::Damaged(finding)) => finding,
         Err(failure) => return PartRead::Failed(failure),
     };
+    let key = part.object.key.clone();
     match read_again(store, part, finding, &|_| (), cancel).await {
-        Ok(finding) => PartRead::Failed(PartFailure::Damaged(finding)),
-        Err(error) => PartRead::Differs(error),
+        Again::Stands(finding) => PartRead::Failed(PartFailure::Damaged(finding)),
+        Again::Differs(error) => PartRead::Differs(error),
+        Again::Missed(finding, why) => {
+            PartRead::Once(seen_once(&key, &finding.detail, why.as_ref()))
+        }
     }
 }

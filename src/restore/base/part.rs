@@ -47,24 +47,32 @@ pub(super) async fn fetch_part(
     stream_part(store, part, unpack, on_bytes, stop).await
 }
 
-/// Reads a part that seems damaged once more and writes nothing: stores and networks err once. Gives
-/// the damage that stands, which is the first one where no second reading can be had.
-///
-/// # Errors
-/// The second reading is sound: nothing is known of the part.
+/// What the second reading of a part that seemed damaged shows.
+pub(super) enum Again {
+    Stands(Finding),
+    /// It is sound: nothing is known of the part.
+    Differs(Error),
+    /// There was none, and why; without a reason it was cancelled. The finding is the first reading's.
+    Missed(Finding, Option<Error>),
+}
+
+/// Reads a part that seems damaged once more and writes nothing: stores and networks err once.
 pub(super) async fn read_again(
     store: &SharedStore,
     part: Part,
     first: Finding,
     on_bytes: &(dyn Fn(u64) + Send + Sync),
     stop: &CancellationToken,
-) -> Result<Finding, Error> {
+) -> Again {
     let key = part.object.key.clone();
     let again = Arc::new(Unpacker::examine());
     match fetch_part(store, part, again, on_bytes, stop).await {
-        Ok(_) => Err(two_readings(&key, &first.detail)),
-        Err(PartFailure::Damaged(second)) => Ok(second),
-        Err(PartFailure::Store(_) | PartFailure::Local(_) | PartFailure::Cancelled) => Ok(first),
+        Ok(_) => Again::Differs(two_readings(&key, &first.detail)),
+        Err(PartFailure::Damaged(second)) => Again::Stands(second),
+        Err(PartFailure::Store(error) | PartFailure::Local(error)) => {
+            Again::Missed(first, Some(error))
+        }
+        Err(PartFailure::Cancelled) => Again::Missed(first, None),
     }
 }
 

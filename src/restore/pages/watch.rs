@@ -259,6 +259,12 @@ impl Pages {
 }
 
 impl WatchedPages {
+    /// Whether there is a page that may be bad.
+    #[must_use]
+    pub fn has_suspects(&self) -> bool {
+        self.kept > 0 || self.more_checksums > 0 || self.more_headers > 0
+    }
+
     fn take(&mut self, pages: &mut Pages, most: usize) {
         let found = std::mem::take(&mut pages.suspects);
         if found.is_empty() {
@@ -430,6 +436,12 @@ pub struct Prints {
 }
 
 impl Prints {
+    /// Whether no page is bad.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.forks.is_empty() && !self.partial
+    }
+
     /// Whether this reading and another one show the same damage in a fork, by the path of its first
     /// file.
     #[must_use]

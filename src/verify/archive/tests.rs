@@ -3,38 +3,94 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::{
     config::flags::{ArchiveFlags, Overrides, job},
+    drill::{Verdict, VerifyReport, report::ErrorReport, verify_report::Scope},
+    pg::{
+        control,
+        page::{PAGE_SIZE, checksum},
+        wal::{
+            storage::RM_HEAP,
+            testing::{LogWriter, SYSTEM_ID},
+        },
+    },
     restore::testing::TarBuilder,
-    store::{MemoryStore, SharedStore},
+    store::{
+        Faulty, MemoryStore, SharedStore,
+        faulty::{Call, Fault, Rule},
+    },
     survey::survey,
     telemetry::Progress,
     verify::{
-        base::OwnEnd,
-        ledger::{Budget, Day, Identity, KnownBackup, Ledger},
+        ledger::{Budget, Ledger},
         testing::{Ending, block_on, reading},
     },
 };
 
 const ID: &str = "20261120T020000";
+const BEGIN: Lsn = Lsn(0x30_0028);
 
 fn key(name: &str) -> String {
     format!("p/orders/base/{ID}/{name}")
 }
 
-/// A backup of which the tar is whole.
-fn store(tar: Vec<u8>) -> MemoryStore {
-    let info = "backup_label=None\nbegin_time=2026-11-20 02:00:00+00:00\nbegin_wal=000000010000000000000003\n\
-                begin_xlog=0/3000028\nend_time=2026-11-20 02:10:00+00:00\n\
-                end_wal=000000010000000000000004\nend_xlog=0/4000100\nstatus=DONE\nsystemid=7\n\
-                timeline=1\nversion=150000\nxlog_segment_size=16777216\n";
+/// `pg_control` of the log's cluster, with data checksums.
+fn pg_control() -> Vec<u8> {
+    let mut bytes = control::sample(1300, 202_209_061);
+    bytes[..8].copy_from_slice(&SYSTEM_ID.to_le_bytes());
+    bytes[228..232].copy_from_slice(&(1_u32 << 20).to_le_bytes());
+    bytes[252..256].copy_from_slice(&1_u32.to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..288]);
+    bytes[288..292].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+fn tar() -> TarBuilder {
+    TarBuilder::default().file("PG_VERSION", b"15\n")
+}
+
+/// The files that a backup ends with.
+fn ended(tar: TarBuilder) -> Vec<u8> {
+    let label = format!(
+        "START WAL LOCATION: {BEGIN} (file 000000010000000000000003)\nCHECKPOINT LOCATION: {BEGIN}\n\
+         BACKUP METHOD: streamed\nBACKUP FROM: primary\n"
+    );
+    tar.file("global/pg_control", &pg_control()).file("backup_label", label.as_bytes()).end()
+}
+
+/// Changes the first block of a relation of database 5, without making it anew.
+fn change(log: &mut LogWriter, relation: u32) {
+    let words = [1663, 5, relation, 0].into_iter().flat_map(u32::to_le_bytes);
+    let body: Vec<u8> = [0; 4].into_iter().chain(words).chain([255, 0]).collect();
+    log.record(RM_HEAP, 0, 700, &body);
+}
+
+/// An archive of one backup, with all of its WAL.
+fn store(tars: &[(&str, Vec<u8>)]) -> MemoryStore {
+    let mut log = LogWriter::new(Major::V15);
+    for relation in [1000, 1001] {
+        change(&mut log, relation);
+    }
+    log.backup_end(BEGIN);
+    let end = log.at();
+    log.switch();
     let store = MemoryStore::default();
-    store.put(key("backup.info"), info.as_bytes().to_vec());
-    store.put(key("data.tar"), tar);
+    for (number, bytes) in (3..).zip(log.segments()) {
+        store.put(format!("p/orders/wals/0000000100000000/00000001000000000000000{number}"), bytes);
+    }
+    let info = format!(
+        "backup_label=None\nbegin_time=2026-11-20 02:00:00+00:00\nbegin_wal=000000010000000000000003\n\
+         begin_xlog={BEGIN}\nend_time=2026-11-20 02:10:00+00:00\nend_wal=000000010000000000000003\n\
+         end_xlog={end}\nstatus=DONE\nsystemid={SYSTEM_ID}\ntimeline=1\nversion=150000\n\
+         xlog_segment_size=1048576\n"
+    );
+    store.put(key("backup.info"), info.into_bytes());
+    for (name, tar) in tars {
+        store.put(key(name), tar.clone());
+    }
     store
 }
 
-/// What a run with a ledger says that knew the backup to be good, where the tar is asked for no oftener
-/// than `nth` times; and whether the ledger still knows it.
-fn late(store: MemoryStore, nth: u64) -> (Tally, bool) {
+/// What a run says whose time is over when an object of this name is asked for the `nth` time.
+fn run(store: &Faulty<MemoryStore>, ledger: &mut Ledger, end: Option<(&str, u64)>) -> VerifyReport {
     let flags = ArchiveFlags {
         url: Some("s3://bucket/p".to_owned()),
         server: Some("orders".to_owned()),
@@ -43,60 +99,158 @@ fn late(store: MemoryStore, nth: u64) -> (Tally, bool) {
     let job = job(&flags, &Overrides::default()).unwrap();
     let (progress, caller) = (Progress::silent(), CancellationToken::new());
     let cancel = caller.child_token();
-    let store: SharedStore = Ending::new(store, "data.tar", nth, &cancel);
-    let mut ledger = Ledger::new("a");
-    ledger.good_backup(
-        ID,
-        KnownBackup {
-            identity: Identity::of_text("as it was"),
-            until: 4,
-            read: Day(1),
-            files: 3,
-            pages: 0,
-            torn_pages: 0,
-            own_end: OwnEnd { standby: false, min_recovery_point: None },
-            databases: Vec::new(),
-            notes: Vec::new(),
-        },
-    );
+    let (name, nth) = end.unwrap_or_default();
+    let store: SharedStore = Ending::new(store.clone(), name, nth, &cancel);
+    let now = "2026-11-22T12:00:00Z".parse().unwrap();
     let mut tally = Tally::default();
     block_on(async {
         let catalog = survey(&store, &job.archive, &progress, &caller).await.unwrap();
         let reading = reading(&store, &progress, &cancel, &caller);
-        let mut sparing = Sparing { ledger: &mut ledger, budget: Budget::default() };
-        let now = "2026-11-22T12:00:00Z".parse().unwrap();
+        let mut sparing = Sparing { ledger, budget: Budget::default() };
         read(&reading, &job, &catalog, now, Some(&mut sparing), &mut tally).await.unwrap();
     });
-    (tally, ledger.backup(ID).is_some())
+    tally.report(&job, Scope::Archive, now, now)
+}
+
+/// An archive that a ledger has known to be good for a month, and its turn has come: since then a byte of
+/// these objects is another one, under the same entity tag.
+fn rotten(tars: &[(&str, Vec<u8>)], flipped: &[(&str, usize)]) -> (Faulty<MemoryStore>, Ledger) {
+    let store = store(tars);
+    let mut ledger = Ledger::new("a");
+    let report = run(&Faulty::new(store.clone(), []), &mut ledger, None);
+    assert_eq!(report.verdict, Verdict::Pass, "{report:#?}");
+    let mut known = ledger.backup(ID).unwrap().clone();
+    known.read.0 -= 30;
+    ledger.good_backup(ID, known);
+    let flip = |(name, at): &(&str, usize)| {
+        Rule::every(Call::Get, format!("/{name}"), Fault::FlipByte(*at as u64))
+    };
+    (Faulty::new(store, flipped.iter().map(flip)), ledger)
+}
+
+/// A run that ends there does not know, nor does the ledger any more: the next run reads the backup once
+/// more, and finds `what`.
+#[track_caller]
+fn is_not_known(
+    (store, mut ledger): (Faulty<MemoryStore>, Ledger),
+    end: (&str, u64),
+    what: &str,
+) -> VerifyReport {
+    let cut = run(&store, &mut ledger, Some(end));
+    assert_eq!(cut.verdict, Verdict::Inconclusive, "{cut:#?}");
+    assert_eq!(cut.backups[0].state, BackupState::Unknown);
+    assert_eq!(cut.findings().count(), 0, "{cut:#?}");
+    assert_eq!(ledger.backup(ID), None, "what was seen counts against what was known");
+    let next = run(&store, &mut ledger, None);
+    assert_eq!(next.verdict, Verdict::Fail, "{next:#?}");
+    assert!(next.findings().any(|found| found.subject.contains(what)), "{next:#?}");
+    cut
+}
+
+#[track_caller]
+fn says(cut: &VerifyReport, what: &str) {
+    let said = |e: &ErrorReport| {
+        e.message.contains(what) && e.message.contains("the time was over before it could be read")
+    };
+    assert!(cut.errors.iter().any(said), "{:#?}", cut.errors);
+}
+
+fn place(bytes: &[u8], needle: &[u8]) -> usize {
+    bytes.windows(needle.len()).position(|window| window == needle).unwrap()
+}
+
+/// A tar with a page whose checksum is right, and where in it a byte of that page is.
+fn with_a_page(
+    tar: TarBuilder,
+    name: &str,
+    end: impl FnOnce(TarBuilder) -> Vec<u8>,
+) -> (Vec<u8>, usize) {
+    let mut page = [0xA7; PAGE_SIZE];
+    page[10..12].fill(0);
+    for (at, value) in [(12, 28_u16), (14, 8000), (16, 8192)] {
+        page[at..at + 2].copy_from_slice(&value.to_le_bytes());
+    }
+    let sum = checksum(&page, 0);
+    page[8..10].copy_from_slice(&sum.to_le_bytes());
+    let bytes = end(tar.file(name, &page));
+    let at = place(&bytes, &[0xA7; 64]) + 3000;
+    (bytes, at)
 }
 
 #[test]
 fn damage_of_a_file_that_no_second_reading_could_confirm() {
-    let tar = TarBuilder::default()
-        .file("PG_VERSION", b"15\n")
-        .file("global/pg_control", &[9; 8192])
-        .file("backup_label", b"LABEL\n")
-        .end();
-    let (tally, known) = late(store(tar), 2);
-    let errors = format!("{:?}", tally.errors);
-    assert!(errors.contains("global/pg_control") && errors.contains("once more"), "{errors}");
-    assert!(!known, "what was seen counts against what was known");
-    assert_eq!(tally.backups[0].state, BackupState::Unknown);
+    let tar = ended(tar());
+    let at = place(&tar, &SYSTEM_ID.to_le_bytes());
+    let cut = is_not_known(
+        rotten(&[("data.tar", tar)], &[("data.tar", at)]),
+        ("data.tar", 2),
+        "global/pg_control",
+    );
+    says(&cut, "global/pg_control");
 }
 
 #[test]
 fn damage_of_a_tar_that_no_second_reading_could_confirm() {
-    let mut tar = TarBuilder::default().file("PG_VERSION", b"15\n").end();
-    tar[1] ^= 1;
-    let (tally, known) = late(store(tar), 2);
-    assert!(!known, "what was seen counts against what was known");
-    assert_eq!(tally.backups[0].state, BackupState::Damaged, "{tally:?}");
+    let cut = is_not_known(
+        rotten(&[("data.tar", ended(tar()))], &[("data.tar", 1)]),
+        ("data.tar", 2),
+        "data.tar",
+    );
+    says(&cut, "data.tar");
+}
+
+#[test]
+fn a_bad_page_that_no_second_reading_could_confirm() {
+    let (tar, at) = with_a_page(tar(), "base/5/1000", ended);
+    let cut = is_not_known(
+        rotten(&[("data.tar", tar)], &[("data.tar", at)]),
+        ("data.tar", 2),
+        "base/5/1000",
+    );
+    says(&cut, "base/5/1000");
+}
+
+#[test]
+fn pages_that_no_wal_could_tell_torn_or_damaged() {
+    let (tar, at) = with_a_page(tar(), "base/5/1000", ended);
+    let rotten = rotten(&[("data.tar", tar)], &[("data.tar", at)]);
+    is_not_known(rotten, ("wals/", 1), "base/5/1000");
+}
+
+#[test]
+fn bad_pages_of_a_backup_that_was_not_read_to_its_end() {
+    // Two parts are read at a time: when the third is asked for one of the others was read.
+    let (first, at) = with_a_page(tar(), "base/5/1000", TarBuilder::end);
+    let (second, behind) = with_a_page(TarBuilder::default(), "base/5/1001", TarBuilder::end);
+    let parts = [
+        ("data.tar", first),
+        ("data_0001.tar", second),
+        ("data_0002.tar", ended(TarBuilder::default())),
+    ];
+    let rotten = rotten(&parts, &[("data.tar", at), ("data_0001.tar", behind)]);
+    is_not_known(rotten, ("data_0002.tar", 1), "base/5/100");
+}
+
+#[test]
+fn damage_that_two_readings_have_shown_stands_when_the_time_is_over() {
+    let parts = [
+        ("data.tar", tar().end()),
+        ("data_0001.tar", TarBuilder::default().folder("base").end()),
+        ("data_0002.tar", ended(TarBuilder::default())),
+    ];
+    let flipped = [("data.tar", 1), ("data_0001.tar", 1)];
+    let (store, mut ledger) = rotten(&parts, &flipped);
+    let report = run(&store, &mut ledger, Some(("data_0002.tar", 1)));
+    assert_eq!(report.verdict, Verdict::Fail, "{report:#?}");
+    assert_eq!(report.backups[0].state, BackupState::Damaged);
+    assert_eq!(ledger.backup(ID), None);
 }
 
 #[test]
 fn a_backup_that_was_only_begun_stays_known() {
-    let tar = TarBuilder::default().file("PG_VERSION", b"15\n").end();
-    let (tally, known) = late(store(tar), 1);
-    assert!(known);
-    assert_eq!(tally.backups[0].state, BackupState::Unknown);
+    let (store, mut ledger) = rotten(&[("data.tar", ended(tar()))], &[]);
+    let report = run(&store, &mut ledger, Some(("data.tar", 1)));
+    assert!(ledger.backup(ID).is_some());
+    assert_eq!(report.verdict, Verdict::Inconclusive);
+    assert_eq!(report.backups[0].state, BackupState::Unknown);
 }

@@ -104,7 +104,7 @@ pub struct Choice {
 }
 
 /// Takes what was never read first, then what was read longest ago, so that what is left over is what
-/// the next run begins with. What does not fit is passed over: one backup that is larger than the budget
+/// the next run begins with; what goes round by its turn. What does not fit is passed over: one backup that is larger than the budget
 /// must not keep all others from being read. `fixed` (bytes and requests) is read in any case.
 #[must_use]
 pub fn choose(
@@ -114,16 +114,18 @@ pub fn choose(
     rate: Option<Rate>,
 ) -> Choice {
     let queue = candidates.into_iter().filter_map(|candidate| {
-        let read = match candidate.standing {
-            Standing::Unread => None,
-            Standing::Due(day) => Some(day),
+        let first = match candidate.standing {
+            Standing::Unread => (0, None),
+            Standing::Round { behind: false } => (1, None),
+            Standing::Due(day) => (2, Some(day)),
+            Standing::Round { behind: true } => (3, None),
             Standing::Good(_) => return None,
         };
-        Some(Reverse((read, candidate.order, candidate)))
+        Some(Reverse((first, candidate.order, candidate)))
     });
     let mut queue: BinaryHeap<_> = queue.collect();
     let mut choice = Choice { bytes: fixed.0, requests: fixed.1, ..Choice::default() };
-    while let Some(Reverse((_, _, candidate))) = queue.pop() {
+    while let Some(Reverse((.., candidate))) = queue.pop() {
         let Candidate { index, bytes, requests, .. } = candidate;
         let (all, asked) = (choice.bytes + bytes, choice.requests + requests);
         if budget.holds(all, asked, rate) {

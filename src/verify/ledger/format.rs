@@ -31,6 +31,12 @@ struct Head {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     rate: Option<Rate>,
     backups: BTreeMap<String, KnownBackup>,
+    #[serde(default)]
+    runs: u32,
+    #[serde(default)]
+    turns: BTreeMap<String, u32>,
+    #[serde(default)]
+    next: Option<(u32, u64)>,
 }
 
 /// Why bytes are no ledger of this archive.
@@ -80,6 +86,9 @@ pub(super) fn write(ledger: &Ledger, to: impl Write) -> io::Result<()> {
         segments: ledger.segments.len() as u64,
         rate: ledger.rate,
         backups: ledger.backups.clone(),
+        runs: ledger.runs,
+        turns: ledger.turns.clone(),
+        next: ledger.next,
     };
     let mut to = Summed { inner: to, sum: Sha256::new() };
     to.put(&serde_json::to_vec(&head)?)?;
@@ -136,8 +145,8 @@ pub(super) fn read(mut bytes: impl BufRead, archive: &str) -> Result<Ledger, Unu
         return Err(Unusable::Damaged("its entries are not in order"));
     }
     let rate = head.rate.filter(Rate::is_usable);
-    let Head { archive, backups, .. } = head;
-    Ok(Ledger { archive, backups, segments, learned: Vec::new(), rate })
+    let Head { archive, backups, runs, turns, next, .. } = head;
+    Ok(Ledger { archive, backups, segments, learned: Vec::new(), rate, runs, turns, next })
 }
 
 fn fill(bytes: &mut impl BufRead, to: &mut [u8]) -> Result<(), Unusable> {

@@ -1,4 +1,5 @@
-//! Whose turn it is to be read anew: each day a seventh, and what was missed.
+//! Whose turn it is to be read anew: each day a seventh, and what was missed. What no ledger can remember
+//! goes round by runs, whenever these are.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,36 @@ pub enum Standing {
     Due(Day),
     /// Good when it was read, not long ago.
     Good(Day),
+    /// No run has come to know it, though one may have read it: it goes round. `behind` what is due.
+    Round { behind: bool },
+}
+
+/// A run by its number: what goes round comes now before and now behind what is due, and of what goes round
+/// come now backups first and now WAL. So none of them keeps another one from ever being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Round(pub u32);
+
+impl Round {
+    #[must_use]
+    pub const fn standing(self) -> Standing {
+        Standing::Round { behind: self.0 % 2 == 1 }
+    }
+
+    /// The order of a backup whose last turn was in the run `turn`.
+    #[must_use]
+    pub fn of_backup(self, turn: u32) -> u32 {
+        Self::half(turn, (self.0 / 2) % 2 == 1)
+    }
+
+    /// The order of the part of the WAL that is the `place`th from where the last run has stopped.
+    #[must_use]
+    pub fn of_wal(self, place: usize) -> u32 {
+        Self::half(u32::try_from(place).unwrap_or(u32::MAX), self.0 / 2 % 2 == 0)
+    }
+
+    fn half(order: u32, second: bool) -> u32 {
+        order.min(u32::MAX >> 1) | u32::from(second) << 31
+    }
 }
 
 /// What was read on this day, today. `group` decides when its turn comes: what is to be read together

@@ -71,7 +71,8 @@ impl Pass<'_> {
                 Alone::Left
             }
             Fetched::Cancelled => return Err(interrupted()),
-            Fetched::Unread(error) => {
+            Fetched::Once(_) if !reading.is_late() => return Err(interrupted()),
+            Fetched::Unread(error) | Fetched::Once(error) => {
                 self.tally.error(error);
                 Alone::Unread
             }

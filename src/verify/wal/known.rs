@@ -135,8 +135,7 @@ impl Pass<'_> {
         let fetched = match step {
             Step::Fetched(fetched) => fetched,
             Step::Left => {
-                self.leave(run, &listed);
-                return Ok(());
+                return self.leave(run, &listed, buffers).await;
             }
             Step::Known => {
                 let size = self.size();
@@ -147,14 +146,12 @@ impl Pass<'_> {
                     return Ok(());
                 }
                 if self.reading.is_late() {
-                    self.leave(run, &listed);
-                    return Ok(());
+                    return self.leave(run, &listed, buffers).await;
                 }
                 let (store, cancel) = (self.reading.store, self.reading.cancel);
                 match fetch(store, &listed.object, size, buffers, cancel).await {
                     Fetched::Cancelled if self.reading.is_late() => {
-                        self.leave(run, &listed);
-                        return Ok(());
+                        return self.leave(run, &listed, buffers).await;
                     }
                     fetched => fetched,
                 }
@@ -176,13 +173,19 @@ impl Pass<'_> {
     }
 
     /// Goes past a segment of which nothing is known.
-    fn leave(&mut self, run: &mut Current, listed: &Listed) {
+    async fn leave(
+        &mut self,
+        run: &mut Current,
+        listed: &Listed,
+        buffers: &Buffers,
+    ) -> Result<(), Error> {
+        self.tail(run, buffers).await?;
         self.count(run, listed);
         self.not_read.leave(&listed.object);
         self.doubt(run, listed.number);
         run.joint = Joint { records: run.joint.records, ..Joint::default() };
-        run.before = None;
         self.close(run, Ended::Unread);
+        Ok(())
     }
 
     /// The segment is not read after all. Where what is before it has changed, what is known of it no

@@ -24,7 +24,9 @@ impl Pass<'_> {
     pub(super) fn origin(&self, fetched: &Fetched) -> Option<Origin> {
         match fetched {
             Fetched::Bytes(bytes) => of(&self.systems, bytes),
-            Fetched::Damaged(_) | Fetched::Unread(_) | Fetched::Cancelled => None,
+            Fetched::Damaged(_) | Fetched::Unread(_) | Fetched::Once(_) | Fetched::Cancelled => {
+                None
+            }
         }
     }
 

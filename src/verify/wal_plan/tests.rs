@@ -1,12 +1,15 @@
 use std::{collections::BTreeSet, time::Duration};
 
+use jiff::Timestamp;
+
 use super::*;
 use crate::{
-    archive::CatalogBuilder,
+    archive::{Backup, CatalogBuilder},
     pg::{Major, SegmentSize},
     verify::{
-        ledger::{Budget, choose},
-        sparing::Sparing,
+        base::BaseRead,
+        ledger::Budget,
+        sparing::{self, Sparing, Subject},
     },
 };
 
@@ -35,25 +38,130 @@ fn requests(most: u64) -> Budget {
     Budget { requests: Some(most), ..Budget::default() }
 }
 
-/// Indexes of the parts that a run on this day reads.
-fn chosen(catalog: &Catalog, day: u32, most: u64) -> Vec<u32> {
-    let plan = WalPlan::new(&mut Ledger::new("a"), &[origin()], catalog, Day(day));
-    choose(plan.candidates(0), (0, 0), requests(most), None).chosen
+fn at(day: u32) -> Timestamp {
+    Timestamp::from_second(i64::from(day) * 86_400).unwrap()
 }
 
+/// The first numbers of the stretches of 64 that a run reads on this day for their own sake.
+fn read(catalog: &Catalog, ledger: &mut Ledger, day: u32, most: u64) -> Vec<u64> {
+    let mut sparing = Sparing { ledger, budget: requests(most) };
+    let plan = sparing.plan(&[], catalog, &[origin()], at(day), Duration::ZERO);
+    let wal = &plan.wal;
+    let edge = |at: usize| at == 0 || at == wal.segments.len() - 1;
+    let own = (0..wal.segments.len()).filter(|at| !edge(*at));
+    let own = own.filter(|at| wal.segments[*at].turn == Turn::Own);
+    let parts: BTreeSet<u64> = own.map(|at| wal.place(at).1.0 / 64).collect();
+    parts.into_iter().collect()
+}
+
+/// However the runs lie: each goes on where the one before it has stopped.
 #[test]
 fn what_cannot_be_remembered_is_read_in_turns() {
-    // Twenty parts of 64 segments, of which a run holds one, or three.
-    let without = catalog(64 * 20, |_| false);
-    for (most, days) in [(70, 7 * 20), (3 * 67, 14)] {
-        let read = (100..100 + days).flat_map(|day| chosen(&without, day, most));
-        assert_eq!(read.collect::<BTreeSet<u32>>(), (0..20).collect(), "{most}");
+    // Parts of 64 segments, of which a run holds so many.
+    for (parts, held) in [(20, 1), (10, 1), (7, 1), (14, 3), (9, 2)] {
+        let without = catalog(64 * parts, |_| false);
+        for days in [1, 2, 5, 7, 10, 14, 30] {
+            let mut ledger = Ledger::new("a");
+            let mut day = 100;
+            let mut expected = (1..=parts).cycle();
+            for _ in 0..3 * parts {
+                let now = read(&without, &mut ledger, day, 2 + held * 64 + 2 * held);
+                let mut should: Vec<u64> = expected.by_ref().take(held as usize).collect();
+                should.sort_unstable();
+                assert_eq!(now, should, "{parts} parts, {held} in a run every {days} days");
+                day += days;
+            }
+        }
     }
     // What has a name and was never read comes before.
     let some = catalog(64 * 20, |number| number / 64 == 10);
     for day in 100..120 {
-        assert_eq!(chosen(&some, day, 70), [9]);
+        assert_eq!(read(&some, &mut Ledger::new("a"), day, 70), [10]);
     }
+}
+
+/// A listing of backups, which have no entity tags, oldest first.
+fn backups(count: u64) -> Vec<Backup> {
+    let mut builder = CatalogBuilder::new("a/");
+    for number in 0..count {
+        let key = format!("a/base/20261001T{number:06}/data.tar");
+        builder.add(&key, 100 * BYTES, None, Some(at(20_000)));
+    }
+    builder.finish().backups
+}
+
+/// Reads what a run with this budget reads; gives the backups, and the parts of the WAL.
+fn backups_read(
+    backups: &[Backup],
+    catalog: &Catalog,
+    ledger: &mut Ledger,
+    day: u32,
+    budget: Budget,
+) -> (Vec<usize>, Vec<u64>) {
+    let subjects: Vec<Subject<'_>> =
+        backups.iter().map(|backup| Subject { backup, line: None, path: None }).collect();
+    let mut sparing = Sparing { ledger, budget };
+    // The plan keeps of the ledger what the archive lists.
+    let listed = Catalog { backups: backups.to_vec(), ..catalog.clone() };
+    let plan = sparing.plan(&subjects, &listed, &[origin()], at(day), Duration::ZERO);
+    let mut read = Vec::new();
+    for (number, (subject, turn)) in subjects.iter().zip(&plan.turns).enumerate() {
+        if *turn == sparing::Turn::Read {
+            read.push(number);
+            sparing.learn(subject, &BaseRead::default(), &listed, at(day));
+        }
+    }
+    let own = plan.wal.segments.iter().enumerate().filter(|(_, one)| one.turn == Turn::Own);
+    let parts: BTreeSet<u64> = own.map(|(at, _)| plan.wal.place(at).1.0 / 64).collect();
+    (read, parts.into_iter().collect())
+}
+
+/// Without entity tags no run comes to know a backup: the newest first, then each older one, then again,
+/// and none waits longer than all others take, however the runs lie.
+#[test]
+fn backups_that_cannot_be_remembered_are_read_in_turns() {
+    let no_wal = catalog(0, |_| false);
+    for (count, held) in [(1, 1), (5, 1), (7, 1), (14, 1), (9, 2), (8, 3)] {
+        let all = backups(count);
+        for days in [0, 1, 2, 7, 14] {
+            let budget = Budget { bytes: Some(held * 100 * BYTES), ..Budget::default() };
+            let mut ledger = Ledger::new("a");
+            let mut last = vec![0; count as usize];
+            let mut order = Vec::new();
+            for run in 1..=4 * count {
+                let day = 100 + days * run as u32;
+                let (read, _) = backups_read(&all, &no_wal, &mut ledger, day, budget);
+                assert_eq!(read.len() as u64, held);
+                read.iter().for_each(|number| last[*number] = run);
+                order.extend(read);
+                let waited = run - last.iter().min().unwrap();
+                assert!(waited <= count.div_ceil(held), "{last:?} of {count}, {held} each time");
+            }
+            let first: Vec<usize> = (0..count as usize).rev().collect();
+            assert!(held > 1 || order.starts_with(&first.repeat(4)), "{order:?}");
+        }
+    }
+}
+
+/// Neither backups nor WAL, of which each run holds a piece of one of them, keep the others unread.
+#[test]
+fn backups_and_wal_that_cannot_be_remembered_share_a_budget() {
+    let (all, wal) = (backups(6), catalog(64 * 8, |_| false));
+    // The two ends, and then a backup of a hundred thousand bytes or a part of sixty-four thousand.
+    let budget = Budget { bytes: Some(2 * BYTES + 110 * BYTES), ..Budget::default() };
+    let mut ledger = Ledger::new("a");
+    let (mut bases, mut parts) = (vec![0; 6], vec![0; 10]);
+    for day in (0..4 * 8 * 6).map(|run| 100 + 7 * run) {
+        let (read, own) = backups_read(&all, &wal, &mut ledger, day, budget);
+        read.iter().for_each(|number| bases[*number] += 1);
+        // The ends are read each time.
+        own.iter().for_each(|part| parts[*part as usize] += 1);
+    }
+    let (least, most) = (bases.iter().min().unwrap(), bases.iter().max().unwrap());
+    assert!(*least > 0 && most - least <= 1, "{bases:?}");
+    let middle = &parts[2..8];
+    let (least, most) = (middle.iter().min().unwrap(), middle.iter().max().unwrap());
+    assert!(*least > 0 && most - least <= 1, "{parts:?}");
 }
 
 #[test]

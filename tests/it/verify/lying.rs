@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use pgassay::{
     config::flags::default_job,
-    drill::{FailureClass, Verdict, VerifyReport, verify_report::Scope},
+    drill::{Code, FailureClass, Verdict, VerifyReport, report::ErrorReport, verify_report::Scope},
     store::{
         ObjectStore as _, SharedStore,
         faulty::{Call, Fault, Faulty, Rule},
@@ -71,9 +71,26 @@ fn lies_always(
     }
 }
 
+/// The first readings have another byte, and the store fails when it is asked for the `nth`, which is to
+/// confirm that.
+#[track_caller]
+fn lies_and_fails(archive: &fixture::Archive, server: &str, key: &str, byte: u64, nth: u64) {
+    let objects = memory::objects(&archive.root);
+    for scope in SCOPES {
+        let fail = Rule::nth(Call::Get, key, nth, Fault::Error(Code::StoreUnavailable));
+        let lie = Rule::every(Call::Get, key, Fault::FlipByte(byte));
+        let store = Arc::new(Faulty::new(objects.clone(), [fail, lie])) as SharedStore;
+        let report = verify_on(&store, server, scope);
+        assert_eq!(report.verdict, Verdict::Inconclusive, "{scope:?}, {key}: {report:#?}");
+        let told = |e: &ErrorReport| e.message.contains("seemed damaged");
+        assert!(report.errors.iter().any(told), "{scope:?}, {key}: {:#?}", report.errors);
+    }
+}
+
 #[test]
 fn a_tar_that_does_not_decode_at_the_first_reading() {
     let archive = fixture::rich();
+    lies_and_fails(&archive, "rich", "data_0001.tar.gz", 60_000, 2);
     lies_once(&archive, "rich", "data_0001.tar.gz", 60_000);
     lies_always(&archive, "rich", "data_0001.tar.gz", 60_000, FailureClass::ArchiveCorrupt);
 }
@@ -82,6 +99,7 @@ fn a_tar_that_does_not_decode_at_the_first_reading() {
 fn a_segment_that_does_not_decode_at_the_first_reading() {
     let archive = fixture::rich();
     let key = format!("{MIDDLE}.gz");
+    lies_and_fails(&archive, "rich", &key, 5000, 2);
     lies_once(&archive, "rich", &key, 5000);
     lies_always(&archive, "rich", &key, 5000, FailureClass::WalCorrupt);
 }
@@ -99,10 +117,13 @@ fn a_page_that_is_bad_at_the_first_reading() {
     // `md5('1501' || '1')`: a row that nothing has touched since the backup.
     let row = place(b"21bf78373135b9673366fae7f6ddddeb") as u64;
     let name = &key["archive/zstd/".len()..];
+    // The second looks into its catalogs.
+    lies_and_fails(&archive, "zstd", name, row, 3);
     lies_once(&archive, "zstd", name, row);
     lies_always(&archive, "zstd", name, row, FailureClass::PageChecksum);
     // The first byte of the system identifier.
     let control = place(b"global/pg_control\0") as u64 + 512;
+    lies_and_fails(&archive, "zstd", name, control, 2);
     lies_once(&archive, "zstd", name, control);
     lies_always(&archive, "zstd", name, control, FailureClass::ArchiveCorrupt);
 }
