@@ -9,7 +9,7 @@ use std::{
     os::fd::AsRawFd,
     path::PathBuf,
     pin::pin,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{Arc, OnceLock},
 };
 
 use futures_util::{StreamExt, stream};
@@ -83,8 +83,8 @@ pub struct Connection {
     client: Client,
     socket: Socket,
     stop: CancellationToken,
-    /// The server has ended it with FATAL or PANIC.
-    ended: AtomicBool,
+    /// What the server has ended it with: FATAL or PANIC.
+    ended: Arc<OnceLock<ServerError>>,
 }
 
 /// A database of the cluster.
@@ -153,14 +153,20 @@ pub async fn connect(
         .options(startup_options(cluster.major));
     let socket = Socket { folder: cluster.socket_dir.clone(), port: cluster.port };
     let (client, mut driver) = open(&socket, &config, stop).await?;
+    let ended = Arc::new(OnceLock::new());
+    let told = Arc::clone(&ended);
     // Ends by itself when the client is dropped. Notices may hold data: they go nowhere.
     tokio::spawn(async move {
-        let mut messages = pin!(stream::poll_fn(move |cx| driver.poll_message(cx)));
-        while let Some(Ok(message)) = messages.next().await {
-            drop::<AsyncMessage>(message);
+        let mut messages = pin!(stream::poll_fn(|cx| driver.poll_message(cx)));
+        while let Some(message) = messages.next().await {
+            match message {
+                Ok(message) => drop::<AsyncMessage>(message),
+                // Between two queries.
+                Err(error) => return note_end(&told, &error),
+            }
         }
     });
-    Ok(Connection { client, socket, stop: stop.clone(), ended: AtomicBool::new(false) })
+    Ok(Connection { client, socket, stop: stop.clone(), ended })
 }
 
 async fn open(
@@ -282,11 +288,11 @@ impl Connection {
                 Err(SqlFailure::Broken(interrupted()))
             }
             result = work => result.map_err(|error| {
-                let severity = error.as_db_error().and_then(DbError::parsed_severity);
-                if matches!(severity, Some(Severity::Fatal | Severity::Panic)) {
-                    self.ended.store(true, Ordering::Relaxed);
+                note_end(&self.ended, &error);
+                match self.ended.get() {
+                    Some(said) if error.is_closed() => SqlFailure::Server(said.clone()),
+                    _ => failure(error),
                 }
-                failure(error)
             }),
         }
     }
@@ -294,7 +300,7 @@ impl Connection {
     /// Whether the server has ended this session. Another one may still be had.
     #[must_use]
     pub fn ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
+        self.ended.get().is_some()
     }
 
     /// Asks the server to end the running query. Best effort: the session is given up afterwards.
@@ -327,14 +333,26 @@ fn texts(row: &SimpleQueryRow) -> Result<TextRow, SqlFailure> {
     })
 }
 
+/// Remembers what ended a session, if that did.
+fn note_end(ended: &OnceLock<ServerError>, error: &tokio_postgres::Error) {
+    let Some(server) = error.as_db_error() else { return };
+    if let Some(Severity::Fatal | Severity::Panic) = server.parsed_severity() {
+        let _ = ended.set(said(server));
+    }
+}
+
+fn said(error: &DbError) -> ServerError {
+    ServerError {
+        sqlstate: error.code().code().to_owned(),
+        message: error.message().to_owned(),
+        detail: error.detail().map(str::to_owned),
+    }
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "it is given to `map_err`")]
 fn failure(error: tokio_postgres::Error) -> SqlFailure {
     if let Some(server) = error.as_db_error() {
-        return SqlFailure::Server(ServerError {
-            sqlstate: server.code().code().to_owned(),
-            message: server.message().to_owned(),
-            detail: server.detail().map(str::to_owned),
-        });
+        return SqlFailure::Server(said(server));
     }
     let source = std::error::Error::source(&error);
     let why = source.map_or_else(|| error.to_string(), |s| format!("{error}: {s}"));

@@ -25,7 +25,7 @@ pub(super) async fn to_look_into(
     findings.extend(closed.iter().map(|database| {
         Finding::new(
             FailureClass::InfraError,
-            format!("database `{}`", database.name),
+            subject(database),
             "it allows no connections, so nothing in it was looked at",
             "Report this: the sandbox should have allowed them.",
         )
@@ -33,21 +33,98 @@ pub(super) async fn to_look_into(
     Ok(open)
 }
 
-/// A session in a database. `None` where the server refuses it, which is a finding.
-///
-/// # Errors
-/// Where there was no answer.
-pub(super) async fn session(
+/// Sessions in one database after the other.
+#[derive(Debug)]
+pub(super) struct Sessions<'a> {
+    context: &'a CheckContext,
+    left: std::vec::IntoIter<Database>,
+}
+
+/// A session in one database.
+#[derive(Debug)]
+pub(super) struct Session<'a> {
+    context: &'a CheckContext,
+    pub database: Database,
+    connection: Connection,
+}
+
+impl<'a> Sessions<'a> {
+    /// In these databases.
+    pub(super) fn of(context: &'a CheckContext, databases: Vec<Database>) -> Self {
+        Self { context, left: databases.into_iter() }
+    }
+
+    /// In the next one that takes a session. A refusal of the server is a finding.
+    ///
+    /// # Errors
+    /// Where there was no answer.
+    pub(super) async fn next(
+        &mut self,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Option<Session<'a>>, Error> {
+        let context = self.context;
+        for database in self.left.by_ref() {
+            if let Some(connection) = open(context, &database, findings).await? {
+                return Ok(Some(Session { context, database, connection }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Session<'_> {
+    /// For what is asked of the database as a whole.
+    pub(super) const fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// What it answered; see [`answered`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn answered<T>(
+        &self,
+        result: Result<T, SqlFailure>,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Option<T>, Error> {
+        answered(result, || subject(&self.database), findings)
+    }
+
+    /// For one thing after the other. What has made the server end the session was told with its own
+    /// subject, and the others are still to be looked at: over a new one. `None` where the server
+    /// refuses that, which is a finding.
+    ///
+    /// # Errors
+    /// Where there was no answer.
+    pub(super) async fn still(
+        &mut self,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Option<&Connection>, Error> {
+        if self.connection.ended() {
+            match open(self.context, &self.database, findings).await? {
+                Some(connection) => self.connection = connection,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(&self.connection))
+    }
+}
+
+async fn open(
     context: &CheckContext,
-    database: &str,
+    database: &Database,
     findings: &mut Vec<Finding>,
 ) -> Result<Option<Connection>, Error> {
     let opened = async {
-        let connection = connect(&context.cluster, database, &context.cancel).await?;
+        let connection = connect(&context.cluster, &database.name, &context.cancel).await?;
         end_prepared_transactions(&connection).await?;
         Ok(connection)
     };
-    answered(opened.await, || format!("database `{database}`"), findings)
+    answered(opened.await, || subject(database), findings)
+}
+
+fn subject(database: &Database) -> String {
+    format!("database `{}`", database.name)
 }
 
 /// A result, or `None` where the server answered with an error, which is a finding for `subject`.

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use super::{
     Check, CheckContext, Phase,
     connection::{Connection, quote_literal},
-    databases::{answered, outcome, session, text, to_look_into},
+    databases::{Sessions, outcome, text, to_look_into},
     failure::SqlFailure,
 };
 use crate::{
@@ -94,11 +94,10 @@ impl Extensions {
         tally: &mut Tally,
         findings: &mut Vec<Finding>,
     ) -> Result<(), Error> {
-        for database in to_look_into(context, findings).await? {
-            let name = &database.name;
-            let Some(connection) = session(context, name, findings).await? else { continue };
-            let looked = self.database(&connection, name, tally).await;
-            let found = answered(looked, || format!("database `{name}`"), findings)?;
+        let mut sessions = Sessions::of(context, to_look_into(context, findings).await?);
+        while let Some(session) = sessions.next(findings).await? {
+            let looked = self.database(session.connection(), &session.database.name, tally).await;
+            let found = session.answered(looked, findings)?;
             findings.extend(found.into_iter().flatten());
         }
         findings.extend(self.preloads(&context.preloads, tally));

@@ -18,7 +18,7 @@ use super::{
     Check, CheckContext, Phase,
     checksums::files::{self, ForkFiles},
     connection::{Connection, Database, TextRow},
-    databases::{answered, number, outcome, session, text, to_look_into},
+    databases::{Sessions, number, outcome, text, to_look_into},
     failure::{SqlFailure, damage_hint},
     index_entries::IndexOfHeap,
     index_pages::IndexFile,
@@ -164,20 +164,23 @@ async fn look(
     inventory: &mut Inventory,
     findings: &mut Vec<Finding>,
 ) -> Result<(), Error> {
-    let all = to_look_into(context, findings).await?;
-    for database in all {
-        inventory.closed.push(database.oid);
-        let missing = missing_folder(&context.cluster.data_dir, context.cluster.major, &database);
-        if let Some(detail) = missing {
-            findings.push(missed(format!("database `{}`", database.name), detail));
-            continue;
-        }
-        let Some(connection) = session(context, &database.name, findings).await? else { continue };
-        let looked = inventory.compare(&connection, &database, findings).await;
-        let subject = || format!("database `{}`", database.name);
-        if answered(looked, subject, findings)?.is_some() {
-            inventory.closed.pop();
-            inventory.databases.push(database.oid);
+    let mut databases = to_look_into(context, findings).await?;
+    inventory.closed = databases.iter().map(|database| database.oid).collect();
+    databases.retain(|database| {
+        let cluster = &context.cluster;
+        let missing = missing_folder(&cluster.data_dir, cluster.major, database);
+        let lost = missing.map(|what| missed(format!("database `{}`", database.name), what));
+        let there = lost.is_none();
+        findings.extend(lost);
+        there
+    });
+    let mut sessions = Sessions::of(context, databases);
+    while let Some(session) = sessions.next(findings).await? {
+        let oid = session.database.oid;
+        let looked = inventory.compare(session.connection(), &session.database, findings).await;
+        if session.answered(looked, findings)?.is_some() {
+            inventory.closed.retain(|closed| *closed != oid);
+            inventory.databases.push(oid);
         }
     }
     Ok(())
@@ -231,9 +234,10 @@ impl Inventory {
                 rows.push(finding);
             }
         };
-        connection.for_each(&format!("{RELATIONS}{shared}"), each).await?;
+        // What was found before the server gave up is not lost.
+        let looked = connection.for_each(&format!("{RELATIONS}{shared}"), each).await;
         findings.append(&mut rows);
-        Ok(())
+        looked
     }
 
     fn relation(&mut self, database: &str, row: &TextRow) -> Option<Finding> {

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use super::{
     Check, CheckContext, Phase,
     connection::{Connection, TextRow},
-    databases::{answered, number, outcome, session, text, to_look_into},
+    databases::{Sessions, answered, number, outcome, text, to_look_into},
     failure::{SqlFailure, damage_hint},
 };
 use crate::{
@@ -165,14 +165,15 @@ impl ForeignKeys {
         tally: &mut Tally,
         findings: &mut Vec<Finding>,
     ) -> Result<(), Error> {
-        for database in to_look_into(context, findings).await? {
-            let name = &database.name;
-            let Some(connection) = session(context, name, findings).await? else { continue };
-            let listed = keys(&connection, name, context.cluster.major, tally).await;
-            let listed = answered(listed, || format!("database `{name}`"), findings)?;
+        let mut sessions = Sessions::of(context, to_look_into(context, findings).await?);
+        while let Some(mut session) = sessions.next(findings).await? {
+            let (connection, name) = (session.connection(), &session.database.name);
+            let listed = keys(connection, name, context.cluster.major, tally).await;
+            let listed = session.answered(listed, findings)?;
             let total = listed.as_ref().map_or(0, |keys| keys.len() as u64);
             for (done, key) in listed.into_iter().flatten().enumerate() {
-                let sampled = key.sample(&connection, context.seed).await;
+                let Some(connection) = session.still(findings).await? else { break };
+                let sampled = key.sample(connection, context.seed).await;
                 context.progress.emit(ProgressEvent::CheckProgress {
                     name: NAME.into(),
                     done: done as u64 + 1,

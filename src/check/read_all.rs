@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use super::{
     Check, CheckContext, Phase, TableRead,
     connection::{Connection, quote_ident, quote_literal},
-    databases::{answered, number, outcome, session, text, to_look_into},
+    databases::{Sessions, number, outcome, text, to_look_into},
     failure::SqlFailure,
     workers::{Work, over_connections},
 };
@@ -115,15 +115,13 @@ async fn read_all(
     let list = to_look_into(context, findings).await?;
     // Shared catalogs are read in the first database only.
     let shared_in = list.first().map(|d| d.name.clone()).unwrap_or_default();
-    for database in list {
-        let name = &database.name;
-        let Some(connection) = session(context, name, findings).await? else { continue };
-        let listed = list_tables(&connection, &shared_in).await;
-        drop(connection);
-        let subject = || format!("database `{name}`");
-        if let Some(list) = answered(listed, subject, findings)? {
-            read_database(context, name, list, tables, findings).await?;
-        }
+    let mut sessions = Sessions::of(context, list);
+    while let Some(session) = sessions.next(findings).await? {
+        let listed = list_tables(session.connection(), &shared_in).await;
+        let Some(list) = session.answered(listed, findings)? else { continue };
+        let name = session.database.name.clone();
+        drop(session);
+        read_database(context, &name, list, tables, findings).await?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use super::{
     Check, CheckContext, Phase,
     connection::{Connection, TextRow},
-    databases::{answered, number, outcome, session, text, to_look_into},
+    databases::{Sessions, answered, number, outcome, text, to_look_into},
     failure::SqlFailure,
 };
 use crate::drill::{CheckOutcome, Error, Finding};
@@ -98,18 +98,7 @@ impl Check for Sequences {
 
     async fn run(&self, context: &CheckContext) -> CheckOutcome {
         let (mut tally, mut findings) = (Tally::default(), Vec::new());
-        let mut ended = Ok(());
-        match to_look_into(context, &mut findings).await {
-            Ok(databases) => {
-                for database in databases {
-                    ended = look(context, &database.name, &mut tally, &mut findings).await;
-                    if ended.is_err() {
-                        break;
-                    }
-                }
-            }
-            Err(error) => ended = Err(error),
-        }
+        let ended = look(context, &mut tally, &mut findings).await;
         outcome(ended, findings, || tally.words())
     }
 }
@@ -143,27 +132,29 @@ impl Tally {
 
 async fn look(
     context: &CheckContext,
-    database: &str,
     tally: &mut Tally,
     findings: &mut Vec<Finding>,
 ) -> Result<(), Error> {
-    let Some(connection) = session(context, database, findings).await? else { return Ok(()) };
-    let listed = list(&connection, tally).await;
-    let listed = answered(listed, || format!("database `{database}`"), findings)?;
-    for feed in listed.into_iter().flatten() {
-        let subject = || format!("{database}.{}.{}", feed.table, feed.column);
-        let compared = feed.compare(&connection).await;
-        // A sequence without its row is the check `readAll`'s to say.
-        let Some(Some(behind)) = answered(compared, subject, findings)? else { continue };
-        tally.compared += 1;
-        if let Some((next, extreme)) = behind {
-            tally.behind += 1;
-            if tally.named.len() < MOST_NAMED {
-                tally.named.push(format!(
-                    "{database}.{} (next {next}, {} has {extreme})",
-                    feed.sequence,
-                    subject()
-                ));
+    let mut sessions = Sessions::of(context, to_look_into(context, findings).await?);
+    while let Some(mut session) = sessions.next(findings).await? {
+        let database = session.database.name.clone();
+        let listed = list(session.connection(), tally).await;
+        for feed in session.answered(listed, findings)?.into_iter().flatten() {
+            let Some(connection) = session.still(findings).await? else { break };
+            let subject = || format!("{database}.{}.{}", feed.table, feed.column);
+            let compared = feed.compare(connection).await;
+            // A sequence without its row is the check `readAll`'s to say.
+            let Some(Some(behind)) = answered(compared, subject, findings)? else { continue };
+            tally.compared += 1;
+            if let Some((next, extreme)) = behind {
+                tally.behind += 1;
+                if tally.named.len() < MOST_NAMED {
+                    tally.named.push(format!(
+                        "{database}.{} (next {next}, {} has {extreme})",
+                        feed.sequence,
+                        subject()
+                    ));
+                }
             }
         }
     }

@@ -23,10 +23,10 @@ use std::{
 use pgassay::{
     check::{
         Check, CheckContext, Observations, Phase, amcheck::Amcheck, checksums,
-        checksums::Checksums, databases, extensions::Extensions, files::RelationFiles, first_write,
-        foreign_keys::ForeignKeys, heartbeat::HeartbeatCheck, index_entries::IndexEntries,
-        index_pages::IndexPages, read_all::ReadAll, run_all, sequences::Sequences,
-        sql::SqlAssertion,
+        checksums::Checksums, connection::connect, databases, extensions::Extensions,
+        failure::SqlFailure, files::RelationFiles, first_write, foreign_keys::ForeignKeys,
+        heartbeat::HeartbeatCheck, index_entries::IndexEntries, index_pages::IndexPages,
+        read_all::ReadAll, run_all, sequences::Sequences, sql::SqlAssertion,
     },
     demo::source::{Source, SourceSpec},
     drill::{
@@ -165,6 +165,21 @@ impl Cluster {
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{sql}: {error}");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// From now on the function `ends` ends the session that calls it, and `fails` is refused. The
+    /// planner calls what stands in the condition of an index.
+    fn ends_and_fails(&self) {
+        let functions = [
+            ("ends", "perform pg_terminate_backend(pg_backend_pid()); return true"),
+            ("fails", "raise exception ''refused''"),
+        ];
+        for (name, body) in functions {
+            let declared = "returns bool immutable language plpgsql";
+            let sql =
+                format!("create or replace function {name}(int) {declared} as 'begin {body}; end'");
+            self.sql("shop", &sql);
+        }
     }
 
     /// Path of a relation's first file.

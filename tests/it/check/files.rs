@@ -111,3 +111,26 @@ fn a_database_without_its_folder() {
     expect(&findings, FailureClass::RelationMissing, &format!("base/{second}/PG_VERSION"));
     assert_eq!(findings.len(), 2, "{findings:#?}");
 }
+
+#[test]
+fn what_ends_a_session_hides_nothing_before_it_and_in_no_other_database() {
+    let mut cluster = Cluster::shop();
+    cluster.sql("postgres", "create database later");
+    cluster.sql("later", "create table lost as select 1");
+    let lost = cluster.sql("later", "select pg_relation_filepath('lost')");
+    cluster.damage(|data| fs::remove_file(data.join(&lost)).unwrap());
+    cluster.sql("shop", "create sequence calls");
+    cluster.sql(
+        "shop",
+        "delete from pg_proc where proname = 'pg_relation_filepath';
+         create function pg_catalog.pg_relation_filepath(regclass) returns text language plpgsql as
+           'begin
+              if nextval(''public.calls'') > 50 then perform pg_terminate_backend(pg_backend_pid()); end if;
+              return null;
+            end'",
+    );
+    let findings = cluster.findings(&RelationFiles);
+    expect(&findings, FailureClass::InfraError, "database `shop`");
+    expect(&findings, FailureClass::RelationMissing, "the catalog knows no file for it");
+    expect(&findings, FailureClass::RelationMissing, "later.public.lost");
+}

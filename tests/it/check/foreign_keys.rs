@@ -199,3 +199,23 @@ fn keys_of_every_major() {
         assert_eq!(cluster.findings(&ForeignKeys::default()).len(), 3, "{major}");
     }
 }
+
+#[test]
+fn what_ends_a_session_leaves_the_other_keys() {
+    let cluster = Cluster::shop();
+    cluster.sql(
+        "shop",
+        "create table parent (id int primary key); insert into parent select generate_series(1, 10);
+         create table first_one as select id from parent; create table second_one as select id from parent;
+         alter table first_one add foreign key (id) references parent;
+         alter table second_one add foreign key (id) references parent;
+         create function ends(int) returns bool immutable language plpgsql as 'begin return true; end';
+         create index on first_one (id) where ends(1)",
+    );
+    lose(&cluster, "delete from parent where id = 7");
+    cluster.ends_and_fails();
+    let findings = cluster.findings(&ForeignKeys::default());
+    expect(&findings, FailureClass::InfraError, "shop.public.first_one.first_one_id_fkey");
+    expect(&findings, FailureClass::ForeignKeyBroken, "shop.public.second_one.second_one_id_fkey");
+    assert_eq!(findings.len(), 2, "{findings:#?}");
+}

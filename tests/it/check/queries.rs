@@ -56,3 +56,21 @@ fn heartbeats() {
     assert_eq!(code, Code::JobInvalid, "{message}");
     assert_eq!(cluster.context.observations.snapshot().heartbeat, None);
 }
+
+/// Not only in the middle of a query: nobody is told then until the next one.
+#[tokio::test]
+async fn what_ends_an_idle_session_is_told_by_the_next_query() {
+    let cluster = Cluster::shop();
+    let open = || connect(&cluster.context.cluster, "shop", &cluster.context.cancel);
+    let [session, other] = [open().await.unwrap(), open().await.unwrap()];
+    let pid = session.rows("select pg_backend_pid()").await.unwrap()[0][0].clone().unwrap();
+    other.rows(&format!("select pg_terminate_backend({pid}, 60000)")).await.unwrap();
+    for _ in 0..2 {
+        match session.rows("select 1").await {
+            Err(SqlFailure::Server(error)) => assert_eq!(error.sqlstate, "57P01"),
+            other => panic!("{other:?}"),
+        }
+        assert!(session.ended());
+    }
+    assert!(!other.ended());
+}

@@ -71,3 +71,21 @@ fn a_sequence_behind_its_column_is_said() {
         "{text}"
     );
 }
+
+#[test]
+fn what_ends_a_session_leaves_the_other_sequences() {
+    let cluster = Cluster::shop();
+    cluster.sql(
+        "shop",
+        "create table first_one (id serial); create table second_one (id serial);
+         create function ends(int) returns bool immutable language plpgsql as 'begin return true; end';
+         create function fails(int) returns bool immutable language plpgsql as 'begin return true; end';
+         create index on first_one (id) where ends(1);
+         create index on second_one (id) where fails(1)",
+    );
+    cluster.ends_and_fails();
+    let findings = cluster.findings(&Sequences);
+    expect(&findings, FailureClass::InfraError, "shop.public.first_one.id");
+    expect(&findings, FailureClass::InfraError, "shop.public.second_one.id");
+    assert_eq!(findings.len(), 2, "{findings:#?}");
+}
