@@ -190,7 +190,7 @@ mod tests {
             s3: S3Spec::default(),
         };
         let store = kept::open(&location).await.unwrap();
-        let mut report = counted();
+        let report = counted();
         let past: Past = serde_json::from_str(&json::render(&report)).unwrap();
         let system_id = past.backup.unwrap().system_id;
         let at = |n: i64| Timestamp::from_second(1_800_000_000 + n * 3600).unwrap();
