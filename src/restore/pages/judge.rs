@@ -57,6 +57,9 @@ pub(super) struct CatalogChanges {
     pub moves: HashMap<RelationFile, Vec<Move>>,
     /// Pages that the window makes anew: such have no rows before that.
     pub made: HashSet<(RelationFile, u32)>,
+    /// Catalogs that the window cuts, to so many blocks. What stood behind was dead by then, and rows
+    /// come to such a page again as to one that is made anew.
+    cut: HashMap<RelationFile, u32>,
     /// Databases (0 for shared catalogs) of which it is not known where their rows went.
     pub lost: HashSet<u32>,
     count: usize,
@@ -87,6 +90,17 @@ impl CatalogChanges {
             *self = Self { lost: std::mem::take(&mut self.lost), ..Self::default() };
             self.lost.insert(database);
         }
+    }
+
+    /// A record of the window cuts a catalog.
+    fn cut(&mut self, relation: RelationFile, blocks: u32) {
+        let least = self.cut.entry(relation).or_insert(blocks);
+        *least = blocks.min(*least);
+    }
+
+    /// Whether the window cuts this page off.
+    pub(super) fn cuts(&self, relation: RelationFile, block: u32) -> bool {
+        self.cut.get(&relation).is_some_and(|blocks| block >= *blocks)
     }
 }
 
@@ -296,6 +310,9 @@ impl PageJudge {
                 }
             }
             StorageEvent::Truncated { relation, blocks } => {
+                if window && self.catalogs.contains_key(&relation) {
+                    self.changes.cut(relation, blocks);
+                }
                 if let Some(relation) = self.relations.get_mut(&relation) {
                     end(&mut relation.main, blocks, fate(window, Later::Truncated));
                 }

@@ -310,6 +310,7 @@ impl CatalogLook {
             }
             // Zeros are how catalogs grow, and what damage leaves of rows.
             PageState::New if self.changes.made.contains(&(of, block)) => return,
+            _ if self.changes.cuts(of, block) => return,
             PageState::New | PageState::BadChecksum { .. } | PageState::BadHeader => {
                 if let Wanted::IndexAhead(home) = what {
                     self.kept.index_unreadable(home);

@@ -1,7 +1,7 @@
 //! Relations, databases and tablespaces that are made, moved or removed while a backup is taken:
 //! much of that is logged only at its end, or not at all.
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{collections::BTreeSet, fs, os::unix::fs::FileExt as _, process::Command};
 
 use pgassay::demo::source::run;
 
@@ -286,6 +286,60 @@ fn relations_rewritten_during_the_backup() {
         shop.add("later", 50);
     });
     passes(&archive, "rewritten");
+}
+
+/// `VACUUM` cuts mapped catalogs while they are read: what stood behind the cut is in the backup in
+/// part, as zeros or not at all, and nobody needs it. A file that a crash left behind asks for the
+/// catalogs.
+#[test]
+fn mapped_catalogs_that_are_cut_during_the_backup() {
+    let archive = of("cut-catalogs", small(), |shop| {
+        let many = |act: &str| {
+            shop.sql("app", &format!("do 'begin for i in 1..1500 loop {act}; end loop; end'"));
+        };
+        many("execute format(''create table passing_%s (i int)'', i)");
+        let folder = shop.file_of("pg_class").replace("/1259", "");
+        let left_behind = shop.on_disk(&format!("{folder}/99999"));
+        fs::copy(shop.on_disk(&shop.file_of("items")), &left_behind).unwrap();
+        let half_written = fs::File::options().write(true).open(&left_behind).unwrap();
+        half_written.write_all_at(&[0x55; 4096], 8192).unwrap();
+        shop.sql("app", "checkpoint");
+        let catalogs = ["pg_class", "pg_attribute"];
+        let files = catalogs.map(|catalog| shop.file_of(catalog));
+        let lengths =
+            || files.each_ref().map(|file| fs::metadata(shop.on_disk(file)).unwrap().len());
+        let long = lengths();
+        let mut good = Vec::new();
+        shop.backup_held_at(&[&files[0], &files[1], "global/pg_control"], &["--gzip"], |held| {
+            if held == 2 {
+                return;
+            }
+            let path = shop.on_disk(&files[held]);
+            if good.is_empty() {
+                // Read whole, half of each page from before the rows were deleted.
+                let old = fs::read(&path).unwrap();
+                many("execute format(''drop table passing_%s'', i)");
+                shop.sql("app", "checkpoint");
+                good = fs::read(&path).unwrap();
+                let (mut torn, mut count) = (good.clone(), 0);
+                let pages = torn.chunks_mut(8192).zip(old.chunks(8192));
+                for (page, old) in pages.skip(old.len() / 8192 / 2) {
+                    count += usize::from(page[..4096] != old[..4096]);
+                    page[..4096].copy_from_slice(&old[..4096]);
+                }
+                assert!(count > 3, "{count} pages torn");
+                fs::write(&path, torn).unwrap();
+            } else {
+                fs::write(shop.on_disk(&files[1 - held]), &good).unwrap();
+                // barman has asked for this one's length.
+                shop.sql("app", "vacuum pg_class, pg_attribute, pg_type");
+                let short = lengths();
+                assert!(short[0] < long[0] / 2 && short[1] < long[1] / 2, "{long:?} {short:?}");
+            }
+        });
+        shop.add("later", 50);
+    });
+    passes(&archive, "cut-catalogs");
 }
 
 /// Unlogged relations come back empty from their init fork, temporary ones not at all, whatever

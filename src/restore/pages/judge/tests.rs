@@ -479,6 +479,28 @@ fn a_zeroed_page_of_a_catalog_proves_no_absence() {
 }
 
 #[test]
+fn what_stands_behind_the_cut_of_a_catalog_is_dead() {
+    let bytes: [fn(&mut [u8]); 2] = [|page| page.fill(0), |page| page[4000] ^= 1];
+    for damage in bytes {
+        for (blocks, behind, expected) in
+            [(1, false, "unneeded"), (2, false, "undecided"), (1, true, "undecided")]
+        {
+            let mut case = Case::new();
+            case.catalogs(&[], &[], 0);
+            two_pages(&mut case, [Lsn(8); 2]);
+            let class = case.files.iter_mut().find(|(path, _)| path == "base/5/1259").unwrap();
+            damage(&mut class.1[8192..]);
+            if behind {
+                case.end();
+            }
+            case.main(2, 0x20, &[blocks, 1663, 5, 1259, 7]);
+            case.end();
+            assert_eq!(case.verdict(), expected, "{blocks} blocks, behind the window: {behind}");
+        }
+    }
+}
+
+#[test]
 fn an_unlogged_relation_whose_init_fork_is_not_remembered() {
     let mut case = Case::new();
     case.end().catalogs(&[ClassRow { persistence: b'u', ..TABLE }], &[], 0);

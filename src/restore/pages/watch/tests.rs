@@ -23,6 +23,25 @@ fn suspects(files: &[(&str, Vec<u8>)]) -> Vec<String> {
     seen.forks.iter().map(|(file, pages)| format!("{file}: {:?}", blocks(pages))).collect()
 }
 
+#[test]
+fn two_readings_agree_on_the_same_damage_only() {
+    let most = |max_suspects| WatchRules { max_suspects, ..WatchRules::default() };
+    let prints = |most, bad: &[u32]| {
+        let seen = watched(most, &[("base/5/16384", pages(0, 40, bad))]);
+        seen.judged_by(&control(true)).unwrap().prints()
+    };
+    let agree = |a: &Prints, b: &Prints| a.agree(b, "base/5/16384");
+    let one = prints(most(10), &[3]);
+    assert!(agree(&one, &prints(most(10), &[3])));
+    assert!(!agree(&one, &prints(most(10), &[])));
+    assert!(!agree(&one, &prints(most(10), &[3, 4])));
+    assert!(!one.agree(&one, "base/5/16385"));
+    // More than are kept: which ones that are is a matter of chance.
+    let many: Vec<u32> = (0..20).collect();
+    assert!(agree(&prints(most(4), &many), &prints(most(4), &many[1..])));
+    assert!(!agree(&prints(most(4), &many), &one));
+}
+
 /// Pages from `first` on, of which those in `bad` are damaged.
 fn pages(first: u32, count: u32, bad: &[u32]) -> Vec<u8> {
     let mut bytes = Vec::new();
