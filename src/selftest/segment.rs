@@ -105,6 +105,19 @@ impl Segment {
         Ok(())
     }
 
+    /// Pages up to the last in which a record begins. What follows `XLOG_SWITCH` is filling that nobody
+    /// reads: no change there is damage.
+    #[must_use]
+    pub fn written(&self) -> usize {
+        self.records.last().map_or(0, |place| place.offset / PAGE + 1)
+    }
+
+    /// Where the later half of the records begins.
+    #[must_use]
+    pub fn half(&self) -> Option<usize> {
+        self.records.get(self.records.len() / 2).map(|place| place.offset)
+    }
+
     /// One of the records that fit.
     pub fn pick(&self, dice: &mut Dice, fits: impl Fn(&Place) -> bool) -> Option<Place> {
         // Away from the borders, so that a segment's first and last records are left alone.

@@ -127,33 +127,39 @@ fn artefacts() -> Vec<Damage> {
 
 /// Sound streams of the wrong length, and content that was lost before it was compressed.
 fn lengths() -> Vec<Damage> {
-    let decoded = |name: &'static str, what: &'static str, change: fn(&mut Vec<u8>)| {
+    let decoded = |name: &'static str, what: &'static str, change: fn(&mut Vec<u8>, &Segment)| {
         Damage::of_bytes(name, what, Read, &[WalCorrupt], move |m: &Materials, _: &mut Dice| {
             let segment = m.middle()?;
+            if segment.records.is_empty() {
+                return nothing("no record begins and ends in one page of the segment");
+            }
             let mut bytes = segment.bytes.to_vec();
-            change(&mut bytes);
+            change(&mut bytes, segment);
             let mut view = View::default();
             segment.show(&mut view, &bytes)?;
             Ok(made(view, [segment.name()]))
         })
     };
     vec![
-        decoded("wal_short", "a well compressed segment is one page short", |bytes| {
+        decoded("wal_short", "a well compressed segment is one page short", |bytes, _| {
             bytes.truncate(bytes.len() - PAGE);
         }),
-        decoded("wal_long", "a well compressed segment is one page too long", |bytes| {
+        decoded("wal_long", "a well compressed segment is one page too long", |bytes, _| {
             bytes.extend([0; PAGE]);
         }),
-        decoded("wal_twice", "a segment's content stands twice in its object", |bytes| {
+        decoded("wal_twice", "a segment's content stands twice in its object", |bytes, _| {
             bytes.extend_from_within(..);
         }),
-        decoded("wal_zeros", "a segment holds nothing but zeros", |bytes| bytes.fill(0)),
-        decoded("wal_tail_zeros", "the second half of a segment was never written", |bytes| {
-            let half = bytes.len() / 2;
-            bytes[half..].fill(0);
-        }),
-        decoded("wal_page_zeros", "one page of a segment is all zeros", |bytes| {
-            let page = bytes.len() / PAGE / 2 * PAGE;
+        decoded("wal_zeros", "a segment holds nothing but zeros", |bytes, _| bytes.fill(0)),
+        decoded(
+            "wal_tail_zeros",
+            "the second half of a segment was never written",
+            |bytes, segment| {
+                bytes[segment.half().unwrap_or_default()..].fill(0);
+            },
+        ),
+        decoded("wal_page_zeros", "one page of a segment is all zeros", |bytes, segment| {
+            let page = segment.written() / 2 * PAGE;
             bytes[page..page + PAGE].fill(0);
         }),
         Damage::of_bytes(
@@ -176,7 +182,9 @@ fn lengths() -> Vec<Damage> {
                     view.hide(history.object.key.as_str());
                 }
                 let mut bytes = segment.bytes.to_vec();
-                let half = bytes.len() / 2;
+                let Some(half) = segment.half() else {
+                    return nothing("no record begins and ends in one page of the segment");
+                };
                 bytes[half..].fill(0);
                 segment.show(&mut view, &bytes)?;
                 Ok(made(view, [segment.name()]))

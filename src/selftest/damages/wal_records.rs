@@ -55,8 +55,12 @@ fn pages() -> Vec<Damage> {
     const FOREIGN: &[FailureClass] = &[SystemIdMismatch];
     let page = |name: &'static str, what: &'static str, change: fn(&mut [u8])| {
         Damage::of_bytes(name, what, Read, &[WalCorrupt], move |m: &Materials, dice: &mut Dice| {
+            let written = m.middle()?.written();
+            if written < 2 {
+                return nothing("the segment in the middle has records in one page only");
+            }
             changed(m, |bytes| {
-                let page = dice.between(1, bytes.len() / PAGE) * PAGE;
+                let page = dice.between(1, written) * PAGE;
                 change(&mut bytes[page..page + PAGE]);
                 Ok(())
             })
