@@ -38,7 +38,7 @@ use crate::{
         stage::Stage,
         verify_report::Scope,
     },
-    restore::wal::Buffers,
+    restore::wal::Spares,
     store::SharedStore,
     survey::survey,
     telemetry::{Progress, progress::ProgressEvent},
@@ -114,10 +114,10 @@ async fn read(
         }))
     });
     let bytes = AtomicU64::new(0);
-    let segments = Buffers::default();
+    let spares = Spares::default();
     let cancelled = &own_cancel;
     let reading =
-        Reading { store, progress, cancel: cancelled, caller: cancel, clock, bytes, segments };
+        Reading { store, progress, cancel: cancelled, caller: cancel, clock, bytes, spares };
     match options.scope {
         Scope::Archive => {
             archive::read(&reading, job, &catalog, started_at, sparing, &mut tally).await?;
@@ -147,8 +147,8 @@ pub async fn read_plan(
     cancel: &CancellationToken,
 ) -> Result<PointRead, Error> {
     let (clock, bytes) = (Instant::now(), AtomicU64::new(0));
-    let segments = Buffers::default();
-    let reading = Reading { store, progress, cancel, caller: cancel, clock, bytes, segments };
+    let spares = Spares::default();
+    let reading = Reading { store, progress, cancel, caller: cancel, clock, bytes, spares };
     point::read_point(&reading, plan).await
 }
 
@@ -164,8 +164,8 @@ struct Reading<'a> {
     clock: Instant,
     /// Taken from the store so far.
     bytes: AtomicU64,
-    /// Those of segments, used again from one pass over the WAL to the next.
-    segments: Buffers,
+    /// For the pieces of segments, from one pass over the WAL to the next.
+    spares: Spares,
 }
 
 impl Reading<'_> {

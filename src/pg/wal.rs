@@ -7,6 +7,7 @@ mod page;
 mod reader;
 pub mod record;
 pub mod scan;
+pub mod segment_pages;
 pub mod storage;
 pub mod tablespace;
 #[cfg(test)]

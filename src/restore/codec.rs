@@ -68,37 +68,56 @@ pub fn decode_small(codec: Codec, bytes: &[u8], max: u64) -> io::Result<Vec<u8>>
     Ok(out)
 }
 
-/// Decodes bytes that must yield exactly `expected` bytes; never makes more than one byte beyond, so
-/// that a bomb costs no memory.
-pub fn decode_exact(codec: Codec, bytes: &[u8], expected: u64) -> Result<Vec<u8>, ExactError> {
-    decode_exact_into(codec, bytes, expected, Vec::new())
-}
-
-/// As [`decode_exact`], from a reader into a buffer that may have been used before. What the reader
-/// itself says is an [`ExactError::Stream`] of its kind.
-pub fn decode_exact_into<R: Read + Send>(
+/// Decodes what must yield exactly `expected` bytes; never makes more than one byte beyond, so that a
+/// bomb costs no memory. What the reader itself says is an [`ExactError::Stream`] of its kind.
+pub fn decode_exact<R: Read + Send>(
     codec: Codec,
     input: R,
     expected: u64,
-    mut out: Vec<u8>,
 ) -> Result<Vec<u8>, ExactError> {
-    let room = usize::try_from(expected.saturating_add(1)).unwrap_or(usize::MAX);
-    if out.capacity() < room {
-        // The system's zeros cost nothing until they are used.
-        out = vec![0; room];
+    let room = usize::try_from(expected).unwrap_or(usize::MAX);
+    // The system's zeros cost nothing until they are used.
+    let mut out = vec![0; room];
+    let mut exact = Exact::new(codec, input, expected);
+    let count = exact.fill(&mut out)?;
+    out.truncate(count);
+    exact.end().map(|()| out)
+}
+
+/// Bytes being decoded of which the number is known.
+pub(super) struct Exact<'a> {
+    input: Strict<'a>,
+    expected: u64,
+    got: u64,
+}
+
+impl<'a> Exact<'a> {
+    pub(super) fn new<R: Read + Send + 'a>(codec: Codec, input: R, expected: u64) -> Self {
+        Self { input: strict(codec, input), expected, got: 0 }
     }
-    out.resize(room, 0);
-    let mut input = strict(codec, input);
-    let mut got = 0;
-    while got < room {
-        match input.read(&mut out[got..]).map_err(ExactError::Stream)? {
-            0 => break,
-            count => got += count,
+
+    /// Decodes the next bytes; fewer than there is room for where the stream or the expected number
+    /// ends.
+    pub(super) fn fill(&mut self, out: &mut [u8]) -> Result<usize, ExactError> {
+        let left = usize::try_from(self.expected - self.got).unwrap_or(usize::MAX);
+        let room = out.len().min(left);
+        let mut count = 0;
+        while count < room {
+            match self.input.read(&mut out[count..room]).map_err(ExactError::Stream)? {
+                0 => break,
+                more => count += more,
+            }
         }
+        self.got += count as u64;
+        Ok(count)
     }
-    out.truncate(got);
-    let got = got as u64;
-    if got == expected { Ok(out) } else { Err(ExactError::WrongSize { expected, got }) }
+
+    /// Reads on to the stream's end, which must come at once.
+    pub(super) fn end(mut self) -> Result<(), ExactError> {
+        let beyond = self.input.read(&mut [0]).map_err(ExactError::Stream)?;
+        let (expected, got) = (self.expected, self.got + beyond as u64);
+        if got == expected { Ok(()) } else { Err(ExactError::WrongSize { expected, got }) }
+    }
 }
 
 fn strict<'a, R: Read + Send + 'a>(codec: Codec, input: R) -> Strict<'a> {

@@ -1,22 +1,22 @@
-//! Fetches one WAL segment. What its pages and records say is the reader's business.
+//! Fetches one WAL segment, whole or as it comes. What its pages and records say is the reader's
+//! business.
 
-use std::{
-    io::ErrorKind,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+mod pieces;
 
-use futures_util::StreamExt;
+use std::io::ErrorKind;
+
 use tokio_util::sync::CancellationToken;
 
+pub use self::pieces::{PieceSink, Pieces, Spares, in_pieces};
 use super::{
-    codec::{ExactError, decode_exact_into},
-    pipe::{FeedEnd, pipe},
+    codec::{ExactError, decode_exact},
+    pipe::{FeedEnd, PipeReader, pipe},
     vanished,
 };
 use crate::{
     archive::{Codec, ObjectRef},
     drill::{Code, Error, FailureClass},
-    store::{ByteStream, GetRange, SharedStore},
+    store::{GetRange, SharedStore},
 };
 
 /// How a segment's object is damaged.
@@ -39,39 +39,6 @@ pub enum SegmentFailure {
     Cancelled,
 }
 
-/// Buffers of segments, used again and again: an allocator that is given back large pieces by many
-/// threads keeps several times of what is in use.
-#[derive(Clone, Debug, Default)]
-pub struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
-
-impl Buffers {
-    fn take(&self) -> Vec<u8> {
-        self.lock().pop().unwrap_or_default()
-    }
-
-    /// Gives back a segment that is not needed any more.
-    pub fn give(&self, buffer: Vec<u8>) {
-        self.lock().push(buffer);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// As [`fetch_segment_into`], once.
-///
-/// # Errors
-/// See there.
-pub async fn fetch_segment(
-    store: &SharedStore,
-    object: &ObjectRef,
-    expected: u64,
-    cancel: &CancellationToken,
-) -> Result<Vec<u8>, SegmentFailure> {
-    fetch_segment_into(store, object, expected, &Buffers::default(), cancel).await
-}
-
 /// Fetches a segment of exactly `expected` bytes and decodes it as it comes, off the threads that run
 /// futures. Holds no more than the segment; the object's size is looked at first.
 ///
@@ -80,13 +47,39 @@ pub async fn fetch_segment(
 ///
 /// # Errors
 /// See [`SegmentFailure`].
-pub async fn fetch_segment_into(
+pub async fn fetch_segment(
     store: &SharedStore,
     object: &ObjectRef,
     expected: u64,
-    buffers: &Buffers,
     cancel: &CancellationToken,
 ) -> Result<Vec<u8>, SegmentFailure> {
+    let decode = move |codec, reader: PipeReader| decode_exact(codec, reader, expected);
+    take_segment(store, object, expected, cancel, decode).await
+}
+
+/// As [`fetch_segment`], and hands the segment over piece by piece, before it is known whether the
+/// rest of it is sound. Where nobody takes the pieces any more it is read to its end all the same.
+///
+/// # Errors
+/// See [`SegmentFailure`].
+pub async fn stream_segment(
+    store: &SharedStore,
+    object: &ObjectRef,
+    expected: u64,
+    sink: PieceSink,
+    cancel: &CancellationToken,
+) -> Result<(), SegmentFailure> {
+    let decode = move |codec, reader: PipeReader| sink.decode(codec, reader, expected);
+    take_segment(store, object, expected, cancel, decode).await
+}
+
+async fn take_segment<T: Send + 'static>(
+    store: &SharedStore,
+    object: &ObjectRef,
+    expected: u64,
+    cancel: &CancellationToken,
+    decode: impl FnOnce(Codec, PipeReader) -> Result<T, ExactError> + Send + 'static,
+) -> Result<T, SegmentFailure> {
     let damaged = |detail: String, kind| Err(SegmentFailure::Damaged { detail, kind });
     if object.codec == Codec::Plain && object.size != expected {
         let detail = format!("the object holds {} bytes instead of {expected}", object.size);
@@ -107,18 +100,9 @@ pub async fn fetch_segment_into(
         () = cancel.cancelled() => return Err(SegmentFailure::Cancelled),
         body = store.get(range) => body.map_err(lost)?,
     };
-    if object.codec == Codec::Plain {
-        return tokio::select! {
-            biased;
-            () = cancel.cancelled() => Err(SegmentFailure::Cancelled),
-            bytes = collect(body, object, buffers.take()) => bytes.map_err(lost),
-        };
-    }
     let (feeder, reader) = pipe();
-    let thread = tokio::task::spawn_blocking({
-        let (codec, buffer) = (object.codec, buffers.take());
-        move || decode_exact_into(codec, reader, expected, buffer)
-    });
+    let codec = object.codec;
+    let thread = tokio::task::spawn_blocking(move || decode(codec, reader));
     let end = feeder.feed(body, object.size, &|_| (), cancel).await;
     let decoded = thread.await.map_err(|error| {
         let what = format!("the thread that decodes `{}` died: {error}", object.key);
@@ -130,7 +114,6 @@ pub async fn fetch_segment_into(
     {
         return Err(SegmentFailure::Store(incomplete(object, bytes)));
     }
-    let codec = object.codec;
     match (decoded, end) {
         (Ok(segment), FeedEnd::Complete { .. } | FeedEnd::ReaderGone { .. }) => Ok(segment),
         (Err(error @ ExactError::WrongSize { .. }), _) => {
@@ -157,26 +140,6 @@ fn lost(error: Error) -> SegmentFailure {
     SegmentFailure::Store(vanished(error))
 }
 
-async fn collect(
-    mut body: ByteStream,
-    object: &ObjectRef,
-    mut out: Vec<u8>,
-) -> Result<Vec<u8>, Error> {
-    out.clear();
-    // One more than it needs: as much as a decoder takes, so that both can use each other's buffers.
-    out.reserve_exact(usize::try_from(object.size).map_or(0, |size| size + 1));
-    while let Some(piece) = body.next().await {
-        out.extend_from_slice(&piece?);
-        if out.len() as u64 > object.size {
-            break;
-        }
-    }
-    if out.len() as u64 == object.size {
-        return Ok(out);
-    }
-    Err(incomplete(object, out.len() as u64))
-}
-
 fn incomplete(object: &ObjectRef, bytes: u64) -> Error {
     let (key, listed) = (&object.key, object.size);
     let what = format!("the body of `{key}` has {bytes} bytes, listed were {listed}");
@@ -187,6 +150,8 @@ fn incomplete(object: &ObjectRef, bytes: u64) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
         restore::{codec::tests::encode, testing::listed},

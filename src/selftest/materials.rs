@@ -166,7 +166,7 @@ impl Materials {
             let mut records: Vec<(u64, Place)> = Vec::new();
             if scanned {
                 let (touched, end) = (&mut self.touched, self.end);
-                scan.segment_with(segment.timeline, segment.number, &bytes, |record| {
+                scan.segment_with(segment.timeline, segment.number, bytes.as_slice(), |record| {
                     let number = size.segment_of(record.start).0;
                     records.extend(Place::of(record, size).map(|place| (number, place)));
                     for block in record.blocks.iter().filter(|b| b.fork == 0) {

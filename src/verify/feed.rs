@@ -11,16 +11,15 @@ use crate::{
     pg::{SegmentNumber, SegmentSize, TimelineId},
     restore::{
         seen_once, two_readings,
-        wal::{Buffers, SegmentFailure, fetch_segment_into},
+        wal::{Pieces, SegmentFailure, Spares, in_pieces, stream_segment},
     },
     store::SharedStore,
 };
 
-/// Segments that are fetched and decoded ahead, at most.
-const AHEAD: u64 = 2;
-/// Bytes of the segments that are held at a time, the one being read among them. Of larger ones it is
-/// one.
-const HELD: u64 = 64 << 20;
+/// Segments that are fetched and decoded ahead of the one being read.
+const AHEAD: usize = 2;
+/// Bytes of decoded segments that wait to be read, at most.
+const HELD: u64 = 48 << 20;
 
 /// A segment of the listing.
 #[derive(Clone, Debug)]
@@ -30,10 +29,9 @@ pub(super) struct Listed {
     pub object: ObjectRef,
 }
 
-/// What became of a segment's object.
+/// Why a segment could not be read.
 #[derive(Debug)]
-pub(super) enum Fetched {
-    Bytes(Vec<u8>),
+pub(super) enum Lost {
     /// It does not decode to a segment; one sentence, the same at the second reading.
     Damaged(String),
     /// Nothing is known of it.
@@ -43,94 +41,148 @@ pub(super) enum Fetched {
     Cancelled,
 }
 
-type Flight = AbortOnDropHandle<Fetched>;
+/// A segment whose first page is there, or is known not to come.
+pub(super) type Fetched = Result<Coming, Lost>;
 
-/// Gives segments in order.
-pub(super) struct Feed<I> {
+/// A segment on its way.
+#[derive(Debug)]
+pub(super) struct Coming {
+    source: Source,
+    object: ObjectRef,
+    pieces: Pieces,
+    flight: Flight,
+}
+
+type Flight = AbortOnDropHandle<Result<(), SegmentFailure>>;
+
+/// Where segments come from.
+#[derive(Clone, Debug)]
+struct Source {
     store: SharedStore,
     size: SegmentSize,
     cancel: CancellationToken,
+    spares: Spares,
+}
+
+impl Source {
+    fn new(reading: &Reading<'_>, size: SegmentSize) -> Self {
+        let (store, cancel) = (Arc::clone(reading.store), reading.cancel.clone());
+        Self { store, size, cancel, spares: reading.spares.clone() }
+    }
+
+    fn launch(&self, object: ObjectRef) -> Coming {
+        let length = self.size.bytes();
+        let (sink, pieces) = in_pieces(length, HELD / (AHEAD as u64 + 1), &self.spares);
+        let (own, wanted) = (self.clone(), object.clone());
+        let work =
+            async move { stream_segment(&own.store, &wanted, length, sink, &own.cancel).await };
+        let flight = AbortOnDropHandle::new(tokio::spawn(work));
+        Coming { source: self.clone(), object, pieces, flight }
+    }
+
+    async fn landed(&self, object: &ObjectRef, flight: Flight) -> Result<(), Lost> {
+        match flight.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(failure)) => Err(self.lost(object, failure).await),
+            Err(error) => {
+                let what = format!("reading `{}` ended: {error}", object.key);
+                Err(Lost::Unread(Error::new(Code::Bug, what)))
+            }
+        }
+    }
+
+    /// A segment that seems damaged is read twice, since stores and networks err once.
+    async fn lost(&self, object: &ObjectRef, failure: SegmentFailure) -> Lost {
+        let detail = match failure {
+            SegmentFailure::Store(error) => return Lost::Unread(error),
+            SegmentFailure::Cancelled => return Lost::Cancelled,
+            SegmentFailure::Damaged { detail, .. } => detail,
+        };
+        // Nobody takes what it decodes to.
+        let (sink, _) = in_pieces(self.size.bytes(), 0, &self.spares);
+        match stream_segment(&self.store, object, self.size.bytes(), sink, &self.cancel).await {
+            Ok(()) => Lost::Unread(two_readings(&object.key, &detail)),
+            Err(SegmentFailure::Cancelled) => Lost::Once(seen_once(&object.key, &detail, None)),
+            Err(SegmentFailure::Store(error)) => {
+                Lost::Unread(seen_once(&object.key, &detail, Some(&error)))
+            }
+            Err(SegmentFailure::Damaged { .. }) => Lost::Damaged(detail),
+        }
+    }
+}
+
+impl Coming {
+    async fn begun(mut self) -> Fetched {
+        if !self.pieces.first_page().await.is_empty() {
+            return Ok(self);
+        }
+        let what = format!("`{}` holds nothing", self.object.key);
+        self.source.landed(&self.object, self.flight).await?;
+        Err(Lost::Unread(Error::new(Code::Bug, what)))
+    }
+
+    /// The segment's first page.
+    pub(super) async fn first_page(&mut self) -> &[u8] {
+        self.pieces.first_page().await
+    }
+
+    /// Gives the pages to `work`, off the threads that run futures, while they come. What it makes of
+    /// them is given once the whole segment is known to be sound.
+    ///
+    /// # Errors
+    /// The thread died.
+    pub(super) async fn read<T: Send + 'static>(
+        self,
+        work: impl FnOnce(&mut Pieces) -> T + Send + 'static,
+    ) -> Result<Result<T, Lost>, Error> {
+        let (made, end) = self.read_on(work).await?;
+        Ok(end.map(|()| made))
+    }
+
+    /// As [`Self::read`], and gives what was made of the pages before the segment was lost.
+    pub(super) async fn read_on<T: Send + 'static>(
+        self,
+        work: impl FnOnce(&mut Pieces) -> T + Send + 'static,
+    ) -> Result<(T, Result<(), Lost>), Error> {
+        let Self { source, object, mut pieces, flight } = self;
+        let thread = tokio::task::spawn_blocking(move || work(&mut pieces));
+        let made = thread.await.map_err(|error| {
+            Error::new(Code::Bug, format!("reading `{}` ended: {error}", object.key))
+        })?;
+        Ok((made, source.landed(&object, flight).await))
+    }
+}
+
+/// Gives segments in order.
+pub(super) struct Feed<I> {
+    source: Source,
     listed: I,
-    buffers: Buffers,
-    ahead: usize,
-    flying: VecDeque<(Listed, Flight)>,
+    flying: VecDeque<(Listed, Coming)>,
 }
 
 impl<I: Iterator<Item = Listed>> Feed<I> {
     pub(super) fn new(reading: &Reading<'_>, size: SegmentSize, listed: I) -> Self {
-        let (store, cancel) = (Arc::clone(reading.store), reading.cancel.clone());
-        let buffers = reading.segments.clone();
-        let ahead = ahead(size);
-        Self { store, size, cancel, listed, buffers, ahead, flying: VecDeque::new() }
+        Self { source: Source::new(reading, size), listed, flying: VecDeque::new() }
     }
 
     /// The next segment; meanwhile those behind it are on their way.
     pub(super) async fn next(&mut self) -> Option<(Listed, Fetched)> {
-        self.launch(self.ahead.max(1));
-        let (listed, flight) = self.flying.pop_front()?;
-        let fetched = flight.await.unwrap_or_else(|error| {
-            let what = format!("reading `{}` ended: {error}", listed.object.key);
-            Fetched::Unread(Error::new(Code::Bug, what))
-        });
-        self.launch(self.ahead);
-        Some((listed, fetched))
+        self.launch(1);
+        let (listed, coming) = self.flying.pop_front()?;
+        self.launch(AHEAD);
+        Some((listed, coming.begun().await))
     }
 
-    /// Where segments go that have been read.
-    pub(super) const fn buffers(&self) -> &Buffers {
-        &self.buffers
-    }
-
-    fn launch(&mut self, ahead: usize) {
-        while self.flying.len() < ahead {
+    fn launch(&mut self, flying: usize) {
+        while self.flying.len() < flying {
             let Some(listed) = self.listed.next() else { return };
-            let (store, cancel) = (Arc::clone(&self.store), self.cancel.clone());
-            let (object, size) = (listed.object.clone(), self.size);
-            let buffers = self.buffers.clone();
-            let work = async move { fetch(&store, &object, size, &buffers, &cancel).await };
-            self.flying.push_back((listed, AbortOnDropHandle::new(tokio::spawn(work))));
+            let coming = self.source.launch(listed.object.clone());
+            self.flying.push_back((listed, coming));
         }
     }
 }
 
-fn ahead(size: SegmentSize) -> usize {
-    (HELD / size.bytes()).saturating_sub(1).min(AHEAD) as usize
-}
-
-/// Fetches a segment; one that seems damaged twice, since stores and networks err once.
-pub(super) async fn fetch(
-    store: &SharedStore,
-    object: &ObjectRef,
-    size: SegmentSize,
-    buffers: &Buffers,
-    cancel: &CancellationToken,
-) -> Fetched {
-    match fetch_segment_into(store, object, size.bytes(), buffers, cancel).await {
-        Ok(bytes) => Fetched::Bytes(bytes),
-        Err(SegmentFailure::Store(error)) => Fetched::Unread(error),
-        Err(SegmentFailure::Cancelled) => Fetched::Cancelled,
-        Err(SegmentFailure::Damaged { detail, .. }) => {
-            match fetch_segment_into(store, object, size.bytes(), buffers, cancel).await {
-                Ok(_) => Fetched::Unread(two_readings(&object.key, &detail)),
-                Err(SegmentFailure::Cancelled) => {
-                    Fetched::Once(seen_once(&object.key, &detail, None))
-                }
-                Err(SegmentFailure::Store(error)) => {
-                    Fetched::Unread(seen_once(&object.key, &detail, Some(&error)))
-                }
-                Err(SegmentFailure::Damaged { .. }) => Fetched::Damaged(detail),
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_more_segments_are_held_than_fit() {
-        let of = |mib: u32| ahead(SegmentSize::new(mib << 20).unwrap());
-        assert_eq!([1, 8, 16, 32, 64, 128, 1024].map(of), [2, 2, 2, 1, 0, 0, 0]);
-    }
+/// Fetches one segment.
+pub(super) async fn fetch(reading: &Reading<'_>, object: &ObjectRef, size: SegmentSize) -> Fetched {
+    Source::new(reading, size).launch(object.clone()).begun().await
 }

@@ -5,20 +5,24 @@
 use super::{
     Reading,
     base::BaseRead,
-    feed::{Feed, Fetched, Listed},
+    feed::{Feed, Listed, Lost},
     interrupted,
 };
 use crate::{
     archive::{Backup, WalIndex},
     drill::{Code, Error, FailureClass},
     pg::{
-        Lsn, SegmentNumber, SegmentSize, TimelineHistory,
-        wal::scan::{ScanStart, ScanStep, ScanTarget, WalScan},
+        Lsn, SegmentNumber, SegmentSize, TimelineHistory, TimelineId,
+        wal::{
+            record::Record,
+            scan::{ScanStart, ScanStep, ScanTarget, WalScan},
+        },
     },
     restore::{
         FetchFailure,
         base::look_into,
         pages::{BackupWindow, PageJudge, PageVerdict, Suspects},
+        wal::Pieces,
     },
     telemetry::progress::ProgressEvent,
 };
@@ -107,32 +111,26 @@ async fn by_the_wal(
         reading.fetched(listed.object.size);
         base.judged_to = Some(listed.number);
         let here = (listed.timeline, listed.number);
-        let bytes = match fetched {
-            Fetched::Bytes(bytes) => bytes,
-            Fetched::Cancelled => return Err(interrupted()),
-            Fetched::Unread(error) => return Err(error),
-            Fetched::Once(error) => {
-                base.doubted.push(here);
-                return Err(error);
-            }
-            // Found as damage of the WAL itself.
-            Fetched::Damaged(_) => {
-                base.doubted.push(here);
+        let coming = match fetched {
+            Ok(coming) => coming,
+            Err(lost) => {
+                without(lost, here, base)?;
                 break;
             }
         };
-        let buffers = feed.buffers().clone();
-        let work = move || {
-            let step = scan.segment_with(listed.timeline, listed.number, &bytes, |record| {
-                judge.record(record);
-            });
-            buffers.give(bytes);
+        let work = move |pages: &mut Pieces| {
+            let see = |record: &Record<'_>| judge.record(record);
+            let step = scan.segment_with(here.0, here.1, pages, see);
             (scan, judge, step)
         };
+        let (done, end) = coming.read_on(work).await?;
         let step;
-        (scan, judge, step) = tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|error| Error::new(Code::Bug, format!("judging pages ended: {error}")))?;
+        (scan, judge, step) = done;
+        if let Err(lost) = end {
+            // What its records have shown by then is true all the same.
+            without(lost, here, base)?;
+            break;
+        }
         let damaged = scan.damage().map(|damage| (damage.timeline, damage.segment));
         base.doubted.extend(damaged.into_iter().flat_map(|at| [at, here]));
         behind += u64::from(judge.is_window_over()) * size.bytes();
@@ -160,6 +158,27 @@ async fn by_the_wal(
         }
     };
     Ok(judged.verdict(look))
+}
+
+/// A segment could not be read: the pages are judged by those before it where it is damaged.
+fn without(
+    lost: Lost,
+    here: (TimelineId, SegmentNumber),
+    base: &mut BaseRead,
+) -> Result<(), Error> {
+    match lost {
+        Lost::Cancelled => Err(interrupted()),
+        Lost::Unread(error) => Err(error),
+        Lost::Once(error) => {
+            base.doubted.push(here);
+            Err(error)
+        }
+        // Found as damage of the WAL itself.
+        Lost::Damaged(_) => {
+            base.doubted.push(here);
+            Ok(())
+        }
+    }
 }
 
 fn suspects_note(backup: &Backup, pages: u64) -> String {

@@ -4,7 +4,7 @@ use super::{
     Reading, base,
     base::BaseRead,
     confirm,
-    feed::{Feed, Fetched, Listed, fetch},
+    feed::{Coming, Feed, Listed, Lost, fetch},
     interrupted, moved,
     pages::{self, Window},
     reach,
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     archive::BackupInfo,
     drill::{
-        Code, DrillPlan, Error, Finding,
+        DrillPlan, Error, Finding,
         expectation::Promise,
         outlook::{self, Damage, Outlook},
         own_files::OwnFiles,
@@ -21,7 +21,7 @@ use crate::{
         verify_report::{BackupState, Reach},
     },
     pg::wal::scan::{DamageKind, ScanStart, ScanStep, WalScan, WalSummary},
-    restore::{seen_once, two_readings, wal::Buffers},
+    restore::{seen_once, two_readings, wal::Pieces},
 };
 
 /// What the bytes of a recovery point say.
@@ -116,23 +116,27 @@ async fn wal(
         reading.fetched(listed.object.size);
         read.objects += 1;
         read.wal_segments += 1;
-        let bytes = match fetched {
-            Fetched::Bytes(bytes) => bytes,
-            Fetched::Cancelled | Fetched::Once(_) => return Err(interrupted()),
-            Fetched::Unread(error) => {
+        let here = scan.clone();
+        let stepped = match fetched {
+            Ok(coming) => step_over(scan, &listed, coming).await?,
+            Err(lost) => Err(lost),
+        };
+        let mut step;
+        (scan, step) = match stepped {
+            Ok(stepped) => stepped,
+            Err(Lost::Cancelled | Lost::Once(_)) => return Err(interrupted()),
+            Err(Lost::Unread(error)) => {
                 read.errors.push(error);
                 return Ok(None);
             }
-            Fetched::Damaged(why) => {
+            Err(Lost::Damaged(why)) => {
                 let why = format!("the segment cannot be decoded: {why}");
                 let key = &listed.object.key;
                 damage = Some(Damage::undecodable(key, listed.number, size, &why));
+                scan = here;
                 break;
             }
         };
-        let here = scan.clone();
-        let mut step;
-        (scan, step) = step_over(scan, &listed, bytes, feed.buffers()).await?;
         if let Some(found) = scan.damage().cloned() {
             let again: Vec<(Listed, WalScan)> = match before.take() {
                 Some(before) if found.segment < listed.number => {
@@ -141,7 +145,7 @@ async fn wal(
                 _ => vec![(listed.clone(), here.clone())],
             };
             let key = &listed.object.key;
-            match look_again(reading, plan, again, feed.buffers()).await? {
+            match look_again(reading, plan, again).await? {
                 Again::Damaged => {}
                 Again::Sound(sound) => {
                     read.errors.push(two_readings(key, &found.detail));
@@ -183,19 +187,19 @@ async fn look_again(
     reading: &Reading<'_>,
     plan: &DrillPlan,
     again: Vec<(Listed, WalScan)>,
-    buffers: &Buffers,
 ) -> Result<Again, Error> {
     let mut state: Option<(WalScan, ScanStep)> = None;
     for (listed, scan) in again {
         let scan = state.map_or(scan, |(scan, _)| scan);
-        let object = &listed.object;
-        match fetch(reading.store, object, plan.segment_size, buffers, reading.cancel).await {
-            Fetched::Bytes(bytes) => {
-                state = Some(step_over(scan, &listed, bytes, buffers).await?);
-            }
-            Fetched::Cancelled | Fetched::Once(_) => return Err(interrupted()),
-            Fetched::Damaged(_) => return Ok(Again::Damaged),
-            Fetched::Unread(error) => return Ok(Again::Unread(error)),
+        let stepped = match fetch(reading, &listed.object, plan.segment_size).await {
+            Ok(coming) => step_over(scan, &listed, coming).await?,
+            Err(lost) => Err(lost),
+        };
+        match stepped {
+            Ok(stepped) => state = Some(stepped),
+            Err(Lost::Cancelled | Lost::Once(_)) => return Err(interrupted()),
+            Err(Lost::Damaged(_)) => return Ok(Again::Damaged),
+            Err(Lost::Unread(error)) => return Ok(Again::Unread(error)),
         }
     }
     let sound = state.filter(|(scan, _)| scan.damage().is_none());
@@ -205,18 +209,14 @@ async fn look_again(
 async fn step_over(
     mut scan: WalScan,
     listed: &Listed,
-    bytes: Vec<u8>,
-    buffers: &Buffers,
-) -> Result<(WalScan, ScanStep), Error> {
+    coming: Coming,
+) -> Result<Result<(WalScan, ScanStep), Lost>, Error> {
     let (timeline, number) = (listed.timeline, listed.number);
-    let buffers = buffers.clone();
-    let work = move || {
-        let step = scan.segment(timeline, number, &bytes);
-        buffers.give(bytes);
+    let work = move |pages: &mut Pieces| {
+        let step = scan.segment(timeline, number, pages);
         (scan, step)
     };
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| Error::new(Code::Bug, format!("reading WAL ended: {error}")))
+    coming.read(work).await
 }
 
 /// Reads a recovery point into a report.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::Reading;
 use crate::{
     drill::Error,
-    restore::wal::Buffers,
+    restore::wal::Spares,
     store::{ByteStream, GetRange, ListedObject, ObjectStore, SharedStore},
     telemetry::Progress,
 };
@@ -70,8 +70,8 @@ pub(super) fn reading<'a>(
     cancel: &'a CancellationToken,
     caller: &'a CancellationToken,
 ) -> Reading<'a> {
-    let (clock, bytes, segments) = (Instant::now(), AtomicU64::new(0), Buffers::default());
-    Reading { store, progress, cancel, caller, clock, bytes, segments }
+    let (clock, bytes, spares) = (Instant::now(), AtomicU64::new(0), Spares::default());
+    Reading { store, progress, cancel, caller, clock, bytes, spares }
 }
 
 pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {

@@ -15,7 +15,7 @@ use std::{
 
 use super::{
     Reading,
-    feed::{Feed, Fetched, Listed},
+    feed::{Feed, Fetched, Listed, Lost},
     interrupted,
     tally::Tally,
     wal_plan::WalPlan,
@@ -31,7 +31,6 @@ use crate::{
         Lsn, Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId,
         wal::walk::{Broken, WalWalk, WalkRules},
     },
-    restore::wal::Buffers,
 };
 
 use again::Again;
@@ -131,9 +130,9 @@ pub(super) async fn read(
     let feed = Feed::new(reading, size, all(plan.clone()));
     let mut steps = Steps::new(reading, plan, all(None), feed);
     let mut current: Option<Current> = None;
-    while let Some((listed, step)) = steps.next().await {
-        let origin = match &step {
-            Step::Fetched(fetched) => pass.origin(fetched),
+    while let Some((listed, mut step)) = steps.next().await {
+        let origin = match &mut step {
+            Step::Fetched(fetched) => pass.origin(fetched).await,
             Step::Known | Step::Left => None,
         };
         let follows = |c: &Current| c.timeline == listed.timeline && c.last.next() == listed.number;
@@ -144,23 +143,23 @@ pub(super) async fn read(
                 let entered = origin.and_then(|origin| pass.enter(origin, &listed));
                 if let Some(run) = other {
                     let behind = entered.filter(|_| follows(&run));
-                    pass.end(run, behind, steps.buffers()).await?;
+                    pass.end(run, behind).await?;
                 }
                 pass.begin(&listed, origin)
             }
         };
         let number = listed.number;
-        if let Err(error) = pass.step(&mut run, listed, step, steps.buffers()).await {
+        if let Err(error) = pass.step(&mut run, listed, step).await {
             pass.doubt(&run, number);
             return Err(error);
         }
         current = Some(run);
     }
     if let Some(run) = current {
-        pass.end(run, None, steps.buffers()).await?;
+        pass.end(run, None).await?;
     }
-    pass.partials(steps.buffers()).await?;
-    pass.copies(steps.buffers()).await?;
+    pass.partials().await?;
+    pass.copies().await?;
     Ok((pass.stretches, pass.not_read))
 }
 
@@ -280,69 +279,84 @@ impl Pass<'_> {
         run: &mut Current,
         listed: Listed,
         fetched: Fetched,
-        buffers: &Buffers,
     ) -> Result<(), Error> {
         let (number, size) = (listed.number, self.size());
+        let start = run.walk.clone();
+        let read = match fetched {
+            Ok(coming) => scan(&mut run.walk, &listed, coming).await?,
+            Err(lost) => Err(lost),
+        };
+        if matches!(read, Err(Lost::Cancelled)) && self.reading.is_late() {
+            return self.leave(run, &listed).await;
+        }
         self.count(run, &listed);
         self.reading.fetched(listed.object.size);
         self.tally.volume.objects += 1;
         self.tally.volume.wal_segments += 1;
-        match fetched {
-            Fetched::Cancelled => return Err(interrupted()),
-            Fetched::Once(_) if !self.reading.is_late() => {
+        match read {
+            Err(Lost::Cancelled) => return Err(interrupted()),
+            Err(Lost::Once(_)) if !self.reading.is_late() => {
                 self.forget(run, number, number);
                 return Err(interrupted());
             }
-            Fetched::Unread(error) | Fetched::Once(error) => {
+            Err(Lost::Unread(error) | Lost::Once(error)) => {
                 self.tally.error(error);
                 self.forget(run, number, number);
                 self.close(run, Ended::Unread);
             }
-            Fetched::Damaged(why) => {
+            Err(Lost::Damaged(why)) => {
                 self.forget(run, number, number);
                 let what = format!("the segment cannot be decoded: {why}");
                 let damage = Damage::undecodable(&listed.object.key, number, size, &what);
                 self.damaged(run, &damage);
             }
-            Fetched::Bytes(bytes) => {
-                let mut start = run.walk.clone();
-                let mut read = scan(&mut run.walk, &listed, bytes, buffers).await?;
-                let mut once = false;
-                if read.broken.is_empty() {
-                    self.learn(run, &listed, &mut start);
-                } else {
-                    let first = read.broken.iter().map(|broken| broken.damage.segment).min();
-                    self.forget(run, first.unwrap_or(number), number);
-                    let again = self.look_again(run, &start, &listed, read, buffers).await?;
-                    (read, once) = match again {
-                        Again::Read(read) => (read, false),
-                        Again::Missed(first) => (first, true),
-                    };
-                }
-                self.stretches.backups_ended(read.ends);
-                self.stretches.changed(&listed, read.databases);
-                for broken in read.broken {
-                    let Broken { damage, before } = &broken;
-                    let object = self.catalog.wal.segment(damage.timeline, damage.segment, size);
-                    let name = || damage.segment.file_name(damage.timeline, size);
-                    let key = object.map_or_else(name, |object| object.key);
-                    let damage = Damage::in_object(damage, key, size);
-                    self.stretches.update(before);
-                    if once && damage.class != FailureClass::WalLevelMinimal {
-                        self.close(run, Ended::Unread);
-                    } else {
-                        self.damaged(run, &damage);
-                    }
-                }
-                self.stretches.update(&run.walk.stretch());
-                run.before = Some((listed.clone(), start));
-            }
+            Ok(read) => self.take(run, &listed, start, read).await?,
         }
         let here = (listed.timeline, number);
         if self.wanted.contains(&here) {
             let kept = (run.origin, run.walk.clone(), self.stretches.refer());
             self.kept.insert(here, kept);
         }
+        Ok(())
+    }
+
+    /// Takes what a segment says; `start` is the walk as it was before.
+    async fn take(
+        &mut self,
+        run: &mut Current,
+        listed: &Listed,
+        mut start: WalWalk,
+        mut read: SegmentRead,
+    ) -> Result<(), Error> {
+        let (number, size) = (listed.number, self.size());
+        let mut once = false;
+        if read.broken.is_empty() {
+            self.learn(run, listed, &mut start);
+        } else {
+            let first = read.broken.iter().map(|broken| broken.damage.segment).min();
+            self.forget(run, first.unwrap_or(number), number);
+            (read, once) = match self.look_again(run, &start, listed, read).await? {
+                Again::Read(read) => (read, false),
+                Again::Missed(first) => (first, true),
+            };
+        }
+        self.stretches.backups_ended(read.ends);
+        self.stretches.changed(listed, read.databases);
+        for broken in read.broken {
+            let Broken { damage, before } = &broken;
+            let object = self.catalog.wal.segment(damage.timeline, damage.segment, size);
+            let name = || damage.segment.file_name(damage.timeline, size);
+            let key = object.map_or_else(name, |object| object.key);
+            let damage = Damage::in_object(damage, key, size);
+            self.stretches.update(before);
+            if once && damage.class != FailureClass::WalLevelMinimal {
+                self.close(run, Ended::Unread);
+            } else {
+                self.damaged(run, &damage);
+            }
+        }
+        self.stretches.update(&run.walk.stretch());
+        run.before = Some((listed.clone(), start));
         Ok(())
     }
 
@@ -388,13 +402,8 @@ impl Pass<'_> {
     }
 
     /// Ends a run; `behind` says what stands in the next segment's place.
-    async fn end(
-        &mut self,
-        mut run: Current,
-        behind: Option<Finding>,
-        buffers: &Buffers,
-    ) -> Result<(), Error> {
-        self.tail(&mut run, buffers).await?;
+    async fn end(&mut self, mut run: Current, behind: Option<Finding>) -> Result<(), Error> {
+        self.tail(&mut run).await?;
         let more = self.runs.first_from(run.timeline, run.last.next()).is_some();
         self.stretches.close(match behind {
             Some(finding) => Ended::Damage(Box::new(finding)),

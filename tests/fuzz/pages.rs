@@ -426,7 +426,7 @@ fn judged(
         exclusive: false,
         min_recovery_point: None,
     });
-    scan.segment_with(TimelineId(1), SEGMENT_NUMBER, &log.bytes, |record| {
+    scan.segment_with(TimelineId(1), SEGMENT_NUMBER, log.bytes.as_slice(), |record| {
         judge.record(record);
         again.record(record);
         plain.record(record, window);

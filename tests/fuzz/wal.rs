@@ -244,7 +244,7 @@ fn scan(head: Head, target: ScanTarget, exclusive: bool, segments: &[Vec<u8>; 2]
     let first = size.segment_of(head.start);
     let (mut visited, mut previous) = (0, None);
     for (bytes, number) in segments.iter().zip([first, SegmentNumber(first.0.saturating_add(1))]) {
-        scan.segment_with(TIMELINE, number, bytes, |record| {
+        scan.segment_with(TIMELINE, number, bytes.as_slice(), |record| {
             assert!(record.start >= head.start && record.end.0 >= record.start.0 + 24);
             assert!(previous.is_none_or(|previous| previous == record.prev));
             let parts = record.blocks.iter().map(|block| record.block_data(block).len());

@@ -187,7 +187,7 @@ impl Server {
         let mut number = self.size.segment_of(start.start);
         let mut scan = WalScan::new(start);
         while let Some((timeline, bytes)) = self.segment(number) {
-            scan.segment_with(timeline, number, &bytes, &mut visit);
+            scan.segment_with(timeline, number, bytes.as_slice(), &mut visit);
             number = number.next();
         }
         scan.finish()
@@ -287,7 +287,7 @@ fn neutralised(server: &Server) {
     let mut scan = WalScan::new(server.whole());
     while let Some((timeline, mut bytes)) = server.segment(number) {
         neutralise_tablespaces(&mut bytes, number, server.size, &before.patches);
-        scan.segment(timeline, number, &bytes);
+        scan.segment(timeline, number, bytes.as_slice());
         number = number.next();
     }
     let after = scan.finish();
@@ -310,9 +310,9 @@ fn every_damage_is_found(server: &Server) {
         let mut scan = WalScan::new(from);
         let (timeline, mut bytes) = server.segment(number).unwrap();
         bytes[(at - number.start(server.size).0) as usize] ^= 1 << (step % 8);
-        scan.segment(timeline, number, &bytes);
+        scan.segment(timeline, number, bytes.as_slice());
         if let Some((timeline, bytes)) = server.segment(number.next()) {
-            scan.segment(timeline, number.next(), &bytes);
+            scan.segment(timeline, number.next(), bytes.as_slice());
         }
         let summary = scan.finish();
         // The first record's link to the one before cannot be checked but by its CRC.

@@ -96,9 +96,10 @@ impl PageCase {
             let path = self.wal.join(name);
             let bytes = fs::read(&path)
                 .map_err(|error| Error::io(format!("read `{}`", path.display()), &error))?;
-            let step = scan.segment_with(segment.timeline, segment.number, &bytes, |record| {
-                judge.record(record);
-            });
+            let step =
+                scan.segment_with(segment.timeline, segment.number, bytes.as_slice(), |record| {
+                    judge.record(record);
+                });
             self.activity.touch();
             if step == ScanStep::Stop || judge.is_done() {
                 break;

@@ -140,7 +140,7 @@ impl Spool {
     ) -> Result<(WalScan, ScanStep), Error> {
         let (path, owner, fsync) = (self.path(&segment), self.owner, self.fsync);
         let work = move || {
-            let step = scan.segment(segment.timeline, segment.number, &bytes);
+            let step = scan.segment(segment.timeline, segment.number, bytes.as_slice());
             let written = write(&path, owner, fsync, &bytes);
             written.map_err(|error| Error::io(format!("write `{}`", path.display()), &error))?;
             Ok((scan, step))

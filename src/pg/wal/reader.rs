@@ -11,26 +11,22 @@ use super::record::{
     decode, resource_manager_is_valid,
 };
 use super::scan::DamageKind;
+use super::segment_pages::SegmentPages;
 use super::xlog;
 use crate::pg::{Lsn, SegmentNumber, TimelineHistory};
 
 /// One decoded segment of the right length.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Segment<'a> {
+#[derive(Debug)]
+pub(super) struct Segment<'p, P> {
     pub start: Lsn,
     pub end: Lsn,
-    pub bytes: &'a [u8],
+    pages: &'p mut P,
 }
 
-impl<'a> Segment<'a> {
+impl<P: SegmentPages> Segment<'_, P> {
     /// The page at `address`, or nothing where it lies outside of the segment.
-    fn page(&self, address: Lsn) -> &'a [u8] {
-        let at = self.offset(address);
-        self.bytes.get(at..at + PAGE_SIZE as usize).unwrap_or_default()
-    }
-
-    const fn offset(&self, lsn: Lsn) -> usize {
-        lsn.0.saturating_sub(self.start.0) as usize
+    fn page(&mut self, address: Lsn) -> &[u8] {
+        self.pages.page(address.0.saturating_sub(self.start.0))
     }
 }
 
@@ -58,8 +54,8 @@ struct Search {
 }
 
 enum Bytes {
-    /// The record lies in one page: its bytes in the segment.
-    Segment(Range<usize>),
+    /// The record lies in one page: its bytes there.
+    Page(Lsn, Range<usize>),
     /// It was put together in the buffer.
     Buffer,
 }
@@ -147,30 +143,34 @@ impl Reader {
     }
 
     /// Checks that a segment is the one that comes next, has the right length and begins well.
-    pub(super) fn enter<'a>(
+    pub(super) fn enter<'p, P: SegmentPages>(
         &mut self,
         number: SegmentNumber,
-        bytes: &'a [u8],
-    ) -> Result<Segment<'a>, Fault> {
-        let size = self.rules.segment_size;
-        let segment = Segment { start: number.start(size), end: number.end(size), bytes };
+        pages: &'p mut P,
+    ) -> Result<Segment<'p, P>, Fault> {
+        let (size, length) = (self.rules.segment_size, pages.length());
+        let mut segment = Segment { start: number.start(size), end: number.end(size), pages };
         let expected = size.segment_of(self.next);
         if number != expected {
             let detail = format!("The log goes on at {}, not in this segment.", self.next);
             return Err(Defect::corrupt(detail).at(segment.start));
         }
-        if bytes.len() as u64 != size.bytes() {
-            let detail = format!("The segment has {} bytes, not {}.", bytes.len(), size.bytes());
+        if length != size.bytes() {
+            let detail = format!("The segment has {length} bytes, not {}.", size.bytes());
             let defect = Defect { kind: DamageKind::WrongSize, unwritten: false, detail };
             return Err(defect.at(segment.start));
         }
         // `ReadPageInternal`: the first page identifies the file, wherever reading begins.
-        self.page_header(&segment, segment.start)?;
+        let first = segment.start;
+        self.page_header(&mut segment, first)?;
         Ok(segment)
     }
 
     /// The next complete record of this segment.
-    pub(super) fn next<'a>(&'a mut self, segment: &Segment<'a>) -> Step<'a> {
+    pub(super) fn next<'a, P: SegmentPages>(
+        &'a mut self,
+        segment: &'a mut Segment<'_, P>,
+    ) -> Step<'a> {
         let found = match self.find(segment) {
             Ok(Some(found)) => found,
             Ok(None) => return Step::SegmentEnd,
@@ -178,7 +178,7 @@ impl Reader {
         };
         let Self { rules, next, previous, buffer, overwritten, blocks, .. } = self;
         let bytes = match found.bytes {
-            Bytes::Segment(range) => segment.bytes.get(range).unwrap_or_default(),
+            Bytes::Page(page, range) => segment.page(page).get(range).unwrap_or_default(),
             Bytes::Buffer => buffer.as_slice(),
         };
         let corrupt = |detail: String| Step::Fault(Defect::corrupt(detail).at(found.start));
@@ -223,7 +223,10 @@ impl Reader {
         Step::Record(record)
     }
 
-    fn find(&mut self, segment: &Segment<'_>) -> Result<Option<Found>, Fault> {
+    fn find<P: SegmentPages>(
+        &mut self,
+        segment: &mut Segment<'_, P>,
+    ) -> Result<Option<Found>, Fault> {
         loop {
             if self.next >= segment.end {
                 return Ok(None);
@@ -243,7 +246,11 @@ impl Reader {
     }
 
     /// Passes over the part that the page at `next` has of a record that began before the search.
-    fn pass_over(&mut self, segment: &Segment<'_>, search: Search) -> Result<(), Fault> {
+    fn pass_over<P: SegmentPages>(
+        &mut self,
+        segment: &mut Segment<'_, P>,
+        search: Search,
+    ) -> Result<(), Fault> {
         let page = self.next;
         let header = self.page_header(segment, page)?;
         let corrupt = |detail: String| Defect::corrupt(detail).at(page);
@@ -277,7 +284,10 @@ impl Reader {
     }
 
     /// Reads the record that begins at `next`: all of it, or its part on this page.
-    fn begin(&mut self, segment: &Segment<'_>) -> Result<Option<Found>, Fault> {
+    fn begin<P: SegmentPages>(
+        &mut self,
+        segment: &mut Segment<'_, P>,
+    ) -> Result<Option<Found>, Fault> {
         let page = page_start(self.next);
         let header = self.page_header(segment, page)?;
         let first = Lsn(page.0 + header.length);
@@ -290,8 +300,8 @@ impl Reader {
             return Err(corrupt("The page continues a record that does not reach it.".into()));
         }
         let page_end = Lsn(page.0 + PAGE_SIZE);
-        let at = segment.offset(start);
-        let rest = segment.bytes.get(at..segment.offset(page_end)).unwrap_or_default();
+        let at = (start.0 - page.0) as usize;
+        let rest = segment.page(page).get(at..).unwrap_or_default();
         let total_length = u32_at(rest, 0).unwrap_or_default();
         let checked = match Header::read(rest) {
             Some(header) => self.check_header(header, start),
@@ -307,7 +317,7 @@ impl Reader {
         let length = total_length as usize;
         if length <= rest.len() {
             let end = Lsn(start.0 + u64::from(total_length)).max_align();
-            return Ok(Some(Found { start, end, bytes: Bytes::Segment(at..at + length) }));
+            return Ok(Some(Found { start, end, bytes: Bytes::Page(page, at..at + length) }));
         }
         self.buffer.clear();
         self.buffer.extend_from_slice(rest);
@@ -317,9 +327,9 @@ impl Reader {
     }
 
     /// Adds this page's part of an unfinished record.
-    fn go_on(
+    fn go_on<P: SegmentPages>(
         &mut self,
-        segment: &Segment<'_>,
+        segment: &mut Segment<'_, P>,
         unfinished: Unfinished,
     ) -> Result<Option<Found>, Fault> {
         let Unfinished { start, total_length } = unfinished;
@@ -344,10 +354,11 @@ impl Reader {
                  {start}, which lacks {missing}."
             )));
         }
-        let first = segment.offset(page) + header.length as usize;
+        let first = header.length as usize;
         let here = remaining.min((PAGE_SIZE - header.length) as usize);
         let had_header = self.buffer.len() >= HEADER;
-        self.buffer.extend_from_slice(segment.bytes.get(first..first + here).unwrap_or_default());
+        let part = segment.page(page).get(first..first + here);
+        self.buffer.extend_from_slice(part.unwrap_or_default());
         if !had_header && let Some(header) = Header::read(&self.buffer) {
             self.check_header(header, start).map_err(|detail| Defect::corrupt(detail).at(start))?;
         }
@@ -389,7 +400,11 @@ impl Reader {
     }
 
     /// The header of a page, checked once.
-    fn page_header(&mut self, segment: &Segment<'_>, address: Lsn) -> Result<PageHeader, Fault> {
+    fn page_header<P: SegmentPages>(
+        &mut self,
+        segment: &mut Segment<'_, P>,
+        address: Lsn,
+    ) -> Result<PageHeader, Fault> {
         if let Some((checked, header)) = self.page
             && checked == address
         {
@@ -424,7 +439,7 @@ impl Reader {
 
     /// Whether any page of the segment from `page` on was written for its place. WAL is written in
     /// order, so that what looks unwritten before such a page was lost.
-    fn goes_on(&self, segment: &Segment<'_>, page: Lsn) -> bool {
+    fn goes_on<P: SegmentPages>(&self, segment: &mut Segment<'_, P>, page: Lsn) -> bool {
         let addresses = (page.0..segment.end.0).step_by(PAGE_SIZE as usize).map(Lsn);
         addresses.into_iter().any(|address| self.rules.written(segment.page(address), address))
     }

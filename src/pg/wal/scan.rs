@@ -8,6 +8,7 @@ use super::fold::{Flow, Fold};
 use super::page::PageRules;
 use super::reader::{Reader, Step};
 use super::record::Record;
+use super::segment_pages::SegmentPages;
 use super::storage::StorageEvent;
 use super::tablespace::WalPatch;
 use crate::pg::{Lsn, Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId};
@@ -174,9 +175,9 @@ impl WalScan {
         &mut self,
         timeline: TimelineId,
         number: SegmentNumber,
-        bytes: &[u8],
+        pages: impl SegmentPages,
     ) -> ScanStep {
-        self.segment_with(timeline, number, bytes, |_| ())
+        self.segment_with(timeline, number, pages, |_| ())
     }
 
     /// As [`WalScan::segment`], and shows every record that replay applies.
@@ -184,7 +185,7 @@ impl WalScan {
         &mut self,
         timeline: TimelineId,
         number: SegmentNumber,
-        bytes: &[u8],
+        mut pages: impl SegmentPages,
         mut visit: impl FnMut(&Record<'_>),
     ) -> ScanStep {
         if self.stopped {
@@ -194,7 +195,7 @@ impl WalScan {
             damage.detail.push_str(" Later segments exist, so the log did not end there.");
             return self.damaged(damage);
         }
-        let segment = match self.reader.enter(number, bytes) {
+        let mut segment = match self.reader.enter(number, &mut pages) {
             Ok(segment) => segment,
             Err(fault) => {
                 let damage = self.locate(fault, timeline, number).0;
@@ -202,7 +203,7 @@ impl WalScan {
             }
         };
         loop {
-            match self.reader.next(&segment) {
+            match self.reader.next(&mut segment) {
                 Step::SegmentEnd => break,
                 Step::Record(record) => match self.fold.apply(&record, &mut visit) {
                     Ok(Flow::GoOn) => {}

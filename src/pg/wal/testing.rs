@@ -198,7 +198,7 @@ pub(crate) fn scan(start: ScanStart, segments: &[Vec<u8>]) -> WalSummary {
     let timeline = start.history.timeline;
     let mut scan = WalScan::new(start);
     for (index, bytes) in segments.iter().enumerate() {
-        scan.segment(timeline, SegmentNumber(FIRST_SEGMENT.0 + index as u64), bytes);
+        scan.segment(timeline, SegmentNumber(FIRST_SEGMENT.0 + index as u64), bytes.as_slice());
     }
     scan.finish()
 }

@@ -7,6 +7,7 @@ use super::page::PageRules;
 use super::reader::{Reader, Step};
 use super::record::Record;
 use super::scan::{ScanStart, ScanTarget, TransactionEnd, WalDamage, WalSummary, locate};
+use super::segment_pages::SegmentPages;
 use crate::pg::{Lsn, Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId};
 
 /// What the WAL must agree with.
@@ -38,6 +39,15 @@ pub struct Stretch {
 pub struct Broken {
     pub damage: WalDamage,
     pub before: Stretch,
+}
+
+/// What reading a segment came to.
+#[derive(Debug)]
+pub struct Walked {
+    pub broken: Vec<Broken>,
+    /// A record that began earlier is damaged, and the pages before the place where that showed are no
+    /// longer there: the segment must be given once more.
+    pub again: bool,
 }
 
 /// What a good segment adds to a walk that comes to it from the segment before.
@@ -106,17 +116,28 @@ impl WalWalk {
         child
     }
 
-    /// Reads one whole, decoded segment and shows its records. One that does not follow the one
-    /// before begins anew, as does what comes after damage: at the next segment, or at this one where
-    /// the damaged record began earlier. Behind a turn to `wal_level=minimal` it goes on at the next
-    /// record.
+    /// As [`Self::pages`], of a whole segment.
     pub fn segment(
         &mut self,
         timeline: TimelineId,
         number: SegmentNumber,
         bytes: &[u8],
-        mut visit: impl FnMut(&Record<'_>),
+        visit: impl FnMut(&Record<'_>),
     ) -> Vec<Broken> {
+        self.pages(timeline, number, bytes, visit).broken
+    }
+
+    /// Reads one decoded segment and shows its records. One that does not follow the one before
+    /// begins anew, as does what comes after damage: at the next segment, or at this one where the
+    /// damaged record began earlier. Behind a turn to `wal_level=minimal` it goes on at the next
+    /// record.
+    pub fn pages(
+        &mut self,
+        timeline: TimelineId,
+        number: SegmentNumber,
+        mut pages: impl SegmentPages,
+        mut visit: impl FnMut(&Record<'_>),
+    ) -> Walked {
         let mut found = Vec::new();
         self.whole = false;
         if let Some(mut damage) = self.open.take() {
@@ -127,35 +148,37 @@ impl WalWalk {
         if self.reader.next_segment() != number {
             self.search(number);
         }
-        while let Some(damage) = self.read(timeline, number, bytes, &mut visit, &mut found) {
-            let again = damage.segment < number;
+        let mut again = false;
+        while let Some(damage) = self.read(timeline, number, &mut pages, &mut visit, &mut found) {
+            again = damage.segment < number;
             found.push(self.broken(damage));
             self.search(if again { number } else { number.next() });
-            if !again {
+            if !again || !pages.rewind() {
                 break;
             }
+            again = false;
         }
         self.timeline_before = Some(timeline);
-        found
+        Walked { broken: found, again }
     }
 
     fn read(
         &mut self,
         timeline: TimelineId,
         number: SegmentNumber,
-        bytes: &[u8],
+        pages: &mut impl SegmentPages,
         visit: &mut impl FnMut(&Record<'_>),
         found: &mut Vec<Broken>,
     ) -> Option<WalDamage> {
         let size = self.reader.rules().segment_size;
         let before = self.timeline_before;
         let place = |fault: Fault| locate(fault, size, (timeline, number), before);
-        let segment = match self.reader.enter(number, bytes) {
+        let mut segment = match self.reader.enter(number, pages) {
             Ok(segment) => segment,
             Err(fault) => return Some(place(fault).0),
         };
         loop {
-            match self.reader.next(&segment) {
+            match self.reader.next(&mut segment) {
                 Step::SegmentEnd => return None,
                 Step::Record(record) => {
                     self.whole |= record.start >= number.start(size);

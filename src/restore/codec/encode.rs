@@ -49,7 +49,7 @@ mod tests {
         for codec in Codec::ALL {
             let encoded = encode(codec, &bytes).unwrap();
             assert_eq!(encoded.len() < bytes.len(), codec != Codec::Plain, "{codec:?}");
-            let decoded = decode_exact(codec, &encoded, bytes.len() as u64).unwrap();
+            let decoded = decode_exact(codec, encoded.as_slice(), bytes.len() as u64).unwrap();
             assert!(decoded == bytes, "{codec:?}");
         }
     }

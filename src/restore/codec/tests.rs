@@ -285,10 +285,10 @@ fn exact_sizes_and_bombs() {
     let bomb = vec![0; 8 << 20];
     for codec in Codec::ALL {
         let bytes = encode(codec, &bomb);
-        assert_eq!(decode_exact(codec, &bytes, 8 << 20).unwrap().len(), 8 << 20);
-        let error = decode_exact(codec, &bytes, 1 << 20).unwrap_err();
+        assert_eq!(decode_exact(codec, bytes.as_slice(), 8 << 20).unwrap().len(), 8 << 20);
+        let error = decode_exact(codec, bytes.as_slice(), 1 << 20).unwrap_err();
         assert!(matches!(error, ExactError::WrongSize { got: 0x0010_0001, .. }), "{error}");
-        let error = decode_exact(codec, &bytes, 9 << 20).unwrap_err();
+        let error = decode_exact(codec, bytes.as_slice(), 9 << 20).unwrap_err();
         assert!(matches!(error, ExactError::WrongSize { got: 0x0080_0000, .. }), "{error}");
         decode_small(codec, &bytes, 1000).unwrap_err();
         assert_eq!(decode_small(codec, &encode(codec, b"abc"), 3).unwrap(), b"abc");
@@ -297,7 +297,7 @@ fn exact_sizes_and_bombs() {
     let mut bytes = encode(Codec::Gzip, &bomb);
     let last = bytes.len() - 6;
     bytes[last] ^= 1;
-    let error = decode_exact(Codec::Gzip, &bytes, 8 << 20).unwrap_err();
+    let error = decode_exact(Codec::Gzip, bytes.as_slice(), 8 << 20).unwrap_err();
     assert!(matches!(error, ExactError::Stream(_)), "{error}");
 }
 

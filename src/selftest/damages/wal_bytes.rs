@@ -213,7 +213,7 @@ fn flip(segment: &Segment, codec: Codec, bytes: &mut [u8], dice: &mut Dice) -> R
     for _ in 0..TRIES {
         let (at, mask) = (dice.between(bytes.len() / 8, bytes.len() / 8 * 7), dice.bit());
         bytes[at] ^= mask;
-        match decode_exact(codec, bytes, length) {
+        match decode_exact(codec, &*bytes, length) {
             Ok(decoded) if !segment.is_hurt_by(&decoded) => bytes[at] ^= mask,
             _ => return Ok(()),
         }

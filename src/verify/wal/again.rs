@@ -14,9 +14,9 @@ use crate::{
             walk::{Broken, WalWalk},
         },
     },
-    restore::{seen_once, two_readings, wal::Buffers},
+    restore::{seen_once, two_readings},
     verify::{
-        feed::{Fetched, Listed, fetch},
+        feed::{Listed, Lost, fetch},
         interrupted,
     },
 };
@@ -46,7 +46,6 @@ impl Pass<'_> {
         start: &WalWalk,
         listed: &Listed,
         first: SegmentRead,
-        buffers: &Buffers,
     ) -> Result<Again<SegmentRead>, Error> {
         let began_before = first.broken.iter().any(|broken| broken.damage.segment < listed.number);
         let from = first.broken.iter().map(|broken| broken.damage.lsn).min();
@@ -60,7 +59,7 @@ impl Pass<'_> {
         // A turn to `wal_level=minimal` is told by a record whose CRC holds: that cannot be an error.
         let damage = |broken: &&Broken| broken.damage.kind != DamageKind::MinimalWal;
         let seen = first.broken.iter().find(damage).map(|broken| broken.damage.detail.clone());
-        match self.walk_again(&again, walk, seen.as_deref(), buffers).await? {
+        match self.walk_again(&again, walk, seen.as_deref()).await? {
             Bytes::Damaged => Ok(Again::Read(first)),
             Bytes::Missed => Ok(Again::Missed(first)),
             Bytes::Walked(walk, mut second) => {
@@ -83,25 +82,17 @@ impl Pass<'_> {
         again: &[Listed],
         mut walk: WalWalk,
         seen: Option<&str>,
-        buffers: &Buffers,
     ) -> Result<Bytes, Error> {
         let mut read = SegmentRead::default();
         for listed in again {
-            let (store, cancel) = (self.reading.store, self.reading.cancel);
-            let missed = match fetch(store, &listed.object, self.size(), buffers, cancel).await {
-                Fetched::Bytes(bytes) => {
-                    let one = scan(&mut walk, listed, bytes, buffers).await?;
-                    read.broken.extend(one.broken);
-                    read.ends.extend(one.ends);
-                    read.databases.extend(one.databases);
-                    continue;
-                }
-                Fetched::Damaged(_) => return Ok(Bytes::Damaged),
-                Fetched::Cancelled | Fetched::Once(_) if !self.reading.is_late() => {
+            let missed = match self.walk_through(&mut walk, listed, &mut read).await? {
+                Ok(()) => continue,
+                Err(Lost::Damaged(_)) => return Ok(Bytes::Damaged),
+                Err(Lost::Cancelled | Lost::Once(_)) if !self.reading.is_late() => {
                     return Err(interrupted());
                 }
-                Fetched::Cancelled | Fetched::Once(_) => None,
-                Fetched::Unread(error) => Some(error),
+                Err(Lost::Cancelled | Lost::Once(_)) => None,
+                Err(Lost::Unread(error)) => Some(error),
             };
             if let (Some(seen), Some(last)) = (seen, again.last()) {
                 self.tally.error(seen_once(&last.object.key, seen, missed.as_ref()));
@@ -111,9 +102,34 @@ impl Pass<'_> {
         Ok(Bytes::Walked(walk, read))
     }
 
+    /// Reads one segment to its end, as often as that takes.
+    async fn walk_through(
+        &self,
+        walk: &mut WalWalk,
+        listed: &Listed,
+        into: &mut SegmentRead,
+    ) -> Result<Result<(), Lost>, Error> {
+        loop {
+            let read = match fetch(self.reading, &listed.object, self.size()).await {
+                Ok(coming) => scan(walk, listed, coming).await?,
+                Err(lost) => Err(lost),
+            };
+            let one = match read {
+                Ok(one) => one,
+                Err(lost) => return Ok(Err(lost)),
+            };
+            into.broken.extend(one.broken);
+            into.ends.extend(one.ends);
+            into.databases.extend(one.databases);
+            if !one.again {
+                return Ok(Ok(()));
+            }
+        }
+    }
+
     /// Judges what the walk breaks off in, where the next segment is not read: a record that cannot be
     /// one, or space that was never written. Both are read once more.
-    pub(super) async fn tail(&mut self, run: &mut Current, buffers: &Buffers) -> Result<(), Error> {
+    pub(super) async fn tail(&mut self, run: &mut Current) -> Result<(), Error> {
         // Without it the tail has been judged already.
         let Some((listed, start)) = run.before.take() else { return Ok(()) };
         let tail = |walk: &mut WalWalk| (walk.end_run(), walk.open_end().cloned());
@@ -126,7 +142,7 @@ impl Pass<'_> {
         let (from, key) = (seen.segment, listed.object.key.clone());
         let (last, detail) = (run.last, seen.detail.clone());
         self.forget(run, from, last);
-        match self.walk_again(&[listed], start, Some(&detail), buffers).await? {
+        match self.walk_again(&[listed], start, Some(&detail)).await? {
             Bytes::Damaged => {}
             Bytes::Missed => {
                 self.close(run, Ended::Unread);

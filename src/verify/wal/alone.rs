@@ -1,20 +1,19 @@
 //! Segments that are read without their neighbours: unfinished ones, and second copies of others.
 
-use super::{Listed, Pass, scan, systems};
+use super::{Listed, Pass, systems};
 use crate::{
     drill::{Error, outlook::Damage},
     pg::{TimelineHistory, wal::walk::WalWalk},
-    restore::wal::Buffers,
+    restore::wal::Pieces,
     verify::{
-        feed::{Fetched, fetch},
+        feed::{Lost, fetch},
         interrupted,
     },
 };
 
-/// What became of an object.
+/// Why a segment has nothing to say.
 #[derive(Debug)]
-pub(super) enum Alone {
-    Bytes(Vec<u8>),
+pub(super) enum Silent {
     /// It does not decode to a segment.
     Damaged(Damage),
     /// Nothing is known of it, which has been said.
@@ -26,7 +25,7 @@ pub(super) enum Alone {
 impl Pass<'_> {
     /// Unfinished last segments of timelines that were left: no recovery asks for them, and their
     /// open end is their nature.
-    pub(super) async fn partials(&mut self, buffers: &Buffers) -> Result<(), Error> {
+    pub(super) async fn partials(&mut self) -> Result<(), Error> {
         let size = self.size();
         for (timeline, number, object) in self.catalog.wal.partials(size) {
             let listed = Listed { timeline, number, object };
@@ -34,18 +33,19 @@ impl Pass<'_> {
                 self.not_read.leave(&listed.object);
                 continue;
             }
-            let fetched = self.fetch_alone(&listed, buffers).await?;
-            if !matches!(fetched, Alone::Left) {
+            let walked = move |mut walk: WalWalk, pages: &mut Pieces| {
+                walk.pages(timeline, number, pages, |_| ()).broken
+            };
+            let read = self.read_alone(&listed, walked).await?;
+            if !matches!(read, Err(Silent::Left)) {
                 self.tally.volume.objects += 1;
             }
-            let damage = match fetched {
-                Alone::Left | Alone::Unread => None,
-                Alone::Damaged(damage) => Some(damage),
-                Alone::Bytes(bytes) => {
-                    let mut walk = self.walk_alone(&listed, &bytes);
-                    let read = scan(&mut walk, &listed, bytes, buffers).await?;
+            let damage = match read {
+                Err(Silent::Left | Silent::Unread) => None,
+                Err(Silent::Damaged(damage)) => Some(damage),
+                Ok(broken) => {
                     let key = listed.object.key.clone();
-                    read.broken.first().map(|b| Damage::in_object(&b.damage, key, size))
+                    broken.first().map(|b| Damage::in_object(&b.damage, key, size))
                 }
             };
             if let Some(damage) = damage {
@@ -55,38 +55,43 @@ impl Pass<'_> {
         Ok(())
     }
 
-    pub(super) async fn fetch_alone(
+    /// Gives a segment's pages to `work`, with a walk by the rules of the system that it names, on a
+    /// timeline of unknown past.
+    pub(super) async fn read_alone<T: Send + 'static>(
         &mut self,
         listed: &Listed,
-        buffers: &Buffers,
-    ) -> Result<Alone, Error> {
+        work: impl FnOnce(WalWalk, &mut Pieces) -> T + Send + 'static,
+    ) -> Result<Result<T, Silent>, Error> {
         let (reading, size) = (self.reading, self.size());
-        let fetched = fetch(reading.store, &listed.object, size, buffers, reading.cancel).await;
-        if !matches!(fetched, Fetched::Cancelled) {
+        let read = match fetch(reading, &listed.object, size).await {
+            Ok(mut coming) => {
+                let named = systems::of(&self.systems, coming.first_page().await);
+                let rules = named.unwrap_or_else(|| self.systems[0]);
+                let rules = rules.rules(TimelineHistory::root(listed.timeline), false);
+                let walk = WalWalk::new(rules, listed.number);
+                coming.read(move |pages| work(walk, pages)).await?
+            }
+            Err(lost) => Err(lost),
+        };
+        if !matches!(read, Err(Lost::Cancelled)) {
             reading.fetched(listed.object.size);
         }
-        Ok(match fetched {
-            Fetched::Cancelled if reading.is_late() => {
+        Ok(Err(match read {
+            Ok(made) => return Ok(Ok(made)),
+            Err(Lost::Cancelled) if reading.is_late() => {
                 self.not_read.leave(&listed.object);
-                Alone::Left
+                Silent::Left
             }
-            Fetched::Cancelled => return Err(interrupted()),
-            Fetched::Once(_) if !reading.is_late() => return Err(interrupted()),
-            Fetched::Unread(error) | Fetched::Once(error) => {
+            Err(Lost::Cancelled) => return Err(interrupted()),
+            Err(Lost::Once(_)) if !reading.is_late() => return Err(interrupted()),
+            Err(Lost::Unread(error) | Lost::Once(error)) => {
                 self.tally.error(error);
-                Alone::Unread
+                Silent::Unread
             }
-            Fetched::Damaged(why) => {
+            Err(Lost::Damaged(why)) => {
                 let key = &listed.object.key;
-                Alone::Damaged(Damage::undecodable(key, listed.number, size, &why))
+                Silent::Damaged(Damage::undecodable(key, listed.number, size, &why))
             }
-            Fetched::Bytes(bytes) => Alone::Bytes(bytes),
-        })
-    }
-
-    /// By the rules of the system that the segment names, on a timeline of unknown past.
-    pub(super) fn walk_alone(&self, listed: &Listed, bytes: &[u8]) -> WalWalk {
-        let origin = systems::of(&self.systems, bytes).unwrap_or_else(|| self.systems[0]);
-        WalWalk::new(origin.rules(TimelineHistory::root(listed.timeline), false), listed.number)
+        }))
     }
 }

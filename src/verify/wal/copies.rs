@@ -3,10 +3,11 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Listed, Pass, alone::Alone};
+use super::{Listed, Pass, alone::Silent};
 use crate::{
-    drill::{Code, Error, FailureClass, Finding, outlook::Damage},
-    restore::wal::Buffers,
+    drill::{Error, FailureClass, Finding, outlook::Damage},
+    pg::wal::{segment_pages::SegmentPages as _, walk::WalWalk},
+    restore::wal::Pieces,
 };
 
 /// What a segment's records say by themselves.
@@ -15,18 +16,18 @@ struct Records {
     /// The first.
     damage: Option<Damage>,
     /// How many bytes of it hold records, and their hash: behind them anything may stand.
-    records: Option<(usize, [u8; 32])>,
+    records: Option<(u64, [u8; 32])>,
 }
 
 impl Pass<'_> {
     /// Reads the copies that no restore takes, each with the one that it does take.
-    pub(super) async fn copies(&mut self, buffers: &Buffers) -> Result<(), Error> {
+    pub(super) async fn copies(&mut self) -> Result<(), Error> {
         let (size, catalog) = (self.size(), self.catalog);
         for (timeline, number, object) in catalog.wal.copies(size) {
             let Some(taken) = catalog.wal.segment(timeline, number, size) else { continue };
             let copy = Listed { timeline, number, object };
             let taken = Listed { timeline, number, object: taken };
-            let Some(copied) = self.records(&copy, buffers).await? else { continue };
+            let Some(copied) = self.records(&copy).await? else { continue };
             self.tally.volume.objects += 1;
             let other = format!("A restore takes `{}`; remove this one.", taken.object.key);
             if let Some(damage) = &copied.damage {
@@ -37,7 +38,7 @@ impl Pass<'_> {
                 self.tally.attention(found);
                 continue;
             }
-            let Some(read) = self.records(&taken, buffers).await? else { continue };
+            let Some(read) = self.records(&taken).await? else { continue };
             // What is wrong with it has been found.
             if read.damage.is_some() || read.records == copied.records {
                 continue;
@@ -55,41 +56,52 @@ impl Pass<'_> {
     }
 
     /// Reads one segment. `None`: nothing is known of it.
-    async fn records(
-        &mut self,
-        listed: &Listed,
-        buffers: &Buffers,
-    ) -> Result<Option<Records>, Error> {
-        let bytes = match self.fetch_alone(listed, buffers).await? {
-            Alone::Left | Alone::Unread => return Ok(None),
-            Alone::Damaged(damage) => {
-                return Ok(Some(Records { damage: Some(damage), records: None }));
-            }
-            Alone::Bytes(bytes) => bytes,
-        };
-        let mut walk = self.walk_alone(listed, &bytes);
-        let (size, key, buffers) = (self.size(), listed.object.key.clone(), buffers.clone());
+    async fn records(&mut self, listed: &Listed) -> Result<Option<Records>, Error> {
         let (timeline, number) = (listed.timeline, listed.number);
-        let work = move || {
+        let (size, key) = (self.size(), listed.object.key.clone());
+        let walked = move |mut walk: WalWalk, pages: &mut Pieces| {
             let mut switch = None;
-            let broken = walk.segment(timeline, number, &bytes, |record| {
+            let walked = walk.pages(timeline, number, pages, |record| {
                 if record.switches_segment() {
                     switch = Some(record.start);
                 }
             });
-            let damage = broken.first().map(|b| Damage::in_object(&b.damage, key, size));
+            let damage = walked.broken.first().map(|b| Damage::in_object(&b.damage, key, size));
             let written = match (walk.open_end(), switch) {
-                (Some(open), _) => open.lsn.0,
-                (None, Some(switch)) => switch.0,
-                (None, None) => number.end(size).0,
+                (Some(open), _) => open.lsn,
+                (None, Some(switch)) => switch,
+                (None, None) => number.end(size),
             };
-            let end = usize::try_from(written.saturating_sub(number.start(size).0)).unwrap_or(0);
-            let end = end.min(bytes.len());
-            let records = Some((end, Sha256::digest(&bytes[..end]).into()));
-            buffers.give(bytes);
-            Records { damage, records }
+            (damage, written.0.saturating_sub(number.start(size).0).min(size.bytes()))
         };
-        let done = tokio::task::spawn_blocking(work).await;
-        done.map(Some).map_err(|error| Error::new(Code::Bug, format!("reading WAL ended: {error}")))
+        let (damage, end) = match self.read_alone(listed, walked).await? {
+            Ok(walked) => walked,
+            Err(Silent::Left | Silent::Unread) => return Ok(None),
+            Err(Silent::Damaged(damage)) => (Some(damage), 0),
+        };
+        if damage.is_some() {
+            return Ok(Some(Records { damage, records: None }));
+        }
+        // Where they end is known now.
+        let hashed = move |_: WalWalk, pages: &mut Pieces| hash(pages, end);
+        Ok(match self.read_alone(listed, hashed).await? {
+            Ok(hash) => Some(Records { damage: None, records: Some((end, hash)) }),
+            Err(Silent::Left | Silent::Unread | Silent::Damaged(_)) => None,
+        })
     }
+}
+
+/// Of the first `end` bytes.
+fn hash(pages: &mut Pieces, end: u64) -> [u8; 32] {
+    let (mut hash, mut at) = (Sha256::new(), 0);
+    while at < end {
+        let page = pages.page(at);
+        let part = page.len().min((end - at) as usize);
+        if part == 0 {
+            break;
+        }
+        hash.update(&page[..part]);
+        at += part as u64;
+    }
+    hash.finalize().into()
 }

@@ -16,10 +16,9 @@ use crate::{
         SegmentNumber, SegmentSize, TimelineId,
         wal::walk::{SegmentFacts, WalWalk},
     },
-    restore::wal::Buffers,
     verify::{
         Reading,
-        feed::{Feed, Fetched, Listed, fetch},
+        feed::{Feed, Fetched, Listed, Lost, fetch},
         ledger::{Day, Ledger, SegmentId},
         wal_plan::WalPlan,
     },
@@ -111,15 +110,11 @@ impl<'a, R: Iterator<Item = Listed>, A: Iterator<Item = Listed>> Steps<'a, R, A>
             Some(plan) if !plan.is_read(at) => Step::Left,
             _ if self.reading.is_late() => Step::Left,
             _ => match self.feed.next().await?.1 {
-                Fetched::Cancelled if self.reading.is_late() => Step::Left,
+                Err(Lost::Cancelled) if self.reading.is_late() => Step::Left,
                 fetched => Step::Fetched(fetched),
             },
         };
         Some((listed, step))
-    }
-
-    pub(super) fn buffers(&self) -> &Buffers {
-        self.feed.buffers()
     }
 }
 
@@ -130,12 +125,11 @@ impl Pass<'_> {
         run: &mut Current,
         listed: Listed,
         step: Step,
-        buffers: &Buffers,
     ) -> Result<(), Error> {
         let fetched = match step {
             Step::Fetched(fetched) => fetched,
             Step::Left => {
-                return self.leave(run, &listed, buffers).await;
+                return self.leave(run, &listed).await;
             }
             Step::Known => {
                 let size = self.size();
@@ -146,18 +140,12 @@ impl Pass<'_> {
                     return Ok(());
                 }
                 if self.reading.is_late() {
-                    return self.leave(run, &listed, buffers).await;
+                    return self.leave(run, &listed).await;
                 }
-                let (store, cancel) = (self.reading.store, self.reading.cancel);
-                match fetch(store, &listed.object, size, buffers, cancel).await {
-                    Fetched::Cancelled if self.reading.is_late() => {
-                        return self.leave(run, &listed, buffers).await;
-                    }
-                    fetched => fetched,
-                }
+                fetch(self.reading, &listed.object, size).await
             }
         };
-        self.segment(run, listed, fetched, buffers).await
+        self.segment(run, listed, fetched).await
     }
 
     /// Goes past a segment that is known.
@@ -173,13 +161,8 @@ impl Pass<'_> {
     }
 
     /// Goes past a segment of which nothing is known.
-    async fn leave(
-        &mut self,
-        run: &mut Current,
-        listed: &Listed,
-        buffers: &Buffers,
-    ) -> Result<(), Error> {
-        self.tail(run, buffers).await?;
+    pub(super) async fn leave(&mut self, run: &mut Current, listed: &Listed) -> Result<(), Error> {
+        self.tail(run).await?;
         self.count(run, listed);
         self.not_read.leave(&listed.object);
         self.doubt(run, listed.number);

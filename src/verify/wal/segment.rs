@@ -2,15 +2,15 @@
 
 use super::{Listed, stretches::BackupEnd};
 use crate::{
-    drill::{Code, Error},
+    drill::Error,
     pg::{
         Lsn,
         wal::{
             storage::{RM_DBASE, StorageEvent},
-            walk::{Broken, WalWalk},
+            walk::{Broken, WalWalk, Walked},
         },
     },
-    restore::wal::Buffers,
+    verify::feed::{Coming, Lost},
 };
 
 /// What a segment says.
@@ -20,21 +20,22 @@ pub(super) struct SegmentRead {
     pub ends: Vec<BackupEnd>,
     /// What is done to databases as a whole, and where its record begins.
     pub databases: Vec<(Lsn, StorageEvent)>,
+    /// See [`crate::pg::wal::walk::Walked::again`].
+    pub again: bool,
 }
 
-/// Reads one segment off the threads that run futures.
+/// Reads one segment; `walk` stays where it was if that is lost.
 pub(super) async fn scan(
     walk: &mut WalWalk,
     listed: &Listed,
-    bytes: Vec<u8>,
-    buffers: &Buffers,
-) -> Result<SegmentRead, Error> {
-    let (mut moved, buffers) = (walk.clone(), buffers.clone());
+    coming: Coming,
+) -> Result<Result<SegmentRead, Lost>, Error> {
+    let mut moved = walk.clone();
     let (timeline, number) = (listed.timeline, listed.number);
-    let work = move || {
+    let read = coming.read(move |pages| {
         let (mut ends, mut databases) = (Vec::new(), Vec::new());
         let major = moved.major();
-        let broken = moved.segment(timeline, number, &bytes, |record| {
+        let walked = moved.pages(timeline, number, pages, |record| {
             if record.rmid == RM_DBASE
                 && let Some(event) = record.storage_event(major)
             {
@@ -44,12 +45,11 @@ pub(super) async fn scan(
                 ends.push(BackupEnd { start, timeline, segment: number, end: record.end });
             }
         });
-        buffers.give(bytes);
-        (moved, SegmentRead { broken, ends, databases })
-    };
-    let (moved, read) = tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::new(Code::Bug, format!("reading WAL ended: {error}")))?;
-    *walk = moved;
-    Ok(read)
+        let Walked { broken, again } = walked;
+        (moved, SegmentRead { broken, ends, databases, again })
+    });
+    Ok(read.await?.map(|(moved, read)| {
+        *walk = moved;
+        read
+    }))
 }

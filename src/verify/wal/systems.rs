@@ -15,19 +15,14 @@ use crate::{
 const SYSTEM_ID: std::ops::Range<usize> = 24..32;
 
 /// Which of `systems` wrote a segment; `None` where it is none of them.
-pub(super) fn of(systems: &[Origin], segment: &[u8]) -> Option<Origin> {
-    let id = segment.get(SYSTEM_ID)?.try_into().ok().map(u64::from_le_bytes)?;
+pub(super) fn of(systems: &[Origin], first_page: &[u8]) -> Option<Origin> {
+    let id = first_page.get(SYSTEM_ID)?.try_into().ok().map(u64::from_le_bytes)?;
     systems.iter().find(|system| system.system_id == id).copied()
 }
 
 impl Pass<'_> {
-    pub(super) fn origin(&self, fetched: &Fetched) -> Option<Origin> {
-        match fetched {
-            Fetched::Bytes(bytes) => of(&self.systems, bytes),
-            Fetched::Damaged(_) | Fetched::Unread(_) | Fetched::Once(_) | Fetched::Cancelled => {
-                None
-            }
-        }
+    pub(super) async fn origin(&self, fetched: &mut Fetched) -> Option<Origin> {
+        of(&self.systems, fetched.as_mut().ok()?.first_page().await)
     }
 
     /// A run of this system's segments begins. Gives what that is to recoveries from backups of

@@ -211,7 +211,7 @@ fn starts_by_us(
     let mut scan = WalScan::new(from);
     let mut starts = Vec::new();
     for (number, bytes) in segments {
-        scan.segment_with(TimelineId(1), *number, bytes, |record| {
+        scan.segment_with(TimelineId(1), *number, bytes.as_slice(), |record| {
             if record.start < end {
                 starts.push(record.start);
             }

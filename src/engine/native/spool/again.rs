@@ -56,7 +56,7 @@ impl Again<'_> {
             }
             let mut scan = state.unwrap_or(start);
             let work = move || {
-                scan.segment(segment.timeline, segment.number, &bytes);
+                scan.segment(segment.timeline, segment.number, bytes.as_slice());
                 scan
             };
             let scanned = tokio::task::spawn_blocking(work).await;

@@ -241,9 +241,12 @@ fn a_missing_segment_is_damage() {
     log.switch();
     let segments = log.segments();
     let mut scan = WalScan::new(log.scan_start());
-    assert_eq!(scan.segment(TimelineId(1), FIRST_SEGMENT, &segments[0]), ScanStep::Continue);
+    assert_eq!(
+        scan.segment(TimelineId(1), FIRST_SEGMENT, segments[0].as_slice()),
+        ScanStep::Continue
+    );
     let beyond = FIRST_SEGMENT.next().next();
-    assert_eq!(scan.segment(TimelineId(1), beyond, &segments[1]), ScanStep::Stop);
+    assert_eq!(scan.segment(TimelineId(1), beyond, segments[1].as_slice()), ScanStep::Stop);
     assert_eq!(damage(scan.finish()).segment, beyond);
 }
 
@@ -294,7 +297,7 @@ fn block_references_are_decoded() {
         log.record(10, 0, 5, &body);
         let mut seen = 0;
         let mut scan = WalScan::new(log.scan_start());
-        scan.segment_with(TimelineId(1), FIRST_SEGMENT, &log.segments()[0], |record| {
+        scan.segment_with(TimelineId(1), FIRST_SEGMENT, log.segments()[0].as_slice(), |record| {
             seen += 1;
             assert_eq!((record.origin, record.toplevel_xid, record.main), (7, 9, &b"xy"[..]));
             let [first, second] = record.blocks else { panic!("{:?}", record.blocks) };

@@ -204,3 +204,65 @@ fn a_child_goes_on_with_the_record_that_its_parent_began() {
     let root = WalkRules { ancestors_known: false, ..rules(TimelineHistory::root(TWO)) };
     assert_eq!(run(WalWalk::new(root, number(1)), TWO, &child[1]), (0, vec![2, 9]));
 }
+
+/// Gives each page once, as pages on their way come.
+struct Once<'a> {
+    bytes: &'a [u8],
+    given: u64,
+}
+
+impl SegmentPages for Once<'_> {
+    fn length(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn page(&mut self, offset: u64) -> &[u8] {
+        assert!(offset >= self.given, "{offset} is behind {}", self.given);
+        self.given = offset;
+        &self.bytes[offset as usize..][..8192]
+    }
+
+    fn rewind(&mut self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn pages_that_come_once_say_what_whole_segments_say() {
+    let log = long_log();
+    let sound = log.segments();
+    let mut restarts = 0;
+    for at in (0..sound.len() * sound[0].len()).step_by(4999) {
+        let mut segments = sound.clone();
+        let (which, offset) = (at / sound[0].len(), at % sound[0].len());
+        // Some bytes flipped, some lost.
+        if at % 3 == 0 {
+            let end = (offset + 20_000).min(sound[0].len());
+            segments[which][offset..end].fill(0);
+        } else {
+            segments[which][offset] ^= 0x10;
+        }
+        let rules = rules(TimelineHistory::root(ONE));
+        let mut whole = WalWalk::new(rules.clone(), number(0));
+        let mut once = WalWalk::new(rules, number(0));
+        for (index, bytes) in segments.iter().enumerate() {
+            let (mut seen, mut seen_once) = (Vec::new(), Vec::new());
+            let broken = whole.segment(ONE, number(index), bytes, |record| seen.push(record.end));
+            let mut broken_once = Vec::new();
+            loop {
+                let pages = Once { bytes, given: 0 };
+                let see = |record: &Record<'_>| seen_once.push(record.end);
+                let walked = once.pages(ONE, number(index), pages, see);
+                broken_once.extend(walked.broken);
+                if !walked.again {
+                    break;
+                }
+                restarts += 1;
+            }
+            assert_eq!(broken_once, broken, "byte {at}, segment {index}");
+            assert_eq!(seen_once, seen, "byte {at}, segment {index}");
+            assert_eq!(once.stretch(), whole.stretch(), "byte {at}, segment {index}");
+        }
+    }
+    assert!(restarts > 10, "{restarts}");
+}

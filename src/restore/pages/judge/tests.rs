@@ -153,7 +153,7 @@ impl Case {
         let timeline = crate::pg::TimelineId(1);
         for (index, bytes) in self.log.segments().iter().enumerate() {
             let number = SegmentNumber(FIRST_SEGMENT.0 + index as u64);
-            scan.segment_with(timeline, number, bytes, |record| judge.record(record));
+            scan.segment_with(timeline, number, bytes.as_slice(), |record| judge.record(record));
         }
         assert_eq!(scan.finish().damage, None);
         let mut judged = judge.finish();

@@ -1,0 +1,47 @@
+//! Where a reader gets the pages of a segment from.
+
+use super::page::PAGE_SIZE;
+
+/// The pages of one decoded segment, in order: what lies behind the page that is being read may still
+/// be on its way.
+pub trait SegmentPages {
+    /// Bytes of the segment when it is whole.
+    fn length(&self) -> u64;
+
+    /// The page that begins at `offset`, a multiple of the page size; empty where there is none, or
+    /// none any more. Pages before it need not be kept.
+    fn page(&mut self, offset: u64) -> &[u8];
+
+    /// Goes back to the first page; `false` where it is not kept.
+    fn rewind(&mut self) -> bool;
+}
+
+/// A whole segment.
+impl SegmentPages for &[u8] {
+    fn length(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn page(&mut self, offset: u64) -> &[u8] {
+        let page = usize::try_from(offset).ok().and_then(|at| self.get(at..));
+        page.and_then(|rest| rest.get(..PAGE_SIZE as usize)).unwrap_or_default()
+    }
+
+    fn rewind(&mut self) -> bool {
+        true
+    }
+}
+
+impl<P: SegmentPages> SegmentPages for &mut P {
+    fn length(&self) -> u64 {
+        (**self).length()
+    }
+
+    fn page(&mut self, offset: u64) -> &[u8] {
+        (**self).page(offset)
+    }
+
+    fn rewind(&mut self) -> bool {
+        (**self).rewind()
+    }
+}
