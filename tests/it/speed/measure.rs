@@ -4,11 +4,12 @@ use std::{
     fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
+    thread,
     time::Instant,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{
     StreamExt,
     stream::{self, BoxStream},
@@ -17,7 +18,7 @@ use pgassay::{
     archive::Codec,
     config,
     drill::{Code, Error, Verdict},
-    restore::{codec::decoder, pipe::pipe},
+    restore::codec::decoder,
     store::{ByteStream, GetRange, ListedObject, ObjectStore, SharedStore},
     telemetry::Progress,
     verify::{self, VerifyOptions},
@@ -86,9 +87,8 @@ impl ObjectStore for Folder {
         let path = self.0.join(range.key);
         let file = File::open(path).map_err(|e| Error::new(Code::ObjectMissing, e.to_string()))?;
         Ok(stream::unfold(file, |mut file| async {
-            let mut piece = BytesMut::zeroed(PIECE);
-            let count = file.read(&mut piece).unwrap();
-            piece.truncate(count);
+            let mut piece = Vec::with_capacity(PIECE);
+            let count = (&mut file).take(PIECE as u64).read_to_end(&mut piece).unwrap();
             (count > 0).then(|| (Ok(Bytes::from(piece)), file))
         })
         .boxed())
@@ -99,9 +99,9 @@ impl ObjectStore for Folder {
     }
 }
 
-fn measured(act: impl AsyncFnOnce() -> u64) -> Measured {
+fn measured(act: impl FnOnce() -> u64) -> Measured {
     let (since, cpu) = (Instant::now(), cpu_seconds());
-    let bytes = RUNTIME.block_on(act());
+    let bytes = act();
     Measured { seconds: since.elapsed().as_secs_f64(), cpu: cpu_seconds() - cpu, bytes }
 }
 
@@ -113,38 +113,38 @@ fn cpu_seconds() -> f64 {
     ticks.sum::<u64>() as f64 / 100.0
 }
 
-/// Decodes every tar and every segment of a server to nowhere, so many at a time.
-pub fn decode(bucket: &Path, server: &str, at_a_time: usize) -> Measured {
-    let store: SharedStore = Arc::new(Folder(bucket.to_owned()));
+/// Decodes every tar and every segment of a server to nowhere, each on one thread from the file that it
+/// is, on so many threads.
+pub fn decode(bucket: &Path, server: &str, threads: usize) -> Measured {
     let objects = Folder(bucket.to_owned()).listed(&format!("archive/{server}/"));
     let objects = objects.into_iter().filter(|object| !object.key.ends_with("backup.info"));
-    measured(async || {
-        let sizes = stream::iter(objects).map(|object| {
-            let store = Arc::clone(&store);
-            tokio::spawn(async move { decode_one(&store, &object).await })
-        });
-        let sizes: Vec<_> = sizes.buffered(at_a_time).collect().await;
-        sizes.into_iter().map(Result::unwrap).sum()
+    let left = Mutex::new(objects);
+    let decode_all = || {
+        let mut sum = 0;
+        loop {
+            let Some(object) = left.lock().unwrap().next() else { return sum };
+            sum += decode_one(&bucket.join(&object.key));
+        }
+    };
+    measured(|| {
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(decode_all)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        })
     })
 }
 
-async fn decode_one(store: &SharedStore, object: &ListedObject) -> u64 {
-    let body = store.get(GetRange::whole(&object.key)).await.unwrap();
-    let (feeder, reader) = pipe();
-    let codec = Codec::split(&object.key).1;
-    let thread = tokio::task::spawn_blocking(move || {
-        let mut decoder = decoder(codec, reader);
-        let mut buffer = vec![0; 256 * 1024];
-        let mut sum = 0;
-        loop {
-            match decoder.read(&mut buffer).unwrap() {
-                0 => return sum,
-                count => sum += count as u64,
-            }
+fn decode_one(path: &Path) -> u64 {
+    let file = File::open(path).unwrap();
+    let mut decoder = decoder(Codec::split(path.to_str().unwrap()).1, file);
+    let mut buffer = vec![0; 256 * 1024];
+    let mut sum = 0;
+    loop {
+        match decoder.read(&mut buffer).unwrap() {
+            0 => return sum,
+            count => sum += count as u64,
         }
-    });
-    feeder.feed(body, object.size, &|_| (), &CancellationToken::new()).await;
-    thread.await.unwrap()
+    }
 }
 
 /// Verifies a server.
@@ -155,11 +155,11 @@ pub fn verify(bucket: &Path, server: &str) -> Measured {
     );
     let job = config::parse(&job, "job.yaml").unwrap();
     let store: SharedStore = Arc::new(Folder(bucket.to_owned()));
-    measured(async || {
+    measured(|| {
         let (options, cancel) = (VerifyOptions::default(), CancellationToken::new());
         let progress = Progress::silent();
         let work = verify::verify(&store, &job, options, &progress, &cancel);
-        let report = Box::pin(work).await.unwrap();
+        let report = RUNTIME.block_on(work).unwrap();
         assert_eq!(report.verdict, Verdict::Pass, "{report:#?}");
         0
     })
