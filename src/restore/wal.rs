@@ -5,6 +5,8 @@ mod pieces;
 
 use std::io::ErrorKind;
 
+use bytes::Bytes;
+use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 pub use self::pieces::{PieceSink, Pieces, Spares, in_pieces};
@@ -16,7 +18,7 @@ use super::{
 use crate::{
     archive::{Codec, ObjectRef},
     drill::{Code, Error, FailureClass},
-    store::{GetRange, SharedStore},
+    store::{ByteStream, GetRange, SharedStore},
 };
 
 /// How a segment's object is damaged.
@@ -53,8 +55,17 @@ pub async fn fetch_segment(
     expected: u64,
     cancel: &CancellationToken,
 ) -> Result<Vec<u8>, SegmentFailure> {
+    if object.codec == Codec::Plain {
+        let body = open_segment(store, object, expected, cancel).await?;
+        let mut body = PlainBody { body, object, got: 0, cancel };
+        let mut whole = Vec::with_capacity(usize::try_from(expected).unwrap_or_default());
+        while let Some(bytes) = body.next().await? {
+            whole.extend_from_slice(&bytes);
+        }
+        return Ok(whole);
+    }
     let decode = move |codec, reader: PipeReader| decode_exact(codec, reader, expected);
-    take_segment(store, object, expected, cancel, decode).await
+    decode_segment(store, object, expected, cancel, decode).await
 }
 
 /// As [`fetch_segment`], and hands the segment over piece by piece, before it is known whether the
@@ -66,20 +77,29 @@ pub async fn stream_segment(
     store: &SharedStore,
     object: &ObjectRef,
     expected: u64,
-    sink: PieceSink,
+    mut sink: PieceSink,
     cancel: &CancellationToken,
 ) -> Result<(), SegmentFailure> {
+    if object.codec == Codec::Plain {
+        let body = open_segment(store, object, expected, cancel).await?;
+        let mut body = PlainBody { body, object, got: 0, cancel };
+        while let Some(bytes) = body.next().await? {
+            sink.push(&bytes).await;
+        }
+        sink.flush().await;
+        return Ok(());
+    }
     let decode = move |codec, reader: PipeReader| sink.decode(codec, reader, expected);
-    take_segment(store, object, expected, cancel, decode).await
+    decode_segment(store, object, expected, cancel, decode).await
 }
 
-async fn take_segment<T: Send + 'static>(
+/// Opens the body of an object that may hold a segment by its size.
+async fn open_segment(
     store: &SharedStore,
     object: &ObjectRef,
     expected: u64,
     cancel: &CancellationToken,
-    decode: impl FnOnce(Codec, PipeReader) -> Result<T, ExactError> + Send + 'static,
-) -> Result<T, SegmentFailure> {
+) -> Result<ByteStream, SegmentFailure> {
     let damaged = |detail: String, kind| Err(SegmentFailure::Damaged { detail, kind });
     if object.codec == Codec::Plain && object.size != expected {
         let detail = format!("the object holds {} bytes instead of {expected}", object.size);
@@ -95,11 +115,48 @@ async fn take_segment<T: Send + 'static>(
     }
     let range =
         GetRange { key: &object.key, offset: 0, length: None, if_match: object.etag.as_deref() };
-    let body = tokio::select! {
+    tokio::select! {
         biased;
-        () = cancel.cancelled() => return Err(SegmentFailure::Cancelled),
-        body = store.get(range) => body.map_err(lost)?,
-    };
+        () = cancel.cancelled() => Err(SegmentFailure::Cancelled),
+        body = store.get(range) => body.map_err(lost),
+    }
+}
+
+/// The body of an object that is not compressed.
+struct PlainBody<'a> {
+    body: ByteStream,
+    object: &'a ObjectRef,
+    got: u64,
+    cancel: &'a CancellationToken,
+}
+
+impl PlainBody<'_> {
+    /// The next bytes; an error where the last of them were not all.
+    async fn next(&mut self) -> Result<Option<Bytes>, SegmentFailure> {
+        let piece = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return Err(SegmentFailure::Cancelled),
+            piece = self.body.next() => piece,
+        };
+        let piece = piece.transpose().map_err(lost)?;
+        self.got += piece.as_ref().map_or(0, Bytes::len) as u64;
+        let wrong = self.got > self.object.size || (piece.is_none() && self.got < self.object.size);
+        if wrong {
+            return Err(SegmentFailure::Store(incomplete(self.object, self.got)));
+        }
+        Ok(piece)
+    }
+}
+
+async fn decode_segment<T: Send + 'static>(
+    store: &SharedStore,
+    object: &ObjectRef,
+    expected: u64,
+    cancel: &CancellationToken,
+    decode: impl FnOnce(Codec, PipeReader) -> Result<T, ExactError> + Send + 'static,
+) -> Result<T, SegmentFailure> {
+    let damaged = |detail: String, kind| Err(SegmentFailure::Damaged { detail, kind });
+    let body = open_segment(store, object, expected, cancel).await?;
     let (feeder, reader) = pipe();
     let codec = object.codec;
     let thread = tokio::task::spawn_blocking(move || decode(codec, reader));

@@ -1,6 +1,6 @@
 //! Segments on their way: fetched and decoded ahead, while the one before is read.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, num::NonZero, sync::Arc, thread};
 
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -16,8 +16,8 @@ use crate::{
     store::SharedStore,
 };
 
-/// Segments that are fetched and decoded ahead of the one being read.
-const AHEAD: usize = 2;
+/// Segments that are decoded at a time, at most: the one being read and those behind it.
+const AT_A_TIME: usize = 4;
 /// Bytes of decoded segments that wait to be read, at most.
 const HELD: u64 = 48 << 20;
 
@@ -60,6 +60,7 @@ type Flight = AbortOnDropHandle<Result<(), SegmentFailure>>;
 struct Source {
     store: SharedStore,
     size: SegmentSize,
+    at_a_time: usize,
     cancel: CancellationToken,
     spares: Spares,
 }
@@ -67,12 +68,15 @@ struct Source {
 impl Source {
     fn new(reading: &Reading<'_>, size: SegmentSize) -> Self {
         let (store, cancel) = (Arc::clone(reading.store), reading.cancel.clone());
-        Self { store, size, cancel, spares: reading.spares.clone() }
+        // More than there are processors for would only push each other's bytes out of their caches.
+        let processors = thread::available_parallelism().map_or(2, NonZero::get);
+        let at_a_time = processors.clamp(2, AT_A_TIME);
+        Self { store, size, at_a_time, cancel, spares: reading.spares.clone() }
     }
 
     fn launch(&self, object: ObjectRef) -> Coming {
         let length = self.size.bytes();
-        let (sink, pieces) = in_pieces(length, HELD / (AHEAD as u64 + 1), &self.spares);
+        let (sink, pieces) = in_pieces(length, HELD / self.at_a_time as u64, &self.spares);
         let (own, wanted) = (self.clone(), object.clone());
         let work =
             async move { stream_segment(&own.store, &wanted, length, sink, &own.cancel).await };
@@ -169,7 +173,7 @@ impl<I: Iterator<Item = Listed>> Feed<I> {
     pub(super) async fn next(&mut self) -> Option<(Listed, Fetched)> {
         self.launch(1);
         let (listed, coming) = self.flying.pop_front()?;
-        self.launch(AHEAD);
+        self.launch(self.source.at_a_time - 1);
         Some((listed, coming.begun().await))
     }
 

@@ -26,9 +26,7 @@ pub struct Spares(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Spares {
     fn take(&self) -> Vec<u8> {
-        let mut piece = self.lock().pop().unwrap_or_default();
-        piece.resize(PIECE, 0);
-        piece
+        self.lock().pop().unwrap_or_else(|| vec![0; PIECE])
     }
 
     fn give(&self, piece: Vec<u8>) {
@@ -50,39 +48,65 @@ pub fn in_pieces(length: u64, ahead: u64, spares: &Spares) -> (PieceSink, Pieces
     let (sender, receiver) = mpsc::channel(most.max(2));
     let pieces =
         Pieces { receiver, spares: spares.clone(), length, next: None, piece: Vec::new(), at: 0 };
-    (PieceSink { sender, spares: spares.clone() }, pieces)
+    (PieceSink { sender, spares: spares.clone(), filling: None, wanted: true }, pieces)
 }
 
-/// Where decoded pieces go.
+/// Where decoded pieces go. Where nobody takes them any more, they go nowhere.
 #[derive(Debug)]
 pub struct PieceSink {
     sender: mpsc::Sender<Vec<u8>>,
     spares: Spares,
+    filling: Option<Vec<u8>>,
+    wanted: bool,
 }
 
 impl PieceSink {
-    /// Blocks while enough pieces wait.
+    /// Decodes to the end. Blocks while enough pieces wait.
     pub(super) fn decode(
-        self,
+        mut self,
         codec: Codec,
         reader: PipeReader,
         expected: u64,
     ) -> Result<(), ExactError> {
         let mut decoded = Exact::new(codec, reader, expected);
-        let mut wanted = true;
         loop {
             let mut piece = self.spares.take();
+            piece.resize(PIECE, 0);
             let count = decoded.fill(&mut piece)?;
             if count == 0 {
                 self.spares.give(piece);
                 return decoded.end();
             }
             piece.truncate(count);
-            if wanted {
-                wanted = self.sender.blocking_send(piece).is_ok();
+            if self.wanted {
+                self.wanted = self.sender.blocking_send(piece).is_ok();
             } else {
                 self.spares.give(piece);
             }
+        }
+    }
+
+    /// Takes bytes that need no decoding. Waits while enough pieces wait.
+    pub(super) async fn push(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && self.wanted {
+            let piece = self.filling.get_or_insert_with(|| {
+                let mut piece = self.spares.take();
+                piece.clear();
+                piece
+            });
+            let count = bytes.len().min(PIECE - piece.len());
+            piece.extend_from_slice(&bytes[..count]);
+            bytes = &bytes[count..];
+            if piece.len() == PIECE {
+                self.flush().await;
+            }
+        }
+    }
+
+    /// Hands over what [`Self::push`] holds back.
+    pub(super) async fn flush(&mut self) {
+        if let Some(piece) = self.filling.take() {
+            self.wanted = self.sender.send(piece).await.is_ok();
         }
     }
 }
