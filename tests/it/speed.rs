@@ -3,9 +3,9 @@
 
 mod measure;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, thread};
 
-use measure::Measured;
+use measure::{Measured, Objects};
 use pgassay::archive::Codec;
 
 use crate::{
@@ -25,7 +25,7 @@ const ROUNDS: usize = 3;
 /// Two servers for each codec: `base-…` with a tar of about 1 GiB, `wal-…` with about 1 GiB of WAL:
 /// small records of inserts, then updates with full pages.
 fn archives() -> Archive {
-    fixture::archive("speed", |root| {
+    fixture::archive("orders", |root| {
         let recipe = Recipe { compression: &[], ..Recipe::default() };
         let mut shop = Workshop::new(root, "wal", recipe);
         let spool = WalFolder::open(&shop);
@@ -38,22 +38,26 @@ fn archives() -> Archive {
             fs::remove_dir_all(root.join("bucket/archive").join(server)).unwrap();
             spool.clear();
         };
+        // Orders, as a business has them: words that repeat, numbers that differ, a key like noise.
         let rows = |from: u32, to: u32| {
             format!(
-                "insert into big select i, md5(i::text) || md5((i * 7)::text), md5((i * 13)::text) || md5((i * 17)::text)
+                "insert into big select i, timestamptz '2026-01-01' + i * interval '1 second',
+                   (array['new', 'paid', 'packed', 'sent', 'returned'])[i % 5 + 1],
+                   'customer ' || i::int8 * 7919 % 100000, 'street ' || i % 977 || ', town ' || i % 313,
+                   (i % 100000) / 100.0, md5(i::text)
                    from generate_series({from}, {to}) i"
             )
         };
         shop.barman.backup(&shop.source, &[]).unwrap();
-        shop.sql("app", "create table big (i int, a text, b text)");
-        shop.sql("app", &rows(1, 2_500_000));
+        shop.sql("app", "create table big (i int, at timestamptz, state text, customer text, address text, sum numeric, key text)");
+        shop.sql("app", &rows(1, 3_600_000));
         shop.sql("postgres", "checkpoint");
-        shop.sql("app", "update big set a = b where i % 40 = 0");
+        shop.sql("app", "update big set state = 'sent' where i % 40 = 0");
         shop.switch_wal();
         deliver("wal");
 
         WalFolder::lose(&shop);
-        shop.sql("app", &rows(2_500_001, 5_800_000));
+        shop.sql("app", &rows(3_600_001, 8_000_000));
         shop.sql("app", "alter table big add primary key (i)");
         spool.reopen(&shop);
         shop.barman.server = "base".into();
@@ -88,18 +92,17 @@ fn name(server: &str, codec: Codec) -> String {
 fn of_reading_and_of_decoding() {
     let archive = archives();
     let bucket = archive.root.join("bucket");
-    println!("Decoded bytes a second; of decoding one object at a time, two, and verifying.");
+    let cores = thread::available_parallelism().unwrap().get();
+    println!("Decoded bytes a second: decoding on one thread | on {cores} | verifying.");
     for kind in ["base", "wal"] {
         for codec in CODECS {
             let server = name(kind, codec);
-            let decode = |at_a_time| measure::decode(&bucket, &server, at_a_time);
-            // Fills the page cache, so that the first round is like the others.
-            decode(measure::AT_A_TIME);
+            let objects = Objects::of(&bucket, &server);
             let mut rounds = [Vec::new(), Vec::new(), Vec::new()];
             for _ in 0..ROUNDS {
-                rounds[0].push(decode(1));
-                rounds[1].push(decode(measure::AT_A_TIME));
-                rounds[2].push(measure::verify(&bucket, &server));
+                rounds[0].push(measure::decode(&objects, 1));
+                rounds[1].push(measure::decode(&objects, cores));
+                rounds[2].push(measure::verify(&objects, &server));
             }
             let [one, two, verified] = rounds.map(middle);
             let told = |run: Measured| {

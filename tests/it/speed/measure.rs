@@ -1,15 +1,16 @@
-//! The same objects through the same store, decoded to nowhere and verified.
+//! The same objects decoded to nowhere and verified.
 
 use std::{
-    fs::{self, File},
+    collections::{BTreeMap, BTreeSet},
+    fs,
     io::Read,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex},
     thread,
     time::Instant,
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures_util::{
     StreamExt,
     stream::{self, BoxStream},
@@ -27,8 +28,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::tools::RUNTIME;
 
-/// Objects that `verify` decodes at a time.
-pub const AT_A_TIME: usize = 2;
 /// Bytes of a body that come at once.
 const PIECE: usize = 64 * 1024;
 
@@ -43,59 +42,67 @@ pub struct Measured {
     pub bytes: u64,
 }
 
-/// A folder as a store: nothing but the system's page cache lies below.
-#[derive(Debug)]
-struct Folder(PathBuf);
+/// The objects of a server, in memory: nothing is measured but what reads them.
+#[derive(Clone, Debug)]
+pub struct Objects(Arc<BTreeMap<String, Bytes>>);
 
-impl Folder {
-    fn below(&self, folder: &Path, found: &mut Vec<ListedObject>) {
-        for entry in fs::read_dir(folder).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                self.below(&path, found);
-            } else {
-                let key = path.strip_prefix(&self.0).unwrap().to_str().unwrap().to_owned();
-                let size = path.metadata().unwrap().len();
-                found.push(ListedObject { key, size, etag: None, modified: None });
-            }
-        }
+impl Objects {
+    /// Reads those of a server of a bucket's folder.
+    pub fn of(bucket: &Path, server: &str) -> Self {
+        let mut objects = BTreeMap::new();
+        read_below(bucket, &bucket.join("archive").join(server), &mut objects);
+        Self(Arc::new(objects))
     }
 
     fn listed(&self, prefix: &str) -> Vec<ListedObject> {
-        let mut found = Vec::new();
-        self.below(&self.0.join(prefix), &mut found);
-        found.retain(|object| object.key.starts_with(prefix));
-        found.sort_by(|a, b| a.key.cmp(&b.key));
-        found
+        let below = self.0.iter().filter(|(key, _)| key.starts_with(prefix));
+        let listed = below.map(|(key, bytes)| ListedObject {
+            key: key.clone(),
+            size: bytes.len() as u64,
+            etag: None,
+            modified: None,
+        });
+        listed.collect()
+    }
+}
+
+fn read_below(bucket: &Path, folder: &Path, found: &mut BTreeMap<String, Bytes>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read_below(bucket, &path, found);
+        } else {
+            let key = path.strip_prefix(bucket).unwrap().to_str().unwrap().to_owned();
+            found.insert(key, fs::read(path).unwrap().into());
+        }
     }
 }
 
 #[async_trait::async_trait]
-impl ObjectStore for Folder {
+impl ObjectStore for Objects {
     fn list(&self, prefix: &str) -> BoxStream<'static, Result<Vec<ListedObject>, Error>> {
         stream::iter([Ok(self.listed(prefix))]).boxed()
     }
 
     async fn list_folders(&self, prefix: &str) -> Result<Vec<String>, Error> {
-        let entries = fs::read_dir(self.0.join(prefix)).into_iter().flatten();
-        let folders = entries.map(Result::unwrap).filter(|entry| entry.path().is_dir());
-        Ok(folders.map(|entry| entry.file_name().into_string().unwrap()).collect())
+        let folder = |object: &ListedObject| {
+            object.key[prefix.len()..].split_once('/').map(|(folder, _)| folder.to_owned())
+        };
+        let folders: BTreeSet<String> = self.listed(prefix).iter().filter_map(folder).collect();
+        Ok(folders.into_iter().collect())
     }
 
     async fn get(&self, range: GetRange<'_>) -> Result<ByteStream, Error> {
         assert_eq!((range.offset, range.length), (0, None), "only whole objects are asked for");
-        let path = self.0.join(range.key);
-        let file = File::open(path).map_err(|e| Error::new(Code::ObjectMissing, e.to_string()))?;
-        Ok(stream::unfold(file, |mut file| async {
-            let mut piece = Vec::with_capacity(PIECE);
-            let count = (&mut file).take(PIECE as u64).read_to_end(&mut piece).unwrap();
-            (count > 0).then(|| (Ok(Bytes::from(piece)), file))
-        })
-        .boxed())
+        let bytes = self.0.get(range.key).cloned();
+        let bytes = bytes.ok_or_else(|| Error::new(Code::ObjectMissing, range.key))?;
+        let pieces = (0..bytes.len().div_ceil(PIECE))
+            .map(move |piece| Ok(bytes.slice(piece * PIECE..bytes.len().min((piece + 1) * PIECE))));
+        Ok(stream::iter(pieces).boxed())
     }
 
     fn describe(&self) -> String {
-        self.0.display().to_string()
+        "memory".into()
     }
 }
 
@@ -113,17 +120,15 @@ fn cpu_seconds() -> f64 {
     ticks.sum::<u64>() as f64 / 100.0
 }
 
-/// Decodes every tar and every segment of a server to nowhere, each on one thread from the file that it
-/// is, on so many threads.
-pub fn decode(bucket: &Path, server: &str, threads: usize) -> Measured {
-    let objects = Folder(bucket.to_owned()).listed(&format!("archive/{server}/"));
-    let objects = objects.into_iter().filter(|object| !object.key.ends_with("backup.info"));
-    let left = Mutex::new(objects);
+/// Decodes every tar and every segment to nowhere, each on one thread, on so many threads.
+pub fn decode(objects: &Objects, threads: usize) -> Measured {
+    let encoded = objects.0.iter().filter(|(key, _)| !key.ends_with("backup.info"));
+    let left = Mutex::new(encoded);
     let decode_all = || {
         let mut sum = 0;
         loop {
-            let Some(object) = left.lock().unwrap().next() else { return sum };
-            sum += decode_one(&bucket.join(&object.key));
+            let Some((key, bytes)) = left.lock().unwrap().next() else { return sum };
+            sum += decode_one(key, bytes.clone());
         }
     };
     measured(|| {
@@ -134,9 +139,8 @@ pub fn decode(bucket: &Path, server: &str, threads: usize) -> Measured {
     })
 }
 
-fn decode_one(path: &Path) -> u64 {
-    let file = File::open(path).unwrap();
-    let mut decoder = decoder(Codec::split(path.to_str().unwrap()).1, file);
+fn decode_one(key: &str, bytes: Bytes) -> u64 {
+    let mut decoder = decoder(Codec::split(key).1, bytes.reader());
     let mut buffer = vec![0; 256 * 1024];
     let mut sum = 0;
     loop {
@@ -148,13 +152,13 @@ fn decode_one(path: &Path) -> u64 {
 }
 
 /// Verifies a server.
-pub fn verify(bucket: &Path, server: &str) -> Measured {
+pub fn verify(objects: &Objects, server: &str) -> Measured {
     let job = format!(
         "apiVersion: pgassay.dev/v1alpha1\nkind: DrillJob\nmetadata: {{name: test}}\nspec:\n  archive:\n    \
          url: s3://bucket/archive\n    server: {server}\n"
     );
     let job = config::parse(&job, "job.yaml").unwrap();
-    let store: SharedStore = Arc::new(Folder(bucket.to_owned()));
+    let store: SharedStore = Arc::new(objects.clone());
     measured(|| {
         let (options, cancel) = (VerifyOptions::default(), CancellationToken::new());
         let progress = Progress::silent();
