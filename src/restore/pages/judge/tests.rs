@@ -493,8 +493,7 @@ fn what_stands_behind_the_cut_of_a_catalog_is_dead() {
             if behind {
                 case.end();
             }
-            case.main(2, 0x20, &[blocks, 1663, 5, 1259, 7]);
-            case.end();
+            case.main(2, 0x20, &[blocks, 1663, 5, 1259, 7]).end();
             assert_eq!(case.verdict(), expected, "{blocks} blocks, behind the window: {behind}");
         }
     }
