@@ -5,6 +5,7 @@ pub mod backup_label;
 pub mod btree_page;
 pub mod conf;
 pub mod control;
+mod field;
 pub mod filenode_map;
 pub mod heap;
 pub mod index_page;

@@ -2,7 +2,10 @@
 //! to 4 of its metapage, PostgreSQL 14 to 18). What does not fit into the page is passed over: whether a
 //! page makes sense is amcheck's to tell.
 
-use super::page::{PAGE_HEADER_SIZE, PAGE_SIZE, PageHeader};
+use super::{
+    field,
+    page::{PAGE_HEADER_SIZE, PAGE_SIZE, PageHeader},
+};
 
 /// Where `BTPageOpaqueData` begins: the last 16 bytes of a page.
 const SPECIAL: usize = PAGE_SIZE - 16;
@@ -67,12 +70,13 @@ fn item_pointer(page: &[u8; PAGE_SIZE], at: usize) -> (u32, u16) {
     (u32::from(high) << 16 | u32::from(low), u16_at(page, at + 4))
 }
 
+/// Zero beyond the page.
 fn u16_at(page: &[u8; PAGE_SIZE], at: usize) -> u16 {
-    page.get(at..at + 2).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]))
+    field::u16_at(page, at).unwrap_or_default()
 }
 
 fn u32_at(page: &[u8; PAGE_SIZE], at: usize) -> u32 {
-    u32::from(u16_at(page, at)) | u32::from(u16_at(page, at + 2)) << 16
+    field::u32_at(page, at).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! `pg_filenode.map`: the files of catalogs that cannot be found through `pg_class`
 //! (`utils/cache/relmapper.c`).
 
+use super::field::u32_at;
+
 /// `RELMAPPER_FILEMAGIC`.
 const MAGIC: u32 = 0x0059_2717;
 /// Bytes of the file and offset of its CRC: 14 and 15 keep up to 62 mappings, 16 and later 64.
@@ -17,7 +19,7 @@ impl FilenodeMap {
     /// Reads the file; `None` where PostgreSQL would refuse it.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let word = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+        let word = |at: usize| u32_at(bytes, at);
         let (_, crc_at) = SIZES.into_iter().find(|(size, _)| *size == bytes.len())?;
         let count = word(4)? as usize;
         if word(0)? != MAGIC || word(crc_at)? != crc32c::crc32c(&bytes[..crc_at]) {

@@ -1,6 +1,9 @@
 //! Rows of a heap page as they lie there (`storage/itemid.h`, `access/htup_details.h`).
 
-use super::page::{PAGE_HEADER_SIZE, PAGE_SIZE, PageHeader};
+use super::{
+    field,
+    page::{PAGE_HEADER_SIZE, PAGE_SIZE, PageHeader},
+};
 
 const XMAX_LOCK_ONLY: u16 = 0x0080;
 const XMIN_COMMITTED: u16 = 0x0100;
@@ -38,7 +41,7 @@ impl Tuple<'_> {
     /// A column of four bytes at a fixed offset.
     #[must_use]
     pub fn u32_at(&self, at: usize) -> Option<u32> {
-        Some(u32::from_le_bytes(*self.data.get(at..)?.first_chunk()?))
+        field::u32_at(self.data, at)
     }
 }
 
@@ -58,9 +61,8 @@ pub fn tuples(page: &[u8; PAGE_SIZE]) -> impl Iterator<Item = Tuple<'_>> {
 }
 
 fn tuple(bytes: &[u8]) -> Option<Tuple<'_>> {
-    let u32_at = |at: usize| Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
-    let (xmin, xmax) = (u32_at(0)?, u32_at(4)?);
-    let mask = u16::from_le_bytes([*bytes.get(20)?, *bytes.get(21)?]);
+    let (xmin, xmax) = (field::u32_at(bytes, 0)?, field::u32_at(bytes, 4)?);
+    let mask = field::u16_at(bytes, 20)?;
     let start = usize::from(*bytes.get(22)?);
     let made = match mask & (XMIN_COMMITTED | XMIN_INVALID) {
         // Both together: frozen.

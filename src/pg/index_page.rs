@@ -4,7 +4,10 @@
 //! What a live page refers to was written before, in the same WAL record or an earlier one. So it is
 //! never a page of zeros, however many of these a crash or an extension in bulk may leave elsewhere.
 
-use super::page::{PAGE_HEADER_SIZE, PAGE_SIZE, PageHeader};
+use super::{
+    field,
+    page::{PAGE_HEADER_SIZE, PAGE_SIZE, PageHeader},
+};
 
 /// An access method whose pages are known here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,11 +94,11 @@ struct Page<'a>(&'a [u8; PAGE_SIZE]);
 impl Page<'_> {
     /// Zero beyond the page.
     fn u16(&self, at: usize) -> u16 {
-        self.0.get(at..at + 2).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]))
+        field::u16_at(self.0, at).unwrap_or_default()
     }
 
     fn u32(&self, at: usize) -> u32 {
-        u32::from(self.u16(at)) | u32::from(self.u16(at + 2)) << 16
+        field::u32_at(self.0, at).unwrap_or_default()
     }
 
     /// `BlockIdData`: the high half first.

@@ -1,7 +1,6 @@
 //! The write-ahead log: pages, records and what they say.
 
 mod fault;
-mod field;
 mod fold;
 mod page;
 mod reader;
@@ -15,3 +14,5 @@ pub(crate) mod testing;
 pub mod walk;
 mod xact;
 mod xlog;
+
+use super::field;
