@@ -17,6 +17,7 @@ pub use self::{
 use super::{
     FetchFailure,
     pages::{WatchRules, WatchedPages},
+    seen_once,
     unpack::{Place, Unpacked, Unpacker},
 };
 use crate::{
@@ -74,7 +75,7 @@ pub struct BaseRestored {
 /// # Errors
 /// After a failure the folder holds what was written so far, and nothing writes to it any more. An
 /// object that is gone or was replaced since it was listed is a `Store` error of class
-/// `deleted_during_drill`; one that is damaged at the first reading only is a `Store` error, too.
+/// `deleted_during_drill`; one whose damage only one reading shows is a `Store` error, too.
 pub async fn restore_base(
     store: &SharedStore,
     backup: &Backup,
@@ -132,10 +133,14 @@ async fn restore_part(
     let first = fetch_part(store, part.clone(), Arc::clone(unpacker), on_bytes, stop).await;
     let Err(PartFailure::Damaged(finding)) = first else { return first };
     stop.cancel();
+    let key = part.object.key.clone();
     Err(match read_again(store, part, finding, on_bytes, cancel).await {
-        // What was restored is damaged, whatever the store holds.
-        Again::Stands(finding) | Again::Missed(finding, _) => PartFailure::Damaged(finding),
+        Again::Stands(finding) => PartFailure::Damaged(finding),
         Again::Differs(error) => PartFailure::Store(error),
+        Again::Missed(first, Some(missed)) => {
+            PartFailure::Store(seen_once(&key, &first.detail, Some(&missed)))
+        }
+        Again::Missed(_, None) => PartFailure::Cancelled,
     })
 }
 

@@ -10,7 +10,7 @@ use crate::{
         FetchFailure,
         base::{BaseExamined, BaseRestored, examine_base},
         pages::{Prints, WatchRules},
-        two_readings,
+        seen_once, two_readings,
     },
     telemetry::progress::ProgressEvent,
 };
@@ -29,12 +29,11 @@ pub struct FirstReading<'a> {
 }
 
 impl Run {
-    /// Keeps the findings of the first reading that a second one shows as well. All of them stand where
-    /// there is none that its bytes alone show, and where no second reading can be had.
+    /// Keeps the findings of the first reading that a second one shows as well, and those that need none.
     ///
     /// # Errors
-    /// The second reading does not show one of them: then nothing is known of the backup but what
-    /// stands. Or the drill was interrupted.
+    /// The second reading does not show one of them, or could not be had: then nothing is known of the
+    /// backup but what stands. Or the drill was interrupted.
     pub async fn confirm(&mut self, first: FirstReading<'_>) -> Result<(), Error> {
         if first.found.iter().all(|finding| finding.class.is_environment()) {
             self.findings.extend(first.found);
@@ -43,27 +42,22 @@ impl Run {
         let id = self.context.plan.backup.id.clone();
         let text = format!("backup `{id}` seems damaged: its tars are read once more");
         self.context.progress.emit(ProgressEvent::Note { text });
-        let second = match self.read_again().await? {
-            Ok(second) => second,
-            Err(why) => {
-                self.notes.push(format!(
-                    "backup `{id}` seemed damaged and could not be read a second time ({why}): the first \
-                     reading stands"
-                ));
-                self.findings.extend(first.found);
-                return Ok(());
-            }
-        };
+        let (mut second, missed) = self.read_again().await?;
+        // Tars that do not decode were read twice for that alone.
+        self.findings.append(&mut second.findings);
         let (stand, gone) = self.compare(first, second);
         self.findings.extend(stand);
         let Some(finding) = gone.first() else { return Ok(()) };
         let what = format!("{} of backup {id}", finding.subject);
-        Err(two_readings(&what, &finding.detail)
-            .context("the archive does not hold what was restored from it"))
+        Err(match missed {
+            None => two_readings(&what, &finding.detail)
+                .context("the archive does not hold what was restored from it"),
+            Some(missed) => seen_once(&what, &finding.detail, Some(&missed)),
+        })
     }
 
-    /// All tars, examined; or why not.
-    async fn read_again(&self) -> Result<Result<BaseRestored, String>, Error> {
+    /// All tars, examined, and why not all of them could be.
+    async fn read_again(&self) -> Result<(BaseRestored, Option<Error>), Error> {
         let (job, plan) = (&self.context.job, &self.context.plan);
         let rules = WatchRules::within(job.sandbox.memory, None);
         let moved = |_| self.activity.touch();
@@ -72,15 +66,14 @@ impl Run {
         if self.cancel.is_cancelled() {
             return Err(interrupted());
         }
-        let first = |findings: &[Finding]| findings.first().map(Finding::summary);
         Ok(match read {
-            Ok(BaseExamined { restored, errors, .. }) => {
-                let damage = || first(&restored.findings);
-                let why = errors.first().map(|error| error.message.clone()).or_else(damage);
-                why.map_or(Ok(restored), Err)
+            Ok(BaseExamined { restored, errors, .. }) => (restored, errors.into_iter().next()),
+            Err(FetchFailure::Store(error) | FetchFailure::Local(error)) => {
+                (BaseRestored::default(), Some(error))
             }
-            Err(FetchFailure::Store(error) | FetchFailure::Local(error)) => Err(error.message),
-            Err(FetchFailure::Damaged(findings)) => Err(first(&findings).unwrap_or_default()),
+            Err(FetchFailure::Damaged(findings)) => {
+                (BaseRestored { findings, ..BaseRestored::default() }, None)
+            }
             Err(FetchFailure::Cancelled) => return Err(interrupted()),
         })
     }

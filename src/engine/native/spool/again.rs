@@ -8,10 +8,10 @@ use crate::{
     drill::{Code, Error, plan::PlannedSegment},
     pg::{
         SegmentSize,
-        wal::scan::{WalDamage, WalScan},
+        wal::scan::{DamageKind, WalDamage, WalScan},
     },
     restore::{
-        two_readings,
+        seen_once, two_readings,
         wal::{SegmentFailure, fetch_segment},
     },
     store::SharedStore,
@@ -26,12 +26,12 @@ pub(super) struct Again<'a> {
 }
 
 impl Again<'_> {
-    /// A segment that does not decode. The first reading stands where no second one can be had.
+    /// A segment that does not decode.
     ///
     /// # Errors
-    /// It decodes now, or the drill was interrupted.
+    /// It decodes now, no second reading could be had, or the drill was interrupted.
     pub async fn undecodable(&self, segment: &PlannedSegment, detail: &str) -> Result<(), Error> {
-        match self.fetch(segment).await? {
+        match self.fetch(segment, detail).await? {
             Some(_) => Err(two_readings(&segment.object.key, detail)),
             None => Ok(()),
         }
@@ -41,16 +41,20 @@ impl Again<'_> {
     /// the scan as it was before.
     ///
     /// # Errors
-    /// The scan finds nothing now, or the drill was interrupted.
+    /// The scan finds nothing now, no second reading could be had, or the drill was interrupted.
     pub async fn damaged(
         &self,
         damage: &WalDamage,
         segments: Vec<(PlannedSegment, WalScan)>,
     ) -> Result<(), Error> {
+        // By a record whose CRC holds: that cannot be an error.
+        if damage.kind == DamageKind::MinimalWal {
+            return Ok(());
+        }
         let mut state: Option<WalScan> = None;
         let mut key = String::new();
         for (segment, start) in segments {
-            let Some(bytes) = self.fetch(&segment).await? else { return Ok(()) };
+            let Some(bytes) = self.fetch(&segment, &damage.detail).await? else { return Ok(()) };
             if key.is_empty() || segment.number == damage.segment {
                 key.clone_from(&segment.object.key);
             }
@@ -71,12 +75,14 @@ impl Again<'_> {
         Ok(())
     }
 
-    async fn fetch(&self, segment: &PlannedSegment) -> Result<Option<Vec<u8>>, Error> {
-        let size = self.size.bytes();
-        match fetch_segment(self.store, &segment.object, size, self.cancel).await {
+    /// `None` where it does not decode. `seen` is what the first reading has shown.
+    async fn fetch(&self, segment: &PlannedSegment, seen: &str) -> Result<Option<Vec<u8>>, Error> {
+        let (object, size) = (&segment.object, self.size.bytes());
+        match fetch_segment(self.store, object, size, self.cancel).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(SegmentFailure::Cancelled) => Err(interrupted()),
-            Err(SegmentFailure::Damaged { .. } | SegmentFailure::Store(_)) => Ok(None),
+            Err(SegmentFailure::Damaged { .. }) => Ok(None),
+            Err(SegmentFailure::Store(error)) => Err(seen_once(&object.key, seen, Some(&error))),
         }
     }
 }
