@@ -47,7 +47,7 @@ pub(super) type Fetched = Result<Coming, Lost>;
 /// A segment on its way.
 #[derive(Debug)]
 pub(super) struct Coming {
-    source: Source,
+    source: Arc<Source>,
     object: ObjectRef,
     pieces: Pieces,
     flight: Flight,
@@ -56,7 +56,7 @@ pub(super) struct Coming {
 type Flight = AbortOnDropHandle<Result<(), SegmentFailure>>;
 
 /// Where segments come from.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Source {
     store: SharedStore,
     size: SegmentSize,
@@ -66,22 +66,22 @@ struct Source {
 }
 
 impl Source {
-    fn new(reading: &Reading<'_>, size: SegmentSize) -> Self {
+    fn new(reading: &Reading<'_>, size: SegmentSize) -> Arc<Self> {
         let (store, cancel) = (Arc::clone(reading.store), reading.cancel.clone());
         // More than there are processors for would only push each other's bytes out of their caches.
         let processors = thread::available_parallelism().map_or(2, NonZero::get);
         let at_a_time = processors.clamp(2, AT_A_TIME);
-        Self { store, size, at_a_time, cancel, spares: reading.spares.clone() }
+        Arc::new(Self { store, size, at_a_time, cancel, spares: reading.spares.clone() })
     }
 
-    fn launch(&self, object: ObjectRef) -> Coming {
+    fn launch(self: &Arc<Self>, object: ObjectRef) -> Coming {
         let length = self.size.bytes();
         let (sink, pieces) = in_pieces(length, HELD / self.at_a_time as u64, &self.spares);
-        let (own, wanted) = (self.clone(), object.clone());
+        let (own, wanted) = (Arc::clone(self), object.clone());
         let work =
             async move { stream_segment(&own.store, &wanted, length, sink, &own.cancel).await };
         let flight = AbortOnDropHandle::new(tokio::spawn(work));
-        Coming { source: self.clone(), object, pieces, flight }
+        Coming { source: Arc::clone(self), object, pieces, flight }
     }
 
     async fn landed(&self, object: &ObjectRef, flight: Flight) -> Result<(), Lost> {
@@ -159,7 +159,7 @@ impl Coming {
 
 /// Gives segments in order.
 pub(super) struct Feed<I> {
-    source: Source,
+    source: Arc<Source>,
     listed: I,
     flying: VecDeque<(Listed, Coming)>,
 }

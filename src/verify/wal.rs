@@ -143,20 +143,20 @@ pub(super) async fn read(
                 let entered = origin.and_then(|origin| pass.enter(origin, &listed));
                 if let Some(run) = other {
                     let behind = entered.filter(|_| follows(&run));
-                    pass.end(run, behind).await?;
+                    Box::pin(pass.end(run, behind)).await?;
                 }
                 pass.begin(&listed, origin)
             }
         };
         let number = listed.number;
-        if let Err(error) = pass.step(&mut run, listed, step).await {
+        if let Err(error) = Box::pin(pass.step(&mut run, listed, step)).await {
             pass.doubt(&run, number);
             return Err(error);
         }
         current = Some(run);
     }
     if let Some(run) = current {
-        pass.end(run, None).await?;
+        Box::pin(pass.end(run, None)).await?;
     }
     pass.partials().await?;
     pass.copies().await?;
