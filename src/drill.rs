@@ -1,6 +1,7 @@
 //! The domain of a drill: job, plan, expectation, stages, findings, measures, verdict, report. Pure:
 //! no clock, file or network; `now` and `seed` are arguments.
 
+pub mod beginning;
 pub mod class;
 pub mod error;
 pub mod expectation;

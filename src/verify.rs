@@ -6,6 +6,7 @@
 
 mod archive;
 mod base;
+mod beginning;
 mod confirm;
 mod feed;
 mod labels;
@@ -73,7 +74,7 @@ pub async fn verify(
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<VerifyReport, Error> {
-    read(store, job, options, None, progress, cancel).await
+    Box::pin(read(store, job, options, None, progress, cancel)).await
 }
 
 /// As [`verify`] of all of the archive, but without what the ledger knows to be good, and no more than
@@ -88,7 +89,7 @@ pub async fn verify_sparing(
     progress: &Progress,
     cancel: &CancellationToken,
 ) -> Result<VerifyReport, Error> {
-    read(store, job, VerifyOptions::default(), Some(sparing), progress, cancel).await
+    Box::pin(read(store, job, VerifyOptions::default(), Some(sparing), progress, cancel)).await
 }
 
 async fn read(

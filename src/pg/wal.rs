@@ -1,5 +1,6 @@
 //! The write-ahead log: pages, records and what they say.
 
+pub mod checkpoint;
 mod fault;
 mod fold;
 mod page;

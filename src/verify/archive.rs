@@ -1,11 +1,16 @@
 //! Everything: every backup's tars, every segment, and what they come to for each backup.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+};
 
 use jiff::Timestamp;
 
 use super::{
-    Reading, base, confirm, interrupted, labels, lost, moved,
+    Reading, base,
+    beginning::{Case, Judged},
+    confirm, interrupted, labels, lost, moved,
     pages::{self, Window},
     reach,
     sparing::{Plan, Sparing, Subject, Turn},
@@ -156,6 +161,12 @@ pub(super) async fn read(
     }
 
     let mut stretches = None;
+    let mut asked = BTreeSet::new();
+    for Candidate { subject, base, .. } in &candidates {
+        if let Some(case) = Case::of(subject.backup, subject.path.as_ref(), base) {
+            case.ask(&mut plan, &mut asked);
+        }
+    }
     if systems.is_empty() {
         let note = "the WAL was not read: no `backup.info` says which system wrote it";
         tally.note(note.to_owned());
@@ -163,7 +174,8 @@ pub(super) async fn read(
         let known = sparing
             .as_deref_mut()
             .map(|sparing| KnownWal { ledger: &mut *sparing.ledger, plan: Arc::clone(&plan.wal) });
-        let (read, not_read) = wal::read(reading, systems, catalog, &infos, known, tally).await?;
+        let read = wal::read(reading, systems, catalog, &infos, asked, known, tally);
+        let (read, not_read) = read.await?;
         plan.passed(&not_read);
         stretches = Some(read);
     }
@@ -181,6 +193,15 @@ pub(super) async fn read(
             (Ok(info), Some(path), Some(stretches)) => {
                 let found_before = base.findings.len();
                 moved::judge(&backup.id, stretches.databases(info, path), &mut base);
+                if let Some(case) = Case::of(backup, Some(path), &base) {
+                    let judged = case.judge(reading, stretches, &mut base).await?;
+                    if let Some(sparing) = &mut sparing {
+                        sparing.begins(&backup.id, &judged);
+                    }
+                    if let Judged::Damaged(finding) = judged {
+                        base.findings.push(finding);
+                    }
+                }
                 for finding in &base.findings[found_before..] {
                     tally.base(finding.clone());
                 }

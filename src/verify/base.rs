@@ -45,6 +45,8 @@ pub(super) struct BaseRead {
     pub own_files: Option<OwnFiles>,
     /// Where its own files say that it ends; known also of a backup that was read earlier.
     pub own_end: Option<OwnEnd>,
+    /// The checkpoint record that its label names, where the WAL has not yet been asked about it.
+    pub checkpoint: Option<Lsn>,
     /// Folders of databases: tablespace and database.
     pub databases: BTreeSet<(u32, u32)>,
     /// Pages, not judged yet.
@@ -66,9 +68,10 @@ pub(super) struct BaseRead {
 impl BaseRead {
     /// What an earlier reading has shown, which found nothing wrong.
     pub(super) fn of(known: KnownBackup) -> Self {
-        let KnownBackup { files, pages, torn_pages, notes, own_end, databases, .. } = known;
+        let KnownBackup { files, pages, torn_pages, notes, own_end, databases, checkpoint, .. } =
+            known;
         let (own_end, databases) = (Some(own_end), databases.into_iter().collect());
-        Self { notes, files, own_end, databases, pages, torn_pages, ..Self::default() }
+        Self { notes, files, own_end, checkpoint, databases, pages, torn_pages, ..Self::default() }
     }
 
     /// Whether there is anything that may be wrong with it. Of a backup that was not read to its end also
@@ -109,6 +112,7 @@ pub(super) async fn read(reading: &Reading<'_>, backup: &Backup) -> Result<BaseR
         objects: backup.objects().count() as u64,
         own_files: None,
         own_end: None,
+        checkpoint: None,
         databases: restored.pages.databases(),
         watched: restored.pages,
         pages: 0,
@@ -131,6 +135,7 @@ pub(super) async fn read(reading: &Reading<'_>, backup: &Backup) -> Result<BaseR
         match own_files::judge(&claims, &restored.pg_control, label) {
             Ok(files) => {
                 read.own_end = Some(OwnEnd::of(&files));
+                read.checkpoint = Some(files.label.checkpoint_location);
                 read.own_files = Some(files);
             }
             // That a file is not there has been found already.

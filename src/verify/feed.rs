@@ -177,6 +177,12 @@ impl<I: Iterator<Item = Listed>> Feed<I> {
         Some((listed, coming.begun().await))
     }
 
+    /// The next segment, if it is on its way already: what the run's end has left of the others.
+    pub(super) async fn landed(&mut self) -> Option<(Listed, Fetched)> {
+        let (listed, coming) = self.flying.pop_front()?;
+        Some((listed, coming.begun().await))
+    }
+
     fn launch(&mut self, flying: usize) {
         while self.flying.len() < flying {
             let Some(listed) = self.listed.next() else { return };

@@ -44,6 +44,9 @@ pub struct KnownBackup {
     /// What its judgement takes from the tars.
     pub own_end: OwnEnd,
     pub databases: Vec<(u32, u32)>,
+    /// The checkpoint record that its label names, where the WAL did not reach so far as to show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Lsn>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -103,6 +106,13 @@ impl Ledger {
     pub fn good_backup(&mut self, id: &str, known: KnownBackup) {
         self.comes_first(id);
         self.backups.insert(id.to_owned(), known);
+    }
+
+    /// The WAL has the checkpoint record that the backup's label names.
+    pub fn begins_well(&mut self, id: &str) {
+        if let Some(known) = self.backups.get_mut(id) {
+            known.checkpoint = None;
+        }
     }
 
     /// The backup is not good, or not all of it could be read.

@@ -114,6 +114,13 @@ async fn by_the_wal(
         let coming = match fetched {
             Ok(coming) => coming,
             Err(lost) => {
+                if matches!(lost, Lost::Cancelled) {
+                    while let Some((listed, fetched)) = feed.landed().await {
+                        if matches!(fetched, Err(Lost::Once(_))) {
+                            base.doubted.push((listed.timeline, listed.number));
+                        }
+                    }
+                }
                 without(lost, here, base)?;
                 break;
             }

@@ -3,6 +3,7 @@
 use super::{
     Reading, base,
     base::BaseRead,
+    beginning::second,
     confirm,
     feed::{Coming, Feed, Listed, Lost, fetch},
     interrupted, moved,
@@ -14,13 +15,20 @@ use crate::{
     archive::BackupInfo,
     drill::{
         DrillPlan, Error, Finding,
+        beginning::{self, Begins},
         expectation::Promise,
         outlook::{self, Damage, Outlook},
         own_files::OwnFiles,
         plan::PlannedSegment,
         verify_report::{BackupState, Reach},
     },
-    pg::wal::scan::{DamageKind, ScanStart, ScanStep, WalScan, WalSummary},
+    pg::{
+        Lsn,
+        wal::{
+            checkpoint::Beginning,
+            scan::{DamageKind, ScanStart, ScanStep, WalScan, WalSummary},
+        },
+    },
     restore::{seen_once, two_readings, wal::Pieces},
 };
 
@@ -68,16 +76,28 @@ pub(super) async fn read_point(
     pages::judge(reading, &plan.backup, window, planned(plan), &mut base).await?;
     confirm::read_again(reading, &plan.backup, &mut base).await?;
     let mut read = PointRead { objects: base.objects, files: base.files, ..PointRead::default() };
-    let log = wal(reading, plan, start, &mut read).await?;
-    if let Some((summary, _)) = &log {
+    let checkpoint = base.checkpoint.unwrap_or(begin);
+    let begins = Begins { start: begin, checkpoint };
+    let log = wal(reading, plan, start, begins.places(), &mut read).await?;
+    if let Some(Log { summary, beginnings, .. }) = &log {
         let events = summary.databases.iter().map(|(at, event)| (*at, event));
         moved::judge(&plan.backup.id, events, &mut base);
+        let at = |lsn| beginnings.iter().find(|(at, _)| *at == lsn).map(|(_, record)| *record);
+        let asked = base.checkpoint.and(summary.consistent_at);
+        let found =
+            asked.and_then(|end| beginning::judge(&plan.backup.id, begins, plan.major, end, at));
+        if let Some((found, info)) = found.zip(info) {
+            match second(reading, &plan.backup, info, checkpoint, &found).await? {
+                None => base.findings.push(found),
+                Some(error) => base.errors.push(error),
+            }
+        }
     }
     let BaseRead { findings, errors, notes, .. } = base;
     read.base = findings;
     read.errors.extend(errors);
     read.notes = notes;
-    if let Some((summary, damage)) = log {
+    if let Some(Log { summary, damage, .. }) = log {
         read.wal_records = summary.records;
         read.last_commit = summary.last_commit;
         match outlook::wal(plan, &summary, damage.as_ref(), &mut read.wal) {
@@ -98,19 +118,36 @@ fn planned(plan: &DrillPlan) -> impl Iterator<Item = Listed> + use<'_> {
     })
 }
 
-type Log = (WalSummary, Option<Damage>);
+/// What the WAL says.
+struct Log {
+    summary: WalSummary,
+    damage: Option<Damage>,
+    beginnings: Beginnings,
+}
+
+/// The records at places that were asked about.
+type Beginnings = Vec<(Lsn, Beginning)>;
+
+#[derive(Clone)]
+struct Scan {
+    wal: WalScan,
+    /// Where recovery looks for a record.
+    asked: [Lsn; 2],
+    found: Beginnings,
+}
 
 /// Reads the planned segments up to the target. `None` where one could not be read before.
 async fn wal(
     reading: &Reading<'_>,
     plan: &DrillPlan,
     start: ScanStart,
+    asked: [Lsn; 2],
     read: &mut PointRead,
 ) -> Result<Option<Log>, Error> {
     let size = plan.segment_size;
     let mut feed = Feed::new(reading, size, planned(plan));
-    let mut scan = WalScan::new(start);
-    let mut before: Option<(Listed, WalScan)> = None;
+    let mut scan = Scan { wal: WalScan::new(start), asked, found: Vec::new() };
+    let mut before: Option<(Listed, Scan)> = None;
     let mut damage = None;
     while let Some((listed, fetched)) = feed.next().await {
         reading.fetched(listed.object.size);
@@ -137,8 +174,8 @@ async fn wal(
                 break;
             }
         };
-        if let Some(found) = scan.damage().cloned() {
-            let again: Vec<(Listed, WalScan)> = match before.take() {
+        if let Some(found) = scan.wal.damage().cloned() {
+            let again: Vec<(Listed, Scan)> = match before.take() {
                 Some(before) if found.segment < listed.number => {
                     vec![before, (listed.clone(), here.clone())]
                 }
@@ -164,20 +201,21 @@ async fn wal(
             break;
         }
     }
-    let summary = scan.finish();
+    let beginnings = scan.found;
+    let summary = scan.wal.finish();
     let found = summary.damage.as_ref().map(|damage| {
         let planned = plan.wal.iter().find(|planned| planned.number == damage.segment);
         let name = || damage.segment.file_name(damage.timeline, size);
         let key = planned.map_or_else(name, |planned| planned.object.key.clone());
         Damage::in_object(damage, key, size)
     });
-    Ok(Some((summary, found.or(damage))))
+    Ok(Some(Log { summary, damage: found.or(damage), beginnings }))
 }
 
 /// What the second reading of what seems damaged shows.
 enum Again {
     Damaged,
-    Sound(Box<(WalScan, ScanStep)>),
+    Sound(Box<(Scan, ScanStep)>),
     /// It could not be had.
     Unread(Error),
 }
@@ -186,9 +224,9 @@ enum Again {
 async fn look_again(
     reading: &Reading<'_>,
     plan: &DrillPlan,
-    again: Vec<(Listed, WalScan)>,
+    again: Vec<(Listed, Scan)>,
 ) -> Result<Again, Error> {
-    let mut state: Option<(WalScan, ScanStep)> = None;
+    let mut state: Option<(Scan, ScanStep)> = None;
     for (listed, scan) in again {
         let scan = state.map_or(scan, |(scan, _)| scan);
         let stepped = match fetch(reading, &listed.object, plan.segment_size).await {
@@ -202,18 +240,23 @@ async fn look_again(
             Err(Lost::Unread(error)) => return Ok(Again::Unread(error)),
         }
     }
-    let sound = state.filter(|(scan, _)| scan.damage().is_none());
+    let sound = state.filter(|(scan, _)| scan.wal.damage().is_none());
     Ok(sound.map_or(Again::Damaged, |sound| Again::Sound(Box::new(sound))))
 }
 
 async fn step_over(
-    mut scan: WalScan,
+    mut scan: Scan,
     listed: &Listed,
     coming: Coming,
-) -> Result<Result<(WalScan, ScanStep), Lost>, Error> {
+) -> Result<Result<(Scan, ScanStep), Lost>, Error> {
     let (timeline, number) = (listed.timeline, listed.number);
     let work = move |pages: &mut Pieces| {
-        let step = scan.segment(timeline, number, pages);
+        let Scan { wal, asked, found } = &mut scan;
+        let step = wal.segment_with(timeline, number, pages, |record| {
+            if asked.contains(&record.start) {
+                found.push((record.start, record.beginning()));
+            }
+        });
         (scan, step)
     };
     coming.read(work).await

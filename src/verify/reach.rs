@@ -1,7 +1,7 @@
 //! What the tars and the WAL together say of one backup.
 
 use super::{
-    base::BaseRead,
+    base::{BaseRead, OwnEnd},
     wal::{Ended, Start, Stretches},
 };
 use crate::{
@@ -42,6 +42,19 @@ pub(super) fn described(backup: &Backup, line: Option<&BackupLine>) -> BackupVer
 pub(super) fn start(info: &BackupInfo) -> Option<Start> {
     let (timeline, lsn) = (info.timeline?, info.replay_start()?);
     Some(Start { system_id: info.system_id?, timeline, lsn })
+}
+
+/// Where a backup is consistent, if the WAL is sound as far as that.
+pub(super) fn consistent_at(
+    info: &BackupInfo,
+    own_end: &OwnEnd,
+    path: &TimelineHistory,
+    stretches: &Stretches,
+) -> Option<Lsn> {
+    let start = start(info)?;
+    let end = own_end.min_recovery_point.or_else(|| stretches.backup_end(start.lsn, path))?;
+    let (reach, _) = stretches.reach(&start, path)?;
+    (reach.lsn >= end).then_some(end)
 }
 
 /// Puts together what was found. Gives the findings that only both together show.

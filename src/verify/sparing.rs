@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     base::BaseRead,
+    beginning::Judged,
     ledger::{
         Budget, Candidate, Day, Identity, KnownBackup, Ledger, PERIOD, SegmentId, Standing, choose,
         standing,
@@ -334,16 +335,28 @@ impl Sparing<'_> {
         now: Timestamp,
     ) {
         let id = &subject.backup.id;
-        match known(subject, base, &catalog.wal, now) {
-            Some(known) => self.ledger.good_backup(id, known),
-            None => {
+        if let Some(known) = known(subject, base, &catalog.wal, now) {
+            self.ledger.good_backup(id, known);
+            return;
+        }
+        self.ledger.forget_backup(id);
+        // What is damaged is to be said each time, and not only when its turn comes.
+        if base.is_damaged() {
+            self.ledger.comes_first(id);
+        } else {
+            self.ledger.had_turn(id);
+        }
+    }
+
+    /// Remembers what the WAL shows of where a backup's label begins.
+    pub(super) fn begins(&mut self, id: &str, judged: &Judged) {
+        match judged {
+            Judged::Sound => self.ledger.begins_well(id),
+            // The next run asks again.
+            Judged::Open => {}
+            Judged::Damaged(_) | Judged::Doubtful => {
                 self.ledger.forget_backup(id);
-                // What is damaged is to be said each time, and not only when its turn comes.
-                if base.is_damaged() {
-                    self.ledger.comes_first(id);
-                } else {
-                    self.ledger.had_turn(id);
-                }
+                self.ledger.comes_first(id);
             }
         }
     }
@@ -385,6 +398,7 @@ fn known(
         torn_pages: base.torn_pages,
         own_end: base.own_end?,
         databases: base.databases.iter().copied().collect(),
+        checkpoint: base.checkpoint,
         notes: base.notes.clone(),
     })
 }

@@ -76,6 +76,8 @@ struct Pass<'a> {
     stretches: Stretches,
     tally: &'a mut Tally,
     known: Option<KnownWal<'a>>,
+    /// Where recoveries of backups look for a record.
+    asked: Arc<BTreeSet<Lsn>>,
     not_read: NotRead,
 }
 
@@ -91,8 +93,8 @@ struct Current {
     joint: Joint,
 }
 
-/// Reads every segment but those that `known` has, with regard to the backups that `infos` describe.
-/// `systems` has at least one.
+/// Reads every segment but those that `known` has, with regard to the backups that `infos` describe, whose
+/// recoveries begin at places that are `asked` about. `systems` has at least one.
 ///
 /// # Errors
 /// The caller cancelled, or a thread died.
@@ -101,6 +103,7 @@ pub(super) async fn read(
     systems: Vec<Origin>,
     catalog: &Catalog,
     infos: &[&BackupInfo],
+    asked: BTreeSet<Lsn>,
     known: Option<KnownWal<'_>>,
     tally: &mut Tally,
 ) -> Result<(Stretches, NotRead), Error> {
@@ -123,6 +126,7 @@ pub(super) async fn read(
         stretches,
         tally,
         known,
+        asked: Arc::new(asked),
         not_read,
     };
 
@@ -283,7 +287,7 @@ impl Pass<'_> {
         let (number, size) = (listed.number, self.size());
         let start = run.walk.clone();
         let read = match fetched {
-            Ok(coming) => scan(&mut run.walk, &listed, coming).await?,
+            Ok(coming) => scan(&mut run.walk, &listed, coming, &self.asked).await?,
             Err(lost) => Err(lost),
         };
         if matches!(read, Err(Lost::Cancelled)) && self.reading.is_late() {
@@ -342,6 +346,7 @@ impl Pass<'_> {
         }
         self.stretches.backups_ended(read.ends);
         self.stretches.changed(listed, read.databases);
+        self.stretches.begun(listed, read.beginnings);
         for broken in read.broken {
             let Broken { damage, before } = &broken;
             let object = self.catalog.wal.segment(damage.timeline, damage.segment, size);

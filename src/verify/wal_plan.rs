@@ -206,6 +206,26 @@ impl WalPlan {
         }
     }
 
+    /// Reads also the segment of the record at this place, and the next one if the record may end in that:
+    /// a run that knows them all the same has to see it.
+    pub(super) fn see(&mut self, (timeline, number): Place, near_end: bool) {
+        let Some(at) = self.index((timeline, number)) else { return };
+        for planned in self.segments.iter_mut().skip(at).take(1 + usize::from(near_end)) {
+            if planned.turn == Turn::No && !planned.is_unknown() {
+                planned.turn = Turn::Own;
+            }
+        }
+        self.join();
+    }
+
+    fn index(&self, (timeline, number): Place) -> Option<usize> {
+        let runs = self.begins.iter().zip(&self.runs);
+        runs.filter(|((own, _), _)| *own == timeline).find_map(|((_, begin), (first, last))| {
+            let at = first + usize::try_from(number.0.checked_sub(begin.0)?).ok()?;
+            (at <= *last).then_some(at)
+        })
+    }
+
     /// Objects and bytes that are read so far.
     pub(super) fn volume(&self) -> (u64, u64) {
         let read = self.segments.iter().filter(|planned| planned.turn != Turn::No);

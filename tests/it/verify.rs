@@ -1,6 +1,7 @@
 //! `pgassay verify`: every byte of real archives read, without PostgreSQL.
 
 mod asides;
+mod beginning;
 mod endings;
 mod lying;
 mod systems;

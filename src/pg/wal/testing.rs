@@ -125,6 +125,15 @@ impl LogWriter {
         self.main(RM_XLOG, 0x50, 0, &start.0.to_le_bytes())
     }
 
+    /// A checkpoint on timeline 1 that began at `redo`; `length` bytes long, as which it should be 88.
+    pub(crate) fn checkpoint(&mut self, kind: u8, redo: Lsn, length: usize) -> Lsn {
+        let mut data = vec![0; length];
+        data[..8].copy_from_slice(&redo.0.to_le_bytes());
+        data[8..12].copy_from_slice(&1_u32.to_le_bytes());
+        data[12..16].copy_from_slice(&1_u32.to_le_bytes());
+        self.main(RM_XLOG, kind, 0, &data)
+    }
+
     pub(crate) fn restore_point(&mut self, name: &str) -> Lsn {
         let mut data = vec![0; 72];
         data[8..8 + name.len()].copy_from_slice(name.as_bytes());

@@ -6,14 +6,16 @@ use super::record::Record;
 use super::scan::ParameterFloor;
 use crate::pg::{Lsn, TimelineId};
 
-const CHECKPOINT_SHUTDOWN: u8 = 0x00;
-const CHECKPOINT_ONLINE: u8 = 0x10;
+pub(super) const CHECKPOINT_SHUTDOWN: u8 = 0x00;
+pub(super) const CHECKPOINT_ONLINE: u8 = 0x10;
 pub(super) const SWITCH: u8 = 0x40;
 const BACKUP_END: u8 = 0x50;
 const PARAMETER_CHANGE: u8 = 0x60;
 const RESTORE_POINT: u8 = 0x70;
 const END_OF_RECOVERY: u8 = 0x90;
 pub(super) const OVERWRITE_CONTRECORD: u8 = 0xD0;
+/// From 17.
+pub(super) const CHECKPOINT_REDO: u8 = 0xE0;
 
 /// What a record of the log says to recovery.
 #[derive(Debug, PartialEq, Eq)]

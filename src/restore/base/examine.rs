@@ -73,9 +73,10 @@ pub async fn examine_base(
                 differs = true;
                 examined.errors.push(error);
             }
-            PartRead::Once(error) => examined.errors.push(error),
             PartRead::Failed(PartFailure::Damaged(finding)) => damaged.push(finding),
-            PartRead::Failed(PartFailure::Store(error)) => examined.errors.push(error),
+            PartRead::Once(error) | PartRead::Failed(PartFailure::Store(error)) => {
+                examined.errors.push(error);
+            }
             PartRead::Failed(PartFailure::Local(error)) => local = local.or(Some(error)),
             // The parts that are left say the same at once.
             PartRead::Failed(PartFailure::Cancelled) => {}

@@ -26,7 +26,8 @@ use crate::{
 };
 
 const ID: &str = "20261120T020000";
-const BEGIN: Lsn = Lsn(0x30_0028);
+const BEGIN: Lsn = Lsn(0x50_0028);
+const CHECKPOINT: Lsn = Lsn(0x60_0028);
 
 fn key(name: &str) -> String {
     format!("p/orders/base/{ID}/{name}")
@@ -49,36 +50,46 @@ fn tar() -> TarBuilder {
 
 /// The files that a backup ends with.
 fn ended(tar: TarBuilder) -> Vec<u8> {
+    ended_with(tar, CHECKPOINT)
+}
+
+fn ended_with(tar: TarBuilder, checkpoint: Lsn) -> Vec<u8> {
     let label = format!(
-        "START WAL LOCATION: {BEGIN} (file 000000010000000000000003)\nCHECKPOINT LOCATION: {BEGIN}\n\
+        "START WAL LOCATION: {BEGIN} (file 000000010000000000000005)\nCHECKPOINT LOCATION: {checkpoint}\n\
          BACKUP METHOD: streamed\nBACKUP FROM: primary\n"
     );
     tar.file("global/pg_control", &pg_control()).file("backup_label", label.as_bytes()).end()
 }
 
 /// Changes the first block of a relation of database 5, without making it anew.
-fn change(log: &mut LogWriter, relation: u32) {
+fn change(log: &mut LogWriter, relation: u32) -> Lsn {
     let words = [1663, 5, relation, 0].into_iter().flat_map(u32::to_le_bytes);
     let body: Vec<u8> = [0; 4].into_iter().chain(words).chain([255, 0]).collect();
-    log.record(RM_HEAP, 0, 700, &body);
+    log.record(RM_HEAP, 0, 700, &body)
 }
 
-/// An archive of one backup, with all of its WAL.
+/// An archive of one backup, with all of its WAL: segments before and behind it, the checkpoint in
+/// another segment than where it began, and the end in one more.
 fn store(tars: &[(&str, Vec<u8>)]) -> MemoryStore {
     let mut log = LogWriter::new(Major::V15);
-    for relation in [1000, 1001] {
-        change(&mut log, relation);
-    }
+    log.switch();
+    log.switch();
+    assert_eq!(change(&mut log, 1000), BEGIN);
+    change(&mut log, 1001);
+    log.switch();
+    assert_eq!(log.checkpoint(0x10, BEGIN, 88), CHECKPOINT);
+    log.switch();
     log.backup_end(BEGIN);
     let end = log.at();
+    log.switch();
     log.switch();
     let store = MemoryStore::default();
     for (number, bytes) in (3..).zip(log.segments()) {
         store.put(format!("p/orders/wals/0000000100000000/00000001000000000000000{number}"), bytes);
     }
     let info = format!(
-        "backup_label=None\nbegin_time=2026-11-20 02:00:00+00:00\nbegin_wal=000000010000000000000003\n\
-         begin_xlog={BEGIN}\nend_time=2026-11-20 02:10:00+00:00\nend_wal=000000010000000000000003\n\
+        "backup_label=None\nbegin_time=2026-11-20 02:00:00+00:00\nbegin_wal=000000010000000000000005\n\
+         begin_xlog={BEGIN}\nend_time=2026-11-20 02:10:00+00:00\nend_wal=000000010000000000000007\n\
          end_xlog={end}\nstatus=DONE\nsystemid={SYSTEM_ID}\ntimeline=1\nversion=150000\n\
          xlog_segment_size=1048576\n"
     );
@@ -106,9 +117,13 @@ fn run(store: &Faulty<MemoryStore>, ledger: &mut Ledger, end: Option<(&str, u64)
     block_on(async {
         let catalog = survey(&store, &job.archive, &progress, &caller).await.unwrap();
         let reading = reading(&store, &progress, &cancel, &caller);
-        let mut sparing = Sparing { ledger, budget: Budget::default() };
+        let mut sparing = Sparing { ledger: &mut *ledger, budget: Budget::default() };
         read(&reading, &job, &catalog, now, Some(&mut sparing), &mut tally).await.unwrap();
     });
+    // What a run has learned the next one reads from the file.
+    let mut bytes = Vec::new();
+    ledger.write(&mut bytes).unwrap();
+    *ledger = Ledger::read(bytes.as_slice(), "a").unwrap();
     tally.report(&job, Scope::Archive, now, now)
 }
 
@@ -244,6 +259,65 @@ fn damage_that_two_readings_have_shown_stands_when_the_time_is_over() {
     assert_eq!(report.verdict, Verdict::Fail, "{report:#?}");
     assert_eq!(report.backups[0].state, BackupState::Damaged);
     assert_eq!(ledger.backup(ID), None);
+}
+
+/// Of segments that an earlier run knows the record is asked for all the same.
+#[test]
+fn a_new_backup_begins_in_wal_that_is_known() {
+    let (store, mut ledger) = rotten(&[("data.tar", ended(tar()))], &[]);
+    assert_eq!(run(&store, &mut ledger, None).verdict, Verdict::Pass);
+    // The backup is known, and the segment that it begins in: nobody asks for its records.
+    let report = run(&store, &mut ledger, None);
+    assert_eq!(report.ledger.unwrap().trusted_wal_segments, 1);
+    for (checkpoint, verdict) in [
+        (Lsn(CHECKPOINT.0 + 8), Verdict::Fail),
+        (BEGIN, Verdict::Fail),
+        (CHECKPOINT, Verdict::Pass),
+    ] {
+        let known = self::store(&[("data.tar", ended(tar().folder("base")))]);
+        let mut ledger = ledger.clone();
+        known.put(key("data.tar"), ended_with(tar().folder("global"), checkpoint));
+        let report = run(&Faulty::new(known, []), &mut ledger, None);
+        assert_eq!(report.verdict, verdict, "{checkpoint}: {report:#?}");
+        assert_eq!(ledger.backup(ID).is_some(), verdict == Verdict::Pass);
+    }
+}
+
+#[test]
+fn a_wrong_label_that_no_second_reading_could_confirm() {
+    let store = Faulty::new(store(&[("data.tar", ended_with(tar(), BEGIN))]), []);
+    let mut ledger = Ledger::new("a");
+    let cut = run(&store, &mut ledger, Some(("data.tar", 2)));
+    assert_eq!(cut.verdict, Verdict::Inconclusive, "{cut:#?}");
+    says(&cut, "backup_label");
+    assert_eq!(ledger.backup(ID), None);
+    let next = run(&store, &mut ledger, None);
+    assert_eq!(next.verdict, Verdict::Fail, "{next:#?}");
+    assert!(next.findings().any(|found| found.subject.contains("backup_label")), "{next:#?}");
+}
+
+/// The WAL ends before it shows the checkpoint; the tars are known, and the WAL is asked when it is there.
+#[test]
+fn a_label_that_the_wal_does_not_reach_is_judged_when_it_does() {
+    for (checkpoint, verdict) in [(CHECKPOINT, Verdict::Pass), (BEGIN, Verdict::Fail)] {
+        let all = store(&[("data.tar", ended_with(tar(), checkpoint))]);
+        let last: Vec<_> = [6, 7, 8]
+            .map(|n| format!("p/orders/wals/0000000100000000/00000001000000000000000{n}"))
+            .into_iter()
+            .map(|key| (key.clone(), all.bytes(&key).unwrap()))
+            .collect();
+        for (key, _) in &last {
+            assert!(all.remove(key));
+        }
+        let mut ledger = Ledger::new("a");
+        let store = Faulty::new(all.clone(), []);
+        assert_eq!(run(&store, &mut ledger, None).verdict, Verdict::Fail);
+        for (key, bytes) in last {
+            all.put(key, bytes);
+        }
+        let report = run(&store, &mut ledger, None);
+        assert_eq!(report.verdict, verdict, "{checkpoint}: {report:#?}");
+    }
 }
 
 #[test]

@@ -61,7 +61,7 @@ impl Round {
     /// The order of the part of the WAL that is the `place`th from where the last run has stopped.
     #[must_use]
     pub fn of_wal(self, place: usize) -> u32 {
-        Self::half(u32::try_from(place).unwrap_or(u32::MAX), self.0 / 2 % 2 == 0)
+        Self::half(u32::try_from(place).unwrap_or(u32::MAX), (self.0 / 2).is_multiple_of(2))
     }
 
     fn half(order: u32, second: bool) -> u32 {

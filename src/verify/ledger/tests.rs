@@ -55,6 +55,7 @@ fn backup(read: Day) -> KnownBackup {
         torn_pages: 1,
         own_end: OwnEnd { standby: true, min_recovery_point: Some(Lsn(7)) },
         databases: vec![(1663, 5)],
+        checkpoint: Some(Lsn(5)),
         notes: vec!["said".to_owned()],
     }
 }
@@ -177,9 +178,9 @@ fn foreign_and_damaged_files_are_told_apart() {
     let newer = refused(b"{\"format\": \"pgassay-ledger\", \"version\": 2}\n");
     assert!(matches!(newer, Unusable::Version(2)) && newer.begins_anew());
     let text = String::from_utf8_lossy(&bytes[..60]).into_owned();
-    assert!(text.contains("\"rules\":1,"), "{text}");
+    assert!(text.contains("\"rules\":2,"), "{text}");
     let older: Vec<u8> = bytes.iter().copied().take_while(|b| *b != b'\n').collect();
-    let older = String::from_utf8(older).unwrap().replace("\"rules\":1,", "\"rules\":0,") + "\n";
+    let older = String::from_utf8(older).unwrap().replace("\"rules\":2,", "\"rules\":1,") + "\n";
     assert!(matches!(refused(older.as_bytes()), Unusable::Rules));
     for place in 0..bytes.len() {
         let mut flipped = bytes.clone();

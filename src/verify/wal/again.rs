@@ -31,7 +31,7 @@ pub(super) enum Again<T> {
 
 /// Segments read once more.
 enum Bytes {
-    Walked(WalWalk, SegmentRead),
+    Walked(Box<WalWalk>, SegmentRead),
     /// One does not decode, at two readings.
     Damaged,
     Missed,
@@ -69,7 +69,7 @@ impl Pass<'_> {
                     let seen = seen.unwrap_or_default();
                     self.tally.error(two_readings(&listed.object.key, &seen));
                 }
-                run.walk = walk;
+                run.walk = *walk;
                 Ok(Again::Read(second))
             }
         }
@@ -99,7 +99,7 @@ impl Pass<'_> {
             }
             return Ok(Bytes::Missed);
         }
-        Ok(Bytes::Walked(walk, read))
+        Ok(Bytes::Walked(Box::new(walk), read))
     }
 
     /// Reads one segment to its end, as often as that takes.
@@ -111,7 +111,7 @@ impl Pass<'_> {
     ) -> Result<Result<(), Lost>, Error> {
         loop {
             let read = match fetch(self.reading, &listed.object, self.size()).await {
-                Ok(coming) => scan(walk, listed, coming).await?,
+                Ok(coming) => scan(walk, listed, coming, &self.asked).await?,
                 Err(lost) => Err(lost),
             };
             let one = match read {
@@ -121,6 +121,7 @@ impl Pass<'_> {
             into.broken.extend(one.broken);
             into.ends.extend(one.ends);
             into.databases.extend(one.databases);
+            into.beginnings.extend(one.beginnings);
             if !one.again {
                 return Ok(Ok(()));
             }
@@ -151,7 +152,7 @@ impl Pass<'_> {
             Bytes::Walked(mut walk, read) => {
                 if read.broken.is_empty() && tail(&mut walk) == (None, None) {
                     self.tally.error(two_readings(&key, &detail));
-                    run.walk = walk;
+                    run.walk = *walk;
                     return Ok(());
                 }
             }

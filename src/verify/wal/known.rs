@@ -108,7 +108,11 @@ impl<'a, R: Iterator<Item = Listed>, A: Iterator<Item = Listed>> Steps<'a, R, A>
         let step = match &self.plan {
             Some(plan) if !plan.is_read(at) && plan.is_known(at) => Step::Known,
             Some(plan) if !plan.is_read(at) => Step::Left,
-            _ if self.reading.is_late() => Step::Left,
+            // What is on its way may have shown damage.
+            _ if self.reading.is_late() => match self.feed.landed().await {
+                None | Some((_, Err(Lost::Cancelled))) => Step::Left,
+                Some((_, fetched)) => Step::Fetched(fetched),
+            },
             _ => match self.feed.next().await?.1 {
                 Err(Lost::Cancelled) if self.reading.is_late() => Step::Left,
                 fetched => Step::Fetched(fetched),

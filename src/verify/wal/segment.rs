@@ -1,11 +1,14 @@
 //! One segment, read as what comes next on its timeline.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use super::{Listed, stretches::BackupEnd};
 use crate::{
     drill::Error,
     pg::{
         Lsn,
         wal::{
+            checkpoint::Beginning,
             storage::{RM_DBASE, StorageEvent},
             walk::{Broken, WalWalk, Walked},
         },
@@ -20,20 +23,25 @@ pub(super) struct SegmentRead {
     pub ends: Vec<BackupEnd>,
     /// What is done to databases as a whole, and where its record begins.
     pub databases: Vec<(Lsn, StorageEvent)>,
+    /// The records that begin where recovery of a backup looks for one.
+    pub beginnings: Vec<(Lsn, Beginning)>,
     /// See [`crate::pg::wal::walk::Walked::again`].
     pub again: bool,
 }
 
-/// Reads one segment; `walk` stays where it was if that is lost.
+/// Reads one segment; `walk` stays where it was if that is lost. Of the records that begin at places that
+/// are `asked` about it tells what they are.
 pub(super) async fn scan(
     walk: &mut WalWalk,
     listed: &Listed,
     coming: Coming,
+    asked: &Arc<BTreeSet<Lsn>>,
 ) -> Result<Result<SegmentRead, Lost>, Error> {
     let mut moved = walk.clone();
+    let asked = Arc::clone(asked);
     let (timeline, number) = (listed.timeline, listed.number);
     let read = coming.read(move |pages| {
-        let (mut ends, mut databases) = (Vec::new(), Vec::new());
+        let (mut ends, mut databases, mut beginnings) = (Vec::new(), Vec::new(), Vec::new());
         let major = moved.major();
         let walked = moved.pages(timeline, number, pages, |record| {
             if record.rmid == RM_DBASE
@@ -41,12 +49,15 @@ pub(super) async fn scan(
             {
                 databases.push((record.start, event));
             }
+            if asked.contains(&record.start) {
+                beginnings.push((record.start, record.beginning()));
+            }
             if let Some(start) = record.ended_backup() {
                 ends.push(BackupEnd { start, timeline, segment: number, end: record.end });
             }
         });
         let Walked { broken, again } = walked;
-        (moved, SegmentRead { broken, ends, databases, again })
+        (moved, SegmentRead { broken, ends, databases, beginnings, again })
     });
     Ok(read.await?.map(|(moved, read)| {
         *walk = moved;

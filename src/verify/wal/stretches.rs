@@ -8,7 +8,7 @@ use crate::{
     drill::{Finding, verify_report::Reach},
     pg::{
         Lsn, SegmentNumber, SegmentSize, TimelineHistory, TimelineId,
-        wal::{scan::TransactionEnd, storage::StorageEvent, walk},
+        wal::{checkpoint::Beginning, scan::TransactionEnd, storage::StorageEvent, walk},
     },
 };
 
@@ -74,6 +74,8 @@ pub(in crate::verify) struct Stretches {
     /// What is done to databases inside the windows: the segment that the record ends in, and where it
     /// begins.
     databases: BTreeMap<(Lsn, TimelineId), (SegmentNumber, StorageEvent)>,
+    /// Records with which recoveries begin, in the same way.
+    beginnings: BTreeMap<(Lsn, TimelineId), (SegmentNumber, Beginning)>,
 }
 
 /// The record that ends a backup.
@@ -99,6 +101,7 @@ impl Stretches {
             size,
             ends: Vec::new(),
             databases: BTreeMap::new(),
+            beginnings: BTreeMap::new(),
         }
     }
 
@@ -109,6 +112,24 @@ impl Stretches {
                 self.databases.insert((at, listed.timeline), (listed.number, event));
             }
         }
+    }
+
+    /// Remembers the records of a segment with which recoveries begin.
+    pub(super) fn begun(&mut self, listed: &Listed, records: Vec<(Lsn, Beginning)>) {
+        let here = |(at, record)| ((at, listed.timeline), (listed.number, record));
+        self.beginnings.extend(records.into_iter().map(here));
+    }
+
+    /// The record that begins there on `path`, of those that were asked about.
+    pub(in crate::verify) fn beginning(
+        &self,
+        at: Lsn,
+        path: &TimelineHistory,
+    ) -> Option<Beginning> {
+        let mut there = self.beginnings.range((at, TimelineId(0))..=(at, TimelineId(u32::MAX)));
+        there.find_map(|((_, timeline), (segment, record))| {
+            (path.timeline_of_segment(*segment, self.size) == *timeline).then_some(*record)
+        })
     }
 
     /// What happened to databases while the backup that `info` describes was taken, on `path`.

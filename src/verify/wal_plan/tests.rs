@@ -132,7 +132,9 @@ fn backups_that_cannot_be_remembered_are_read_in_turns() {
                 let day = 100 + days * run as u32;
                 let (read, _) = backups_read(&all, &no_wal, &mut ledger, day, budget);
                 assert_eq!(read.len() as u64, held);
-                read.iter().for_each(|number| last[*number] = run);
+                for number in &read {
+                    last[*number] = run;
+                }
                 order.extend(read);
                 let waited = run - last.iter().min().unwrap();
                 assert!(waited <= count.div_ceil(held), "{last:?} of {count}, {held} each time");
@@ -153,9 +155,13 @@ fn backups_and_wal_that_cannot_be_remembered_share_a_budget() {
     let (mut bases, mut parts) = (vec![0; 6], vec![0; 10]);
     for day in (0..4 * 8 * 6).map(|run| 100 + 7 * run) {
         let (read, own) = backups_read(&all, &wal, &mut ledger, day, budget);
-        read.iter().for_each(|number| bases[*number] += 1);
+        for number in read {
+            bases[number] += 1;
+        }
         // The ends are read each time.
-        own.iter().for_each(|part| parts[*part as usize] += 1);
+        for part in own {
+            parts[part as usize] += 1;
+        }
     }
     let (least, most) = (bases.iter().min().unwrap(), bases.iter().max().unwrap());
     assert!(*least > 0 && most - least <= 1, "{bases:?}");

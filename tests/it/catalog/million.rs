@@ -1,6 +1,8 @@
 //! Peak memory and time of the catalog tier with a million WAL objects: `make bench-catalog`.
 
-use std::{fmt::Write as _, fs, process::Command, time::Instant};
+mod ledger;
+
+use std::{fmt::Write as _, fs, path::Path, process::Command, time::Instant};
 
 use pgassay::pg::{SegmentNumber, SegmentSize, TimelineId};
 
@@ -103,6 +105,13 @@ fn answer(request: &Request) -> Reply {
     Reply::new(200, &[("content-type", "application/xml")], page(token))
 }
 
+/// Bytes, as GNU time has written them there.
+fn peak(figures: &Path) -> u64 {
+    let text = fs::read_to_string(figures).unwrap();
+    let line = text.lines().find(|l| l.contains("Maximum resident set size")).unwrap();
+    line.rsplit(' ').next().unwrap().parse::<u64>().unwrap() << 10
+}
+
 #[test]
 #[ignore = "takes a minute: `make bench-catalog`"]
 fn a_million_segments_fit_into_200_mib() {
@@ -125,9 +134,7 @@ fn a_million_segments_fit_into_200_mib() {
     let gaps = answer.report["gaps"].as_array().unwrap();
     assert_eq!(gaps.last().unwrap()["first_segment"], name(SEGMENTS - HOLE / 2));
     assert_eq!(gaps.last().unwrap()["cut_off_count"], BACKUPS);
-    let text = fs::read_to_string(&figures).unwrap();
-    let line = text.lines().find(|l| l.contains("Maximum resident set size")).unwrap();
-    let peak: u64 = line.rsplit(' ').next().unwrap().parse::<u64>().unwrap() << 10;
+    let peak = peak(&figures);
     println!(
         "{} objects in {} requests: {seconds:.1} s, peak memory {} MiB",
         answer.report["totals"]["objects"],

@@ -1,16 +1,28 @@
 //! Archives in which the WAL of one cluster goes on as that of another one, and a cluster that ran with
 //! `wal_level=minimal` for a while.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, path::PathBuf, process::Command, sync::Arc};
 
-use pgassay::demo::source::run;
+use pgassay::{
+    config::flags::default_job,
+    demo::source::run,
+    drill::{Finding, Verdict, VerifyReport},
+    store::{SharedStore, memory::MemoryStore},
+    telemetry::Progress,
+    verify::{
+        self, Sparing, VerifyOptions,
+        ledger::{Budget, Ledger},
+    },
+};
+use tokio_util::sync::CancellationToken;
 
 use super::{lsn, reach};
 use crate::support::{
     damage::{flip_row, rewrite_gz},
     drill::{Answer, Drill, damaged_copy},
     fixture::{self, Archive, Recipe, Workshop},
-    tools,
+    memory,
+    tools::{self, RUNTIME},
 };
 
 /// What `pg_upgrade` leaves in an archive: a cluster of a newer major, another system, whose WAL begins
@@ -150,6 +162,85 @@ fn two_clusters_that_write_in_turns() {
         name = before.last().unwrap().file_stem().unwrap().to_string_lossy().into_owned();
     });
     answer.expect("fail", 1).expect_finding("system_id_mismatch", &name);
+}
+
+/// What a run says, with a ledger where one is given.
+fn said(objects: &MemoryStore, ledger: Option<&mut Ledger>) -> VerifyReport {
+    let job = default_job("upgraded".into(), memory::location("upgraded"));
+    let (progress, cancel) = (Progress::silent(), CancellationToken::new());
+    let store: SharedStore = Arc::new(objects.clone());
+    RUNTIME.block_on(async {
+        match ledger {
+            None => {
+                verify::verify(&store, &job, VerifyOptions::default(), &progress, &cancel).await
+            }
+            Some(ledger) => {
+                let mut sparing = Sparing { ledger, budget: Budget::default() };
+                verify::verify_sparing(&store, &job, &mut sparing, &progress, &cancel).await
+            }
+        }
+        .unwrap()
+    })
+}
+
+/// A run with this ledger says what one says that reads all; gives the backups that it trusted.
+#[track_caller]
+fn says_as_much(objects: &MemoryStore, ledger: &mut Ledger, verdict: Verdict) -> u64 {
+    let (full, spared) = (said(objects, None), said(objects, Some(ledger)));
+    assert_eq!(spared.verdict, verdict, "{spared:#?}");
+    assert_eq!((&spared.verdict, &spared.reason), (&full.verdict, &full.reason));
+    assert_eq!(spared.backups, full.backups);
+    assert_eq!(spared.timelines, full.timelines);
+    let of = |report: &VerifyReport| -> Vec<Finding> { report.findings().cloned().collect() };
+    assert_eq!(of(&spared), of(&full));
+    assert_eq!((&spared.attentions, &spared.errors), (&full.attentions, &full.errors));
+    // Whose a segment is only its bytes tell: each is read each time.
+    let used = spared.ledger.unwrap();
+    assert_eq!((used.trusted_wal_segments, used.left_objects), (0, 0));
+    assert_eq!(spared.volume.wal_segments, full.volume.wal_segments);
+    used.trusted_backups
+}
+
+/// Whatever happens to an upgraded cluster's archive: a ledger keeps nothing of it from being seen.
+#[test]
+fn an_upgraded_cluster_with_a_ledger() {
+    let archive = upgraded();
+    let objects = memory::objects(&archive.root);
+    let mut ledger = Ledger::new("a");
+    assert_eq!(says_as_much(&objects, &mut ledger, Verdict::Pass), 0);
+    assert_eq!(says_as_much(&objects, &mut ledger, Verdict::Pass), 2);
+    let (before, behind) = by_system(&archive.root.join("bucket/archive/upgraded"));
+    let key = |path: &std::path::Path| {
+        let key = path.strip_prefix(archive.root.join("bucket")).unwrap();
+        key.to_str().unwrap().to_owned()
+    };
+    // A segment of either system that has turned into its neighbour's, and comes back.
+    for which in [&before, &behind] {
+        let (own, neighbour) = (key(&which[which.len() - 2]), key(&which[which.len() - 3]));
+        let sound = objects.bytes(&own).unwrap();
+        objects.put(own.clone(), objects.bytes(&neighbour).unwrap());
+        says_as_much(&objects, &mut ledger, Verdict::Fail);
+        objects.put(own, sound);
+        says_as_much(&objects, &mut ledger, Verdict::Pass);
+    }
+    // The new system writes over the old one's WAL; a part of a backup is another one.
+    let place = key(&before[before.len() - 2]);
+    let sound = objects.bytes(&place).unwrap();
+    objects.put(place.clone(), objects.bytes(&key(&behind[0])).unwrap());
+    says_as_much(&objects, &mut ledger, Verdict::Fail);
+    objects.put(place, sound);
+    let newest = backups(&archive.root.join("bucket/archive/upgraded")).pop().unwrap();
+    let part = key(&newest.join("data.tar.gz"));
+    let mut bytes = objects.bytes(&part).unwrap().to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    objects.put(part.clone(), bytes);
+    says_as_much(&objects, &mut ledger, Verdict::Fail);
+    assert_eq!(says_as_much(&objects, &mut ledger, Verdict::Fail), 1);
+    // Without the new system's backup its WAL is a stranger's, of another major.
+    objects.remove(&part);
+    objects.remove(&key(&newest.join("backup.info")));
+    says_as_much(&objects, &mut ledger, Verdict::Fail);
 }
 
 /// A backup, a restart with `wal_level=minimal`, one back, and another backup. Marks: `before`, `end`.

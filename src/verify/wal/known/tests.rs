@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use futures_util::TryStreamExt;
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
@@ -80,7 +82,8 @@ async fn run_until(
     let progress = Progress::silent();
     let reading = reading(store, &progress, cancel, caller);
     let mut tally = Tally::default();
-    let done = read(&reading, vec![origin], &catalog, &[&info], known, &mut tally).await;
+    let done =
+        read(&reading, vec![origin], &catalog, &[&info], BTreeSet::new(), known, &mut tally).await;
     // What a run has learned the next one reads from the file.
     if let Some((ledger, _)) = ledger {
         let mut bytes = Vec::new();
