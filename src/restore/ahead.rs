@@ -15,7 +15,7 @@ use super::pipe::Taken;
 
 /// Bytes of a buffer: large enough that handing it over costs nothing, small enough for the
 /// processor's cache.
-const BUFFER: usize = 256 * 1024;
+const BUFFER: usize = 1 << 20;
 /// Buffers of a stream: one is read, one is filled, and two even out what takes longer at times.
 const BUFFERS: usize = 4;
 

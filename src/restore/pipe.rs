@@ -20,7 +20,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{drill::Error, store::ByteStream};
 
 /// Pieces of a body that may wait for the reader.
-const PIECES: usize = 8;
+const PIECES: usize = 16;
+/// Pieces that there is room for when a feeder that had to wait goes on: to wake a thread costs more than
+/// to hand over a piece.
+const AT_ONCE: usize = 8;
 
 /// Makes the two ends of a pipe.
 #[must_use]
@@ -67,6 +70,7 @@ impl Feeder {
         cancel: &CancellationToken,
     ) -> FeedEnd {
         let mut bytes = 0;
+        let mut room = None;
         loop {
             let next = tokio::select! {
                 biased;
@@ -87,17 +91,27 @@ impl Feeder {
                 None => Piece::End,
             };
             let end = matches!(piece, Piece::End);
-            // A piece that there is room for goes first: what the reader has seen has also been told.
-            let sent = tokio::select! {
-                biased;
-                sent = self.sender.send(piece) => sent,
-                () = cancel.cancelled() => return FeedEnd::Cancelled,
+            let free = room.as_mut().and_then(Iterator::next);
+            let place = if free.is_some() {
+                free
+            } else {
+                // A piece that there is room for goes first: what the reader has seen has also been
+                // told.
+                let more = tokio::select! {
+                    biased;
+                    more = self.sender.reserve_many(AT_ONCE) => more,
+                    () = cancel.cancelled() => return FeedEnd::Cancelled,
+                };
+                more.ok().and_then(|more| room.insert(more).next())
             };
-            match (sent, end) {
+            match (place, end) {
                 // A reader that has seen enough may leave before the end mark.
-                (_, true) => return FeedEnd::Complete { bytes },
-                (Err(_), false) => return FeedEnd::ReaderGone { bytes },
-                (Ok(()), false) => {}
+                (None, true) => return FeedEnd::Complete { bytes },
+                (None, false) => return FeedEnd::ReaderGone { bytes },
+                (Some(place), _) => place.send(piece),
+            }
+            if end {
+                return FeedEnd::Complete { bytes };
             }
         }
     }
