@@ -93,11 +93,11 @@ fn tenfold(mib: u64, fat: bool) {
     let server = format!("tenfold{mib}");
     let archive = fixture::archive(&server, |root| {
         let segments = format!("--wal-segsize={mib}");
-        let recipe = Recipe {
-            initdb: &[&segments],
-            settings: &["min_wal_size = 256MB"],
-            ..Recipe::default()
-        };
+        // Both must hold two segments.
+        let sizes = [("min", 256.max(2 * mib)), ("max", 1024.max(2 * mib))];
+        let settings = sizes.map(|(which, size)| format!("{which}_wal_size = {size}MB"));
+        let settings = settings.each_ref().map(String::as_str);
+        let recipe = Recipe { initdb: &[&segments], settings: &settings, ..Recipe::default() };
         let mut shop = Workshop::new(root, &server, recipe);
         WalFolder::lose(&shop);
         if fat {
@@ -143,4 +143,10 @@ fn an_archive_of_ten_times_the_bound_is_read_below_it() {
 #[ignore = "a matrix: make test-all"]
 fn segments_of_64_mib_are_read_below_the_same_bound() {
     tenfold(64, false);
+}
+
+#[test]
+#[ignore = "a matrix: make test-all"]
+fn and_with_the_largest_segments() {
+    tenfold(1024, false);
 }
