@@ -114,14 +114,7 @@ async fn by_the_wal(
         let coming = match fetched {
             Ok(coming) => coming,
             Err(lost) => {
-                if matches!(lost, Lost::Cancelled) {
-                    while let Some((listed, fetched)) = feed.landed().await {
-                        if matches!(fetched, Err(Lost::Once(_))) {
-                            base.doubted.push((listed.timeline, listed.number));
-                        }
-                    }
-                }
-                without(lost, here, base)?;
+                without(lost, here, &mut feed, base).await?;
                 break;
             }
         };
@@ -135,7 +128,7 @@ async fn by_the_wal(
         (scan, judge, step) = done;
         if let Err(lost) = end {
             // What its records have shown by then is true all the same.
-            without(lost, here, base)?;
+            without(lost, here, &mut feed, base).await?;
             break;
         }
         let damaged = scan.damage().map(|damage| (damage.timeline, damage.segment));
@@ -168,13 +161,25 @@ async fn by_the_wal(
 }
 
 /// A segment could not be read: the pages are judged by those before it where it is damaged.
-fn without(
+async fn without<I: Iterator<Item = Listed>>(
     lost: Lost,
     here: (TimelineId, SegmentNumber),
+    feed: &mut Feed<I>,
     base: &mut BaseRead,
 ) -> Result<(), Error> {
     match lost {
-        Lost::Cancelled => Err(interrupted()),
+        Lost::Cancelled => {
+            while let Some((listed, fetched)) = feed.landed().await {
+                let end = match fetched {
+                    Ok(coming) => coming.read(|_| ()).await?,
+                    Err(lost) => Err(lost),
+                };
+                if matches!(end, Err(Lost::Once(_))) {
+                    base.doubted.push((listed.timeline, listed.number));
+                }
+            }
+            Err(interrupted())
+        }
         Lost::Unread(error) => Err(error),
         Lost::Once(error) => {
             base.doubted.push(here);

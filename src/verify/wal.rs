@@ -29,7 +29,10 @@ use crate::{
     },
     pg::{
         Lsn, Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId,
-        wal::walk::{Broken, WalWalk, WalkRules},
+        wal::{
+            scan::WalDamage,
+            walk::{Broken, WalWalk, WalkRules},
+        },
     },
 };
 
@@ -72,13 +75,22 @@ struct Pass<'a> {
     lineages: BTreeMap<TimelineId, Lineage>,
     /// Where a walk must be kept for a child, and those that were.
     wanted: BTreeSet<BeforeFork>,
-    kept: BTreeMap<BeforeFork, (Origin, WalWalk, usize)>,
+    kept: BTreeMap<BeforeFork, Kept>,
     stretches: Stretches,
     tally: &'a mut Tally,
     known: Option<KnownWal<'a>>,
     /// Where recoveries of backups look for a record.
     asked: Arc<BTreeSet<Lsn>>,
     not_read: NotRead,
+}
+
+/// A walk at the end of a segment behind which a child goes on.
+struct Kept {
+    origin: Origin,
+    walk: WalWalk,
+    stretch: usize,
+    /// The segment, and the walk as it was before it.
+    last: Option<(Listed, WalWalk)>,
 }
 
 /// A run that is being read.
@@ -89,6 +101,8 @@ struct Current {
     walk: WalWalk,
     /// The segment before, and the walk as it was before that: to read both once more.
     before: Option<(Listed, WalWalk)>,
+    /// The same of the parent's last segment, while none of the run's own has been read.
+    parent: Option<(Listed, WalWalk)>,
     records_before: u64,
     joint: Joint,
 }
@@ -236,9 +250,10 @@ impl Pass<'_> {
         let before = before_fork(&lineage.history, self.size());
         let kept = before.filter(|(_, last)| last.next() == number);
         let kept = kept.and_then(|before| self.kept.get(&before));
-        let kept = kept.filter(|(whose, ..)| whose.system_id == origin.system_id);
-        let (walk, parent) = if let Some((_, walk, stretch)) = kept {
-            (walk.fork(&lineage.history), Some(*stretch))
+        let kept = kept.filter(|kept| kept.origin.system_id == origin.system_id);
+        let parent = kept.and_then(|kept| kept.last.clone());
+        let (walk, stretch) = if let Some(kept) = kept {
+            (kept.walk.fork(&lineage.history), Some(kept.stretch))
         } else {
             let rules = origin.rules(lineage.history.clone(), lineage.known);
             (WalWalk::new(rules, number), None)
@@ -261,10 +276,19 @@ impl Pass<'_> {
                 custom_resource_managers: Vec::new(),
             });
         }
-        self.stretches.open(origin.system_id, timeline, parent);
+        self.stretches.open(origin.system_id, timeline, stretch);
         let records_before = walk.summary().records;
         let joint = Joint::default();
-        Current { origin, timeline, last: number, walk, before: None, records_before, joint }
+        Current {
+            origin,
+            timeline,
+            last: number,
+            walk,
+            before: None,
+            parent,
+            records_before,
+            joint,
+        }
     }
 
     /// Counts a segment of the listing.
@@ -318,8 +342,9 @@ impl Pass<'_> {
         }
         let here = (listed.timeline, number);
         if self.wanted.contains(&here) {
-            let kept = (run.origin, run.walk.clone(), self.stretches.refer());
-            self.kept.insert(here, kept);
+            let last = run.before.clone().filter(|(last, _)| last.number == number);
+            let (origin, walk, stretch) = (run.origin, run.walk.clone(), self.stretches.refer());
+            self.kept.insert(here, Kept { origin, walk, stretch, last });
         }
         Ok(())
     }
@@ -339,6 +364,9 @@ impl Pass<'_> {
         } else {
             let first = read.broken.iter().map(|broken| broken.damage.segment).min();
             self.forget(run, first.unwrap_or(number), number);
+            for WalDamage { timeline, segment, .. } in read.broken.iter().map(|b| &b.damage) {
+                self.forget_all(*timeline, *segment, *segment);
+            }
             (read, once) = match self.look_again(run, &start, listed, read).await? {
                 Again::Read(read) => (read, false),
                 Again::Missed(first) => (first, true),
@@ -362,6 +390,7 @@ impl Pass<'_> {
         }
         self.stretches.update(&run.walk.stretch());
         run.before = Some((listed.clone(), start));
+        run.parent = None;
         Ok(())
     }
 

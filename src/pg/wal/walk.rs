@@ -254,6 +254,11 @@ impl WalWalk {
         self.timeline_before = Some(timeline);
     }
 
+    /// Goes past a segment of which nothing is known: what lies behind it is read afresh.
+    pub fn skip(&mut self, number: SegmentNumber) {
+        self.search(number.next());
+    }
+
     /// Counts the segment that was read last as `passed`, a walk that went past it, has it: behind
     /// [`Self::pass`] it is read without the record that began before it. `before` is the walk as it
     /// was at the segment's start; reading it from there comes to the same then.

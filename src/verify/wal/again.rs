@@ -52,7 +52,8 @@ impl Pass<'_> {
         let from = from.unwrap_or(Lsn::INVALID);
         let mut walk = start.clone();
         let mut again = vec![listed.clone()];
-        if let (true, Some((previous, earlier))) = (began_before, &run.before) {
+        let before = run.before.as_ref().or(run.parent.as_ref());
+        if let (true, Some((previous, earlier))) = (began_before, before) {
             walk = earlier.clone();
             again.insert(0, previous.clone());
         }
@@ -84,7 +85,14 @@ impl Pass<'_> {
         seen: Option<&str>,
     ) -> Result<Bytes, Error> {
         let mut read = SegmentRead::default();
+        let mut before: Option<&Listed> = None;
         for listed in again {
+            if before.is_some_and(|before| before.timeline != listed.timeline) {
+                walk = walk.fork(&self.lineages[&listed.timeline].history);
+            }
+            before = Some(listed);
+            // What complete records of the segment before say has been taken already.
+            (read.ends, read.databases, read.beginnings) = Default::default();
             let missed = match self.walk_through(&mut walk, listed, &mut read).await? {
                 Ok(()) => continue,
                 Err(Lost::Damaged(_)) => return Ok(Bytes::Damaged),

@@ -7,7 +7,7 @@ use super::{Listed, Pass, alone::Silent};
 use crate::{
     drill::{Error, FailureClass, Finding, outlook::Damage},
     pg::wal::{segment_pages::SegmentPages as _, walk::WalWalk},
-    restore::wal::Pieces,
+    restore::{two_readings, wal::Pieces},
 };
 
 /// What a segment's records say by themselves.
@@ -41,6 +41,16 @@ impl Pass<'_> {
             let Some(read) = self.records(&taken).await? else { continue };
             // What is wrong with it has been found.
             if read.damage.is_some() || read.records == copied.records {
+                continue;
+            }
+            let (Some(copied_again), Some(read_again)) =
+                (self.records(&copy).await?, self.records(&taken).await?)
+            else {
+                continue;
+            };
+            if (copied_again.records, read_again.records) != (copied.records, read.records) {
+                let seen = format!("it held other records than `{}`", taken.object.key);
+                self.tally.error(two_readings(&copy.object.key, &seen));
                 continue;
             }
             let detail = format!(

@@ -160,7 +160,7 @@ impl Pass<'_> {
         self.not_read.oldest = Some(self.not_read.oldest.map_or(day, |oldest| oldest.min(day)));
         run.walk.pass(listed.timeline, listed.number, facts);
         run.joint = Joint { passed: true, records: run.joint.records + facts.records, ..run.joint };
-        run.before = None;
+        (run.before, run.parent) = (None, None);
         self.stretches.update(&run.walk.stretch());
     }
 
@@ -172,6 +172,8 @@ impl Pass<'_> {
         self.doubt(run, listed.number);
         run.joint = Joint { records: run.joint.records, ..Joint::default() };
         self.close(run, Ended::Unread);
+        run.walk.skip(listed.number);
+        run.parent = None;
         Ok(())
     }
 
@@ -225,7 +227,12 @@ impl Pass<'_> {
         self.forget_all(run.timeline, first, last);
     }
 
-    fn forget_all(&mut self, timeline: TimelineId, first: SegmentNumber, last: SegmentNumber) {
+    pub(super) fn forget_all(
+        &mut self,
+        timeline: TimelineId,
+        first: SegmentNumber,
+        last: SegmentNumber,
+    ) {
         let size = self.size();
         let Some(own) = &mut self.known else { return };
         for number in (first.0..=last.0).map(SegmentNumber) {

@@ -266,3 +266,19 @@ fn pages_that_come_once_say_what_whole_segments_say() {
     }
     assert!(restarts > 10, "{restarts}");
 }
+
+#[test]
+fn what_lies_behind_a_skipped_segment_says_nothing_of_the_one_before() {
+    let mut segments = long_log().segments();
+    let end = segments[1].len();
+    segments[1][end - 300_000..].fill(0);
+    let mut walk = WalWalk::new(rules(TimelineHistory::root(ONE)), number(0));
+    for index in [0, 1] {
+        assert_eq!(walk.segment(ONE, number(index), &segments[index], |_| ()), []);
+    }
+    assert!(walk.open_end().is_some());
+    let mut skipped = walk.clone();
+    skipped.skip(number(2));
+    assert_eq!(skipped.segment(ONE, number(3), &segments[3], |_| ()), []);
+    assert_eq!(walk.segment(ONE, number(3), &segments[3], |_| ()).len(), 1);
+}

@@ -12,7 +12,7 @@ use crate::{
         wal::testing::{FIRST_SEGMENT, LogWriter, SYSTEM_ID, size},
     },
     store::{
-        Faulty, MemoryStore, ObjectStore as _, SharedStore,
+        Faulty, GetRange, MemoryStore, ObjectStore as _, SharedStore,
         faulty::{Call, Fault, Rule},
     },
     telemetry::Progress,
@@ -61,7 +61,12 @@ async fn run_until(
     for object in pages.concat() {
         builder.add(&object.key, object.size, object.etag.as_deref(), object.modified);
     }
-    let catalog = builder.finish();
+    let mut catalog = builder.finish();
+    for (timeline, object) in catalog.wal.histories().to_vec() {
+        let body = store.get(GetRange::whole(&object.key)).await.unwrap();
+        let text: Vec<_> = body.try_collect().await.unwrap();
+        catalog.histories.insert(timeline, String::from_utf8(text.concat()).unwrap());
+    }
     let origin = Origin { major: Major::V15, system_id: SYSTEM_ID, segment_size: size() };
     // A backup begins in the third segment.
     let begin = Lsn(SegmentNumber(FIRST_SEGMENT.0 + 2).start(size()).0 + 40);
@@ -428,4 +433,62 @@ fn a_run_whose_time_is_over_in_a_partial_says_what_it_saw() {
     let said = run_until(&ending, Some((&mut ledger, Day(100))), |_| true, (&cancel, &caller));
     let said = block_on(said).unwrap();
     assert_eq!((said.wal_segments, said.not_read.left), (count as u64, 1));
+}
+
+/// Two timelines that share a record, whose beginning is read wrongly once: the parent's next segment
+/// shows that, and so does the child's.
+#[test]
+fn a_child_does_not_keep_what_its_parent_misread() {
+    let mut log = LogWriter::new(Major::V15);
+    let noise = |log: &mut LogWriter, length: usize| {
+        log.main(0, 0x20, 0, &vec![9; length]);
+    };
+    noise(&mut log, 3 << 20);
+    log.commit(1, 1);
+    // Reaches from the fourth segment into the fifth, where the fork is.
+    noise(&mut log, 1 << 20);
+    log.commit(2, 2);
+    let fork = log.at();
+    let mut child = log.clone();
+    log.commit(3, 3);
+    log.switch();
+    child.timeline = 2;
+    let ends = [0_u64.to_le_bytes(), [2, 0, 0, 0, 1, 0, 0, 0]].concat();
+    child.main(0, 0x90, 0, &ends);
+    child.commit(9, 9);
+    child.switch();
+    let store = MemoryStore::default();
+    for (at, bytes) in log.segments().into_iter().enumerate() {
+        store.put(key(at), bytes);
+    }
+    let own = key(4).replace("/00000001", "/00000002");
+    store.put(own.clone(), child.segments().swap_remove(4));
+    store.put("a/wals/00000002.history", format!("1\t{fork}\tno reason\n"));
+
+    let shared: SharedStore = Arc::new(store.clone());
+    let sound = block_on(run(&shared, None, |_| true));
+    assert!(!has_finding(&sound) && sound.findings.contains("errors: []"), "{}", sound.findings);
+    let rule = Rule::nth(Call::Get, key(3), 1, Fault::FlipByte(900_000));
+    let faulty = Faulty::new(store, [rule]);
+    let shared: SharedStore = Arc::new(faulty.clone());
+    let said = block_on(run(&shared, None, |_| true));
+    assert!(!has_finding(&said), "{}", said.findings);
+    assert!(said.findings.contains("read twice"), "{}", said.findings);
+    assert_eq!(faulty.count(Call::Get, &own), 2);
+}
+
+#[test]
+fn second_copies_that_seem_others_are_read_once_more() {
+    let (store, _) = stored(&SMALL);
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gz, &store.bytes(&key(5)).unwrap()).unwrap();
+    store.put(format!("{}.gz", key(5)), gz.finish().unwrap());
+    // Asked for by the pass over all segments, then the copy and this twice each: for the records, and
+    // for what they are.
+    for nth in [1, 4, 5] {
+        let rule = Rule::nth(Call::Get, key(5), nth, Fault::FlipByte(700_000));
+        let shared: SharedStore = Arc::new(Faulty::new(store.clone(), [rule]));
+        let said = block_on(run(&shared, None, |_| true));
+        assert!(!has_finding(&said), "{nth}: {}", said.findings);
+    }
 }
