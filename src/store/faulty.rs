@@ -33,6 +33,8 @@ pub enum Fault {
     HangAfter(u64),
     /// The byte at this offset of the object is inverted.
     FlipByte(u64),
+    /// All bytes from this offset of the object on are zeros.
+    ZerosFrom(u64),
     /// Each piece of a body or page of a listing takes this long.
     Slow(Duration),
     /// The call is never answered.
@@ -127,7 +129,7 @@ impl<S: ObjectStore> ObjectStore for Faulty<S> {
     fn list(&self, prefix: &str) -> BoxStream<'static, Result<Vec<ListedObject>, Error>> {
         let pages = self.inner.list(prefix);
         match self.state.note(Call::List, prefix) {
-            None | Some(Fault::FlipByte(_)) => pages,
+            None | Some(Fault::FlipByte(_) | Fault::ZerosFrom(_)) => pages,
             Some(Fault::Error(code)) => stream::iter([Err(injected(code))]).boxed(),
             Some(Fault::ErrorAfter(count, code)) => {
                 pages.take(count as usize).chain(stream::iter([Err(injected(code))])).boxed()
@@ -151,7 +153,7 @@ impl<S: ObjectStore> ObjectStore for Faulty<S> {
                 names.truncate(count as usize);
                 return Ok(names);
             }
-            None | Some(Fault::FlipByte(_)) => {}
+            None | Some(Fault::FlipByte(_) | Fault::ZerosFrom(_)) => {}
         }
         self.inner.list_folders(prefix).await
     }
@@ -172,6 +174,7 @@ impl<S: ObjectStore> ObjectStore for Faulty<S> {
             Some(Fault::EndAfter(count)) => cut(body, count),
             Some(Fault::HangAfter(count)) => cut(body, count).chain(stream::pending()).boxed(),
             Some(Fault::FlipByte(at)) => flip(body, offset, at),
+            Some(Fault::ZerosFrom(at)) => blank(body, offset, at),
             Some(Fault::Slow(pause)) => slow(body, pause),
             _ => body,
         })
@@ -218,6 +221,18 @@ fn flip(body: ByteStream, offset: u64, at: u64) -> ByteStream {
         }
         let mut bytes = BytesMut::from(&bytes[..]);
         bytes[(at - start) as usize] ^= 0xff;
+        Ok(bytes.freeze())
+    })
+    .boxed()
+}
+
+fn blank(body: ByteStream, offset: u64, from: u64) -> ByteStream {
+    let mut position = offset;
+    body.map(move |item| {
+        let mut bytes = BytesMut::from(&item?[..]);
+        let good = from.saturating_sub(position).min(bytes.len() as u64);
+        position += bytes.len() as u64;
+        bytes[good as usize..].fill(0);
         Ok(bytes.freeze())
     })
     .boxed()
@@ -271,6 +286,13 @@ mod tests {
         assert_eq!(wrong, [30_000]);
         let range = GetRange { offset: 29_999, length: Some(3), ..GetRange::whole("base/a") };
         assert_eq!(read_all(&flipped, range, 9).await.unwrap(), &[7, 7 ^ 0xff, 7][..]);
+
+        let blank = store([rule(Fault::ZerosFrom(30_000))]);
+        let bytes = read(&blank, "base/a").await.unwrap();
+        let good = bytes.iter().take_while(|byte| **byte == 7).count();
+        assert!(good == 30_000 && bytes[good..].iter().all(|byte| *byte == 0));
+        let range = GetRange { offset: 29_999, length: Some(3), ..GetRange::whole("base/a") };
+        assert_eq!(read_all(&blank, range, 9).await.unwrap(), &[7, 0, 0][..]);
     }
 
     #[tokio::test]

@@ -147,7 +147,8 @@ async fn wal(
     let size = plan.segment_size;
     let mut feed = Feed::new(reading, size, planned(plan));
     let mut scan = Scan { wal: WalScan::new(start), asked, found: Vec::new() };
-    let mut before: Option<(Listed, Scan)> = None;
+    // The last segment, and the one before it, each with the scan as it was before.
+    let (mut before, mut earlier) = (None::<(Listed, Scan)>, None);
     let mut damage = None;
     while let Some((listed, fetched)) = feed.next().await {
         reading.fetched(listed.object.size);
@@ -182,7 +183,8 @@ async fn wal(
                 _ => vec![(listed.clone(), here.clone())],
             };
             let key = &listed.object.key;
-            match look_again(reading, plan, again).await? {
+            let stands = |scan: &Scan| scan.wal.damage().is_some();
+            match look_again(reading, plan, again, stands).await? {
                 Again::Damaged => {}
                 Again::Sound(sound) => {
                     read.errors.push(two_readings(key, &found.detail));
@@ -196,9 +198,16 @@ async fn wal(
                 }
             }
         }
-        before = Some((listed, here));
+        earlier = before.replace((listed, here));
         if step == ScanStep::Stop {
             break;
+        }
+    }
+    drop(feed);
+    if let Some(last) = before {
+        match Box::pin(tail(reading, plan, scan, earlier, last, read)).await? {
+            Some(judged) => scan = judged,
+            None => return Ok(None),
         }
     }
     let beginnings = scan.found;
@@ -212,6 +221,39 @@ async fn wal(
     Ok(Some(Log { summary, damage: found.or(damage), beginnings }))
 }
 
+/// Reads the last segment once more where only the end of the log shows that something is wrong: the log
+/// breaks off in a record that cannot be one, or in space that was never written. Gives the scan that
+/// counts; `None` where no second reading could be had.
+async fn tail(
+    reading: &Reading<'_>,
+    plan: &DrillPlan,
+    scan: Scan,
+    earlier: Option<(Listed, Scan)>,
+    last: (Listed, Scan),
+    read: &mut PointRead,
+) -> Result<Option<Scan>, Error> {
+    let breaks_off = |scan: &Scan| scan.wal.clone().finish();
+    let summary = breaks_off(&scan);
+    let Some(seen) = summary.defect().filter(|_| scan.wal.damage().is_none()) else {
+        return Ok(Some(scan));
+    };
+    let key = last.0.object.key.clone();
+    let earlier = earlier.filter(|_| seen.segment < last.0.number);
+    let again = earlier.into_iter().chain([last]).collect();
+    let stands = |scan: &Scan| breaks_off(scan).defect().is_some();
+    match look_again(reading, plan, again, stands).await? {
+        Again::Damaged => Ok(Some(scan)),
+        Again::Sound(sound) => {
+            read.errors.push(two_readings(&key, &seen.detail));
+            Ok(Some(sound.0))
+        }
+        Again::Unread(error) => {
+            read.errors.push(seen_once(&key, &seen.detail, Some(&error)));
+            Ok(None)
+        }
+    }
+}
+
 /// What the second reading of what seems damaged shows.
 enum Again {
     Damaged,
@@ -220,11 +262,12 @@ enum Again {
     Unread(Error),
 }
 
-/// Reads the last segments once more.
+/// Reads the last segments once more. `stands` says whether a scan shows the damage.
 async fn look_again(
     reading: &Reading<'_>,
     plan: &DrillPlan,
     again: Vec<(Listed, Scan)>,
+    stands: impl Fn(&Scan) -> bool,
 ) -> Result<Again, Error> {
     let mut state: Option<(Scan, ScanStep)> = None;
     for (listed, scan) in again {
@@ -240,7 +283,7 @@ async fn look_again(
             Err(Lost::Unread(error)) => return Ok(Again::Unread(error)),
         }
     }
-    let sound = state.filter(|(scan, _)| scan.wal.damage().is_none());
+    let sound = state.filter(|(scan, _)| !stands(scan));
     Ok(sound.map_or(Again::Damaged, |sound| Again::Sound(Box::new(sound))))
 }
 

@@ -17,7 +17,7 @@ use pgassay::{
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    damage::MIDDLE,
+    damage::{MIDDLE, end_inside_a_record},
     fixture, memory,
     tools::{self, RUNTIME},
     workdir::{WorkDir, tree},
@@ -54,8 +54,13 @@ fn drill(store: &Faulty<MemoryStore>, server: &str) -> DrillReport {
 /// what is said of that.
 #[track_caller]
 fn lies_once(objects: &MemoryStore, server: &str, key: &str, byte: u64, words: &[&str]) {
-    let rule = Rule::nth(Call::Get, key, 1, Fault::FlipByte(byte));
-    let store = Faulty::new(objects.clone(), [rule]);
+    errs_once(objects, server, key, Fault::FlipByte(byte), words);
+}
+
+/// As [`lies_once`], with any fault.
+#[track_caller]
+fn errs_once(objects: &MemoryStore, server: &str, key: &str, fault: Fault, words: &[&str]) {
+    let store = Faulty::new(objects.clone(), [Rule::nth(Call::Get, key, 1, fault)]);
     let report = drill(&store, server);
     let findings: Vec<_> = report.checks.iter().flat_map(|check| &check.findings).collect();
     assert!(findings.is_empty(), "{key}: {findings:#?}");
@@ -146,6 +151,14 @@ fn a_record_that_is_bad_at_the_first_reading() {
     let crossed = (middle..keys.len()).find(|n| goes_on(&keys[*n])).unwrap();
     lies_once(&objects, "plain", &keys[crossed], 100, &[&keys[crossed - 1]]);
     stands(&objects, "plain", key, 500_000, FailureClass::WalCorrupt);
+}
+
+#[test]
+fn an_end_of_the_wal_that_is_bad_at_the_first_reading() {
+    let objects = memory::objects(&fixture::codecs().root);
+    let (key, header) = end_inside_a_record(&objects, "plain");
+    errs_once(&objects, "plain", &key, Fault::FlipByte(header), &[&key]);
+    errs_once(&objects, "plain", &key, Fault::ZerosFrom(500_000), &[&key]);
 }
 
 /// As `verify` has it: damage is what two readings show.

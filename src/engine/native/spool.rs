@@ -81,7 +81,8 @@ impl Spool {
         .buffered(at_once);
         let mut scan = WalScan::new(start);
         let again = Again { store, size: self.size, cancel };
-        let mut before: Option<(PlannedSegment, WalScan)> = None;
+        // The last segment, and the one before it, each with the scan as it was before.
+        let (mut before, mut earlier) = (None::<(PlannedSegment, WalScan)>, None);
         let mut volume = Volume::default();
         let mut last = None;
         let mut unreadable = None;
@@ -107,16 +108,23 @@ impl Spool {
             (scan, step) = self.keep(scan, segment, bytes).await?;
             if let Some(damage) = scan.damage() {
                 let earlier = before.take().filter(|_| damage.segment < here.0.number);
-                again.damaged(damage, earlier.into_iter().chain([here]).collect()).await?;
+                let segments = earlier.into_iter().chain([here]).collect();
+                Box::pin(again.damaged(damage, segments)).await?;
                 break;
             }
-            before = Some(here);
+            earlier = before.replace(here);
             if step == ScanStep::Stop {
                 break;
             }
         }
         drop(fetches);
+        let is_confirmed = scan.damage().is_some();
         let summary = scan.finish();
+        if let (false, Some(seen), Some(last)) = (is_confirmed, summary.defect(), before) {
+            let earlier = earlier.filter(|_| seen.segment < last.0.number);
+            let segments = earlier.into_iter().chain([last]).collect();
+            Box::pin(again.broken_off(seen, segments)).await?;
+        }
         let found = summary.damage.as_ref().map(|damage| self.locate(damage, wal));
         let damage = found.or(unreadable);
         if let Some(damage) = &damage {

@@ -132,6 +132,14 @@ pub struct WalSummary {
     pub damage: Option<WalDamage>,
 }
 
+impl WalSummary {
+    /// What is wrong with the log where it breaks off: damage, or [`Self::open_end`].
+    #[must_use]
+    pub fn defect(&self) -> Option<&WalDamage> {
+        self.damage.as_ref().or(self.open_end.as_ref())
+    }
+}
+
 /// What to do after a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScanStep {

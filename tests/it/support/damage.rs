@@ -6,6 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use pgassay::store::memory::MemoryStore;
+
+use super::memory;
+
 /// A segment in the middle of timeline 1.
 pub const MIDDLE: &str = "000000010000000000000020";
 
@@ -58,4 +62,27 @@ pub fn flip_a_bit(path: &Path) {
     let place = bytes.len() / 3;
     bytes[place] ^= 1;
     fs::write(path, bytes).unwrap();
+}
+
+/// Lets the WAL of a server, whose segments are plain, end inside a record. Gives the key of what is its
+/// last segment then, and where in it the headers of that record's blocks begin.
+pub fn end_inside_a_record(objects: &MemoryStore, server: &str) -> (String, u64) {
+    let mut keys = memory::keys(objects, &format!("archive/{server}/wals/"));
+    keys.retain(|key| key.rsplit('/').next().is_some_and(|name| name.len() == 24));
+    let word =
+        |bytes: &[u8], at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().unwrap()) as usize;
+    for last in (0..keys.len() - 1).rev() {
+        let bytes = objects.bytes(&keys[last]).unwrap();
+        // `xlp_rem_len` of the next segment, and `xl_tot_len` where it fits that in the last page.
+        let left = word(&objects.bytes(&keys[last + 1]).unwrap(), 16);
+        let mut starts = (bytes.len() - 8192 + 24..bytes.len() - 64).step_by(8);
+        let start = starts.find(|at| left > 0 && word(&bytes, *at) == bytes.len() - at + left);
+        if let Some(start) = start {
+            for later in &keys[last + 1..] {
+                assert!(objects.remove(later));
+            }
+            return (keys[last].clone(), start as u64 + 24);
+        }
+    }
+    panic!("no segment of {server} ends inside a record")
 }

@@ -9,13 +9,18 @@ use pgassay::{
     store::{
         ObjectStore as _, SharedStore,
         faulty::{Call, Fault, Faulty, Rule},
+        memory::MemoryStore,
     },
     telemetry::Progress,
     verify::{self, VerifyOptions},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{damage::MIDDLE, fixture, memory, tools::RUNTIME};
+use crate::support::{
+    damage::{MIDDLE, end_inside_a_record},
+    fixture, memory,
+    tools::RUNTIME,
+};
 
 const SCOPES: [Scope; 2] = [Scope::Archive, Scope::RecoveryPoint];
 
@@ -30,10 +35,14 @@ fn verify_on(store: &SharedStore, server: &str, scope: Scope) -> VerifyReport {
 /// The first reading of the object that `key` names has another byte, the second is right.
 #[track_caller]
 fn lies_once(archive: &fixture::Archive, server: &str, key: &str, byte: u64) {
-    let objects = memory::objects(&archive.root);
+    errs_once(&memory::objects(&archive.root), server, key, Fault::FlipByte(byte));
+}
+
+/// As [`lies_once`], with any fault.
+#[track_caller]
+fn errs_once(objects: &MemoryStore, server: &str, key: &str, fault: Fault) {
     for scope in SCOPES {
-        let rule = Rule::nth(Call::Get, key, 1, Fault::FlipByte(byte));
-        let store = Faulty::new(objects.clone(), [rule]);
+        let store = Faulty::new(objects.clone(), [Rule::nth(Call::Get, key, 1, fault)]);
         let report = verify_on(&(Arc::new(store.clone()) as SharedStore), server, scope);
         let found: Vec<_> = report.findings().collect();
         assert!(found.is_empty(), "{scope:?}, {key}: {found:#?}");
@@ -58,9 +67,14 @@ fn lies_always(
     byte: u64,
     class: FailureClass,
 ) {
-    let objects = memory::objects(&archive.root);
+    errs_always(&memory::objects(&archive.root), server, key, Fault::FlipByte(byte), class);
+}
+
+/// As [`lies_always`], with any fault.
+#[track_caller]
+fn errs_always(objects: &MemoryStore, server: &str, key: &str, fault: Fault, class: FailureClass) {
     for scope in SCOPES {
-        let rule = Rule::every(Call::Get, key, Fault::FlipByte(byte));
+        let rule = Rule::every(Call::Get, key, fault);
         let report = verify_on(
             &(Arc::new(Faulty::new(objects.clone(), [rule])) as SharedStore),
             server,
@@ -76,9 +90,15 @@ fn lies_always(
 #[track_caller]
 fn lies_and_fails(archive: &fixture::Archive, server: &str, key: &str, byte: u64, nth: u64) {
     let objects = memory::objects(&archive.root);
+    errs_and_fails(&objects, server, key, Fault::FlipByte(byte), nth);
+}
+
+/// As [`lies_and_fails`], with any fault.
+#[track_caller]
+fn errs_and_fails(objects: &MemoryStore, server: &str, key: &str, fault: Fault, nth: u64) {
     for scope in SCOPES {
         let fail = Rule::nth(Call::Get, key, nth, Fault::Error(Code::StoreUnavailable));
-        let lie = Rule::every(Call::Get, key, Fault::FlipByte(byte));
+        let lie = Rule::every(Call::Get, key, fault);
         let store = Arc::new(Faulty::new(objects.clone(), [fail, lie])) as SharedStore;
         let report = verify_on(&store, server, scope);
         assert_eq!(report.verdict, Verdict::Inconclusive, "{scope:?}, {key}: {report:#?}");
@@ -102,6 +122,17 @@ fn a_segment_that_does_not_decode_at_the_first_reading() {
     lies_and_fails(&archive, "rich", &key, 5000, 2);
     lies_once(&archive, "rich", &key, 5000);
     lies_always(&archive, "rich", &key, 5000, FailureClass::WalCorrupt);
+}
+
+#[test]
+fn an_end_of_the_wal_that_is_bad_at_the_first_reading() {
+    let objects = memory::objects(&fixture::codecs().root);
+    let (key, header) = end_inside_a_record(&objects, "plain");
+    for fault in [Fault::FlipByte(header), Fault::ZerosFrom(500_000)] {
+        errs_and_fails(&objects, "plain", &key, fault, 2);
+        errs_once(&objects, "plain", &key, fault);
+        errs_always(&objects, "plain", &key, fault, FailureClass::WalCorrupt);
+    }
 }
 
 #[test]

@@ -47,6 +47,28 @@ impl Again<'_> {
         damage: &WalDamage,
         segments: Vec<(PlannedSegment, WalScan)>,
     ) -> Result<(), Error> {
+        self.look(damage, segments, |scan| scan.damage().is_some()).await
+    }
+
+    /// A defect that shows only where the log breaks off, which is behind the last of these segments: a
+    /// record that cannot be one, or space that was never written. The segments are as above.
+    ///
+    /// # Errors
+    /// It breaks off well now, no second reading could be had, or the drill was interrupted.
+    pub async fn broken_off(
+        &self,
+        defect: &WalDamage,
+        segments: Vec<(PlannedSegment, WalScan)>,
+    ) -> Result<(), Error> {
+        self.look(defect, segments, |scan| scan.finish().defect().is_some()).await
+    }
+
+    async fn look(
+        &self,
+        damage: &WalDamage,
+        segments: Vec<(PlannedSegment, WalScan)>,
+        stands: impl FnOnce(WalScan) -> bool,
+    ) -> Result<(), Error> {
         // By a record whose CRC holds: that cannot be an error.
         if damage.kind == DamageKind::MinimalWal {
             return Ok(());
@@ -69,7 +91,7 @@ impl Again<'_> {
                     Error::new(Code::Bug, format!("reading WAL ended: {error}"))
                 })?);
         }
-        if state.is_some_and(|scan| scan.damage().is_none()) {
+        if state.is_some_and(|scan| !stands(scan)) {
             return Err(two_readings(&key, &damage.detail));
         }
         Ok(())
