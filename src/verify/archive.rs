@@ -193,6 +193,11 @@ pub(super) async fn read(
             (Ok(info), Some(path), Some(stretches)) => {
                 let found_before = base.findings.len();
                 moved::judge(&backup.id, stretches.databases(info, path), &mut base);
+                if let Some(sparing) = &mut sparing
+                    && base.findings.len() > found_before
+                {
+                    sparing.unlearn(&backup.id);
+                }
                 if let Some(case) = Case::of(backup, Some(path), &base) {
                     let judged = case.judge(reading, stretches, &mut base).await?;
                     if let Some(sparing) = &mut sparing {

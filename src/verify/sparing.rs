@@ -354,11 +354,14 @@ impl Sparing<'_> {
             Judged::Sound => self.ledger.begins_well(id),
             // The next run asks again.
             Judged::Open => {}
-            Judged::Damaged(_) | Judged::Doubtful => {
-                self.ledger.forget_backup(id);
-                self.ledger.comes_first(id);
-            }
+            Judged::Damaged(_) | Judged::Doubtful => self.unlearn(id),
         }
+    }
+
+    /// Forgets a backup of which something else than its tars has shown that it is not good.
+    pub(super) fn unlearn(&mut self, id: &str) {
+        self.ledger.forget_backup(id);
+        self.ledger.comes_first(id);
     }
 
     /// The time was over before a backup was read to its end.

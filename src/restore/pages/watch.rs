@@ -113,7 +113,8 @@ pub struct WatchedPages {
     more_headers: u64,
     /// Relations that have an init fork.
     unlogged: BTreeSet<(Location, u32)>,
-    maps: BTreeMap<Location, FilenodeMap>,
+    /// `None` for one that cannot be read: the folder is there all the same.
+    maps: BTreeMap<Location, Option<FilenodeMap>>,
     /// More unlogged relations or databases than are kept.
     too_many_names: bool,
     /// A file after the first of its fork was seen.
@@ -308,16 +309,15 @@ impl WatchedPages {
     }
 
     fn map(&mut self, location: &Location, bytes: &[u8]) {
-        // One that cannot be read leaves the second look without an answer.
-        let Some(map) = FilenodeMap::parse(bytes) else { return };
         if self.maps.len() < MAX_NAMES {
-            self.maps.insert(location.clone(), map);
+            self.maps.insert(location.clone(), FilenodeMap::parse(bytes));
         } else {
             self.too_many_names = true;
         }
     }
 
-    /// Tablespace and database of every folder of a database that was seen, by its `pg_filenode.map`.
+    /// Tablespace and database of every folder of a database that was seen, by the name of its
+    /// `pg_filenode.map`.
     #[must_use]
     pub fn databases(&self) -> BTreeSet<(u32, u32)> {
         self.maps.keys().map(|home| (home.tablespace(), home.database())).collect()
@@ -353,8 +353,9 @@ impl WatchedPages {
             matches!(location, Location::Tablespace { version_dir: dir, .. }
                 if version_dir.as_ref().is_some_and(|own| own != dir))
         };
-        let mut maps = self.maps;
-        maps.retain(|location, _| !foreign(location));
+        // One that cannot be read leaves the second look without an answer.
+        let maps = self.maps.into_iter().filter(|(location, _)| !foreign(location));
+        let maps = maps.filter_map(|(location, map)| Some((location, map?))).collect();
         let mut forks = BTreeMap::new();
         for (file, mut pages) in self.suspects {
             let unlogged = file.fork == Fork::Main

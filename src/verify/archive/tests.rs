@@ -8,7 +8,7 @@ use crate::{
         control,
         page::{PAGE_SIZE, checksum},
         wal::{
-            storage::RM_HEAP,
+            storage::{RM_DBASE, RM_HEAP},
             testing::{LogWriter, SYSTEM_ID},
         },
     },
@@ -71,11 +71,17 @@ fn change(log: &mut LogWriter, relation: u32) -> Lsn {
 /// An archive of one backup, with all of its WAL: segments before and behind it, the checkpoint in
 /// another segment than where it began, and the end in one more.
 fn store(tars: &[(&str, Vec<u8>)]) -> MemoryStore {
+    store_of(tars, |_| ())
+}
+
+/// The same, where `inside` happens while the backup is taken.
+fn store_of(tars: &[(&str, Vec<u8>)], inside: impl FnOnce(&mut LogWriter)) -> MemoryStore {
     let mut log = LogWriter::new(Major::V15);
     log.switch();
     log.switch();
     assert_eq!(change(&mut log, 1000), BEGIN);
     change(&mut log, 1001);
+    inside(&mut log);
     log.switch();
     assert_eq!(log.checkpoint(0x10, BEGIN, 88), CHECKPOINT);
     log.switch();
@@ -327,4 +333,37 @@ fn a_backup_that_was_only_begun_stays_known() {
     assert!(ledger.backup(ID).is_some());
     assert_eq!(report.verdict, Verdict::Inconclusive);
     assert_eq!(report.backups[0].state, BackupState::Unknown);
+}
+
+/// Database 7 is moved to tablespace 9.
+fn moved(log: &mut LogWriter) {
+    let words = |words: &[u32]| words.iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<u8>>();
+    log.main(RM_DBASE, 0x00, 0, &words(&[7, 9, 7, 1663]));
+    log.main(RM_DBASE, 0x20, 0, &words(&[7, 1, 1663]));
+}
+
+#[test]
+fn a_backup_that_has_lost_a_moved_database_is_not_known_to_be_good() {
+    let store = Faulty::new(store_of(&[("data.tar", ended(tar()))], moved), []);
+    let mut ledger = Ledger::new("a");
+    let report = run(&store, &mut ledger, None);
+    assert_eq!(report.verdict, Verdict::Fail, "{report:#?}");
+    assert!(report.findings().any(|found| found.subject.contains("database 7")), "{report:#?}");
+    assert_eq!(ledger.backup(ID), None);
+}
+
+/// Its folder is there all the same: whether it is whole nobody knows.
+#[test]
+fn the_map_of_a_moved_database_that_is_bad_at_the_first_reading() {
+    let map = crate::pg::filenode_map::tests::bytes(&[(1259, 1259)], true);
+    let tar = ended(tar().file("base/7/pg_filenode.map", &map));
+    let at = place(&tar, &map) as u64;
+    let store = store_of(&[("data.tar", tar)], moved);
+    for faults in [vec![], vec![Rule::nth(Call::Get, "data.tar", 1, Fault::FlipByte(at))]] {
+        let report = run(&Faulty::new(store.clone(), faults), &mut Ledger::new("a"), None);
+        assert_eq!(report.findings().count(), 0, "{report:#?}");
+        assert_eq!(report.verdict, Verdict::Inconclusive, "{report:#?}");
+        let asked = |e: &ErrorReport| e.message.contains("database 7 was moved");
+        assert!(report.errors.iter().any(asked), "{:#?}", report.errors);
+    }
 }
