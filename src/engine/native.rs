@@ -7,7 +7,7 @@
 
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -78,6 +78,9 @@ struct Run {
     activity: Arc<Activity>,
     stages: StageClock,
     findings: Vec<Finding>,
+    /// What base or WAL alone has proven while the other one is still fetched. It stands however that
+    /// ends.
+    proven: Mutex<Vec<Finding>>,
     promise: Option<Promise>,
     notes: Vec<String>,
     unfinished: Vec<RelationFile>,
@@ -96,6 +99,7 @@ impl Engine for NativeEngine {
             cancel: cancel.clone(),
             activity: Arc::clone(&activity),
             findings: Vec::new(),
+            proven: Mutex::default(),
             promise: None,
             notes: Vec::new(),
             unfinished: Vec::new(),
@@ -133,6 +137,8 @@ impl Engine for NativeEngine {
                 _ => error,
             })
         });
+        let proven = run.take_proven();
+        run.findings.extend(proven);
         let Run { stages, findings, promise, notes, unfinished, preloads, sandbox, .. } = run;
         Restored {
             end,

@@ -18,7 +18,7 @@ use super::{
     FetchFailure,
     pages::{WatchRules, WatchedPages},
     seen_once,
-    unpack::{Place, Unpacked, Unpacker},
+    unpack::{self, Place, Unpacked, Unpacker},
 };
 use crate::{
     archive::{Backup, TarSet},
@@ -62,7 +62,7 @@ pub struct BaseRestored {
     pub config_texts: BTreeMap<String, String>,
     /// What was left out and why, for the report.
     pub notes: Vec<String>,
-    /// Defects that did not stop the restore.
+    /// Defects of the layout, and what is not there, as this reading shows them.
     pub findings: Vec<Finding>,
     /// What the pages of relations looked like.
     pub pages: WatchedPages,
@@ -75,7 +75,9 @@ pub struct BaseRestored {
 /// # Errors
 /// After a failure the folder holds what was written so far, and nothing writes to it any more. An
 /// object that is gone or was replaced since it was listed is a `Store` error of class
-/// `deleted_during_drill`; one whose damage only one reading shows is a `Store` error, too.
+/// `deleted_during_drill`; one whose damage only one reading shows is a `Store` error, too. `Damaged` is
+/// what the listing or two readings show; what the only reading of the layout shows is in
+/// [`BaseRestored::findings`], for the caller to confirm.
 pub async fn restore_base(
     store: &SharedStore,
     backup: &Backup,
@@ -110,15 +112,13 @@ pub async fn restore_base(
     if cancel.is_cancelled() {
         return Err(FetchFailure::Cancelled);
     }
-    failures.into_result(unpacker.findings())?;
+    failures.into_result()?;
 
     let unpacked = finish(unpacker, target.fsync).await?;
-    let mut findings = missing(backup, &unpacked);
-    findings.splice(0..0, unpacked.findings.iter().cloned());
-    if !findings.is_empty() {
-        return Err(FetchFailure::Damaged(findings));
-    }
-    Ok(BaseRestored::new(unpacked, fetched_bytes))
+    let missing = missing(backup, &unpacked);
+    let mut restored = BaseRestored::new(unpacked, fetched_bytes);
+    restored.findings.extend(missing);
+    Ok(restored)
 }
 
 /// Fetches and unpacks a part. Damage ends the others, and is looked at a second time.
@@ -186,14 +186,14 @@ impl Failures {
         }
     }
 
-    /// Damage is known for good; of the rest, this machine's failure explains the other's.
-    fn into_result(self, mut layout: Vec<Finding>) -> Result<(), FetchFailure> {
+    /// Damage is known for good; of the rest, this machine's failure explains the other's. What was seen
+    /// of the layout is of one reading, which may have been a lie.
+    fn into_result(self) -> Result<(), FetchFailure> {
         if !self.any {
             return Ok(());
         }
-        layout.extend(self.findings);
         Err(match (self.local, self.store) {
-            _ if !layout.is_empty() => FetchFailure::Damaged(layout),
+            _ if !self.findings.is_empty() => FetchFailure::Damaged(self.findings),
             (Some(error), _) => FetchFailure::Local(error),
             (None, Some(error)) => FetchFailure::Store(error),
             (None, None) => FetchFailure::Cancelled,
@@ -203,13 +203,28 @@ impl Failures {
 
 /// Every part in the order in which it is fetched, or what the listing already shows to be missing.
 fn parts_of(backup: &Backup) -> Result<Vec<Part>, Vec<Finding>> {
+    let gaps = listing_gaps(backup);
+    if gaps.is_empty() { Ok(listed_parts(backup)) } else { Err(gaps) }
+}
+
+/// The parts that are not in the listing.
+fn listing_gaps(backup: &Backup) -> Vec<Finding> {
     let gaps = backup.part_gaps();
-    if !gaps.is_empty() {
-        let findings =
-            gaps.iter().map(|name| part_missing(backup, format!("there is no `{name}`")));
-        return Err(findings.collect());
+    gaps.iter().map(|name| part_missing(backup, format!("there is no `{name}`"))).collect()
+}
+
+/// Whether a finding of a base backup is what one reading of it has shown: neither known from the listing,
+/// nor read twice already as a tar is that does not decode.
+#[must_use]
+pub fn is_of_one_reading(backup: &Backup, finding: &Finding) -> bool {
+    match finding.class {
+        FailureClass::BackupPartMissing => !listing_gaps(backup).contains(finding),
+        FailureClass::ArchiveCorrupt | FailureClass::ObjectReadIncomplete => {
+            unpack::is_of_layout(finding)
+                || backup.objects().all(|object| object.key != finding.subject)
+        }
+        class => !class.is_environment(),
     }
-    Ok(listed_parts(backup))
 }
 
 /// Every part that the listing has.

@@ -375,6 +375,12 @@ impl From<TarError> for UnpackFailure {
     }
 }
 
+/// Whether a finding is of members of a tar that decodes, and not of the tar as a whole.
+#[must_use]
+pub fn is_of_layout(finding: &Finding) -> bool {
+    finding.hint == policy::LAYOUT_HINT
+}
+
 /// What the system said, with a full quota taken for a full disk.
 fn local(doing: impl std::fmt::Display, path: &Path, error: &io::Error) -> Error {
     let doing = format!("{doing} in `{}`", path.display());

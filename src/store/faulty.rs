@@ -35,6 +35,8 @@ pub enum Fault {
     FlipByte(u64),
     /// All bytes from this offset of the object on are zeros.
     ZerosFrom(u64),
+    /// The byte at this offset of the object changes places with the next one: no sum can tell.
+    SwapBytes(u64),
     /// Each piece of a body or page of a listing takes this long.
     Slow(Duration),
     /// The call is never answered.
@@ -129,7 +131,7 @@ impl<S: ObjectStore> ObjectStore for Faulty<S> {
     fn list(&self, prefix: &str) -> BoxStream<'static, Result<Vec<ListedObject>, Error>> {
         let pages = self.inner.list(prefix);
         match self.state.note(Call::List, prefix) {
-            None | Some(Fault::FlipByte(_) | Fault::ZerosFrom(_)) => pages,
+            None | Some(Fault::FlipByte(_) | Fault::SwapBytes(_) | Fault::ZerosFrom(_)) => pages,
             Some(Fault::Error(code)) => stream::iter([Err(injected(code))]).boxed(),
             Some(Fault::ErrorAfter(count, code)) => {
                 pages.take(count as usize).chain(stream::iter([Err(injected(code))])).boxed()
@@ -153,7 +155,7 @@ impl<S: ObjectStore> ObjectStore for Faulty<S> {
                 names.truncate(count as usize);
                 return Ok(names);
             }
-            None | Some(Fault::FlipByte(_) | Fault::ZerosFrom(_)) => {}
+            None | Some(Fault::FlipByte(_) | Fault::SwapBytes(_) | Fault::ZerosFrom(_)) => {}
         }
         self.inner.list_folders(prefix).await
     }
@@ -173,7 +175,11 @@ impl<S: ObjectStore> ObjectStore for Faulty<S> {
             }
             Some(Fault::EndAfter(count)) => cut(body, count),
             Some(Fault::HangAfter(count)) => cut(body, count).chain(stream::pending()).boxed(),
-            Some(Fault::FlipByte(at)) => flip(body, offset, at),
+            Some(Fault::FlipByte(at)) => change(body, offset, at, |bytes| bytes[0] ^= 0xff),
+            Some(Fault::SwapBytes(at)) => change(body, offset, at, |bytes| {
+                assert!(bytes.len() > 1, "the bytes to swap are in two pieces of the body");
+                bytes.swap(0, 1);
+            }),
             Some(Fault::ZerosFrom(at)) => blank(body, offset, at),
             Some(Fault::Slow(pause)) => slow(body, pause),
             _ => body,
@@ -210,7 +216,8 @@ fn cut(body: ByteStream, count: u64) -> ByteStream {
     .boxed()
 }
 
-fn flip(body: ByteStream, offset: u64, at: u64) -> ByteStream {
+/// Gives `by` what follows the offset `at` in its piece of the body.
+fn change(body: ByteStream, offset: u64, at: u64, by: fn(&mut [u8])) -> ByteStream {
     let mut position = offset;
     body.map(move |item| {
         let bytes: Bytes = item?;
@@ -220,7 +227,7 @@ fn flip(body: ByteStream, offset: u64, at: u64) -> ByteStream {
             return Ok(bytes);
         }
         let mut bytes = BytesMut::from(&bytes[..]);
-        bytes[(at - start) as usize] ^= 0xff;
+        by(&mut bytes[(at - start) as usize..]);
         Ok(bytes.freeze())
     })
     .boxed()

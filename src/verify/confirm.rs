@@ -8,7 +8,7 @@ use super::{Reading, base, base::BaseRead, interrupted};
 use crate::{
     archive::Backup,
     drill::{Error, FailureClass, Finding},
-    restore::{seen_once, two_readings},
+    restore::{base::is_of_one_reading, seen_once, two_readings},
 };
 
 /// Reads `backup` once more where the first reading has found what the second one may not show.
@@ -62,15 +62,4 @@ pub(super) fn cut_off(backup: &Backup, base: BaseRead) -> BaseRead {
 
 fn name(backup: &Backup, finding: &Finding) -> String {
     format!("{} of backup {}", finding.subject, backup.id)
-}
-
-/// Damage that is not known from the listing, and not read twice already as that of a whole tar is.
-fn is_of_one_reading(backup: &Backup, finding: &Finding) -> bool {
-    match finding.class {
-        FailureClass::BackupPartMissing => false,
-        FailureClass::ArchiveCorrupt | FailureClass::ObjectReadIncomplete => {
-            backup.objects().all(|object| object.key != finding.subject)
-        }
-        class => !class.is_environment(),
-    }
 }

@@ -1,11 +1,14 @@
 //! Drills on stores and networks that give other bytes than they keep: no damage of the archive, and no
 //! restore of it either.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use pgassay::{
     config::flags::default_job,
-    drill::{Code, DrillReport, FailureClass, Verdict, job::Depth},
+    drill::{
+        Code, DrillReport, FailureClass, Job, Verdict,
+        job::{Depth, Target},
+    },
     runner::{self, DrillRequest},
     store::{
         SharedStore,
@@ -30,12 +33,21 @@ const TWICE: &str = "was read twice: the first reading was damaged";
 
 /// A whole drill of the depth `restore`, through PostgreSQL where it comes that far.
 fn drill(store: &Faulty<MemoryStore>, server: &str) -> DrillReport {
+    drill_of(store, server, |_| ())
+}
+
+fn drill_of(
+    store: &Faulty<MemoryStore>,
+    server: &str,
+    change: impl FnOnce(&mut Job),
+) -> DrillReport {
     let work = WorkDir::new();
     let mut job = default_job("lying".into(), memory::location(server));
     job.depth = Depth::Restore;
     job.sandbox.work_dir = Some(work.path().to_path_buf());
     let bin = tools::postgres_bin(tools::packaged_major());
     job.sandbox.postgres_bin = Some(bin);
+    change(&mut job);
     let request = DrillRequest {
         job,
         seed: Some(0),
@@ -78,7 +90,12 @@ fn errs_once(objects: &MemoryStore, server: &str, key: &str, fault: Fault, words
 /// It has another byte at every reading: then that is what is kept.
 #[track_caller]
 fn stands(objects: &MemoryStore, server: &str, key: &str, byte: u64, class: FailureClass) {
-    let rule = Rule::every(Call::Get, key, Fault::FlipByte(byte));
+    errs_always(objects, server, key, Fault::FlipByte(byte), class);
+}
+
+#[track_caller]
+fn errs_always(objects: &MemoryStore, server: &str, key: &str, fault: Fault, class: FailureClass) {
+    let rule = Rule::every(Call::Get, key, fault);
     let store = Faulty::new(objects.clone(), [rule]);
     let report = drill(&store, server);
     assert_eq!(report.verdict, Verdict::Fail, "{key}: {report:#?}");
@@ -123,6 +140,73 @@ fn own_files_that_are_bad_at_the_first_reading() {
     // The first byte of the system identifier.
     lies_once(&objects, "zstd", &key, header + 512, &["global/pg_control"]);
     stands(&objects, "zstd", &key, header + 512, FailureClass::ArchiveCorrupt);
+}
+
+#[test]
+fn a_member_that_is_not_there_at_the_first_reading() {
+    let objects = memory::objects(&fixture::codecs().root);
+    let control = b"global/pg_control\0";
+    let (key, header) = place(&objects, "archive/zstd/base/", "/data.tar", control);
+    // `global/pg_contrlo`: a header of the same sum.
+    let fault = Fault::SwapBytes(header + 15);
+    errs_once(&objects, "zstd", &key, fault, &["no part holds `global/pg_control`"]);
+    errs_always(&objects, "zstd", &key, fault, FailureClass::BackupPartMissing);
+}
+
+/// What is proven stands however the drill ends: it is `class`, and the drill ended with `code`.
+#[track_caller]
+fn proven(report: &DrillReport, class: FailureClass, code: Code) {
+    let mut findings = report.checks.iter().flat_map(|check| &check.findings);
+    assert!(findings.any(|finding| finding.class == class), "{report:#?}");
+    assert_eq!(report.verdict, Verdict::Fail, "{report:#?}");
+    let [error] = report.errors.as_slice() else { panic!("{report:#?}") };
+    assert_eq!(error.code, code.as_str(), "{error:#?}");
+}
+
+#[test]
+fn damage_of_the_base_stands_where_the_wal_cannot_be_had() {
+    let objects = memory::objects(&fixture::rich().root);
+    let flip = Rule::every(Call::Get, "data_0001.tar.gz", Fault::FlipByte(60_000));
+    let hang = Rule::every(Call::Get, format!("{MIDDLE}.gz"), Fault::Hang);
+    let store = Faulty::new(objects, [flip, hang]);
+    let report = drill_of(&store, "rich", |job| job.limits.no_progress = Duration::from_secs(5));
+    proven(&report, FailureClass::ArchiveCorrupt, Code::DeadlineExceeded);
+}
+
+#[test]
+fn damage_of_the_wal_stands_where_the_base_cannot_be_had() {
+    let objects = memory::objects(&fixture::rich().root);
+    let flip = || Rule::every(Call::Get, format!("{MIDDLE}.gz"), Fault::FlipByte(5000));
+    let tar = |fault| Rule::every(Call::Get, "data_0001.tar.gz", fault);
+    // At the same time.
+    let store = Faulty::new(objects.clone(), [flip(), tar(Fault::Hang)]);
+    let report = drill_of(&store, "rich", |job| job.limits.no_progress = Duration::from_secs(5));
+    proven(&report, FailureClass::WalCorrupt, Code::DeadlineExceeded);
+    // One after the other.
+    let store = Faulty::new(objects, [flip(), tar(Fault::Error(Code::AccessDenied))]);
+    let report = drill_of(&store, "rich", |job| {
+        job.recovery_point.target = Target::Name("behind the damage".into());
+    });
+    proven(&report, FailureClass::WalCorrupt, Code::AccessDenied);
+}
+
+#[test]
+fn damage_of_the_wal_stands_where_that_of_the_base_cannot_be_confirmed() {
+    let objects = memory::objects(&fixture::codecs().root);
+    let control = b"global/pg_control\0";
+    let (tar, header) = place(&objects, "archive/zstd/base/", "/data.tar", control);
+    let mut keys = memory::keys(&objects, "archive/zstd/wals/");
+    keys.retain(|key| key.rsplit('/').next().is_some_and(|name| name.contains(".zst")));
+    keys.sort();
+    let middle = keys[keys.len() / 2].clone();
+    let size = objects.bytes(&middle).unwrap().len() as u64;
+    let rules = [
+        Rule::nth(Call::Get, &tar, 1, Fault::FlipByte(header + 512)),
+        Rule::every(Call::Get, &tar, Fault::Error(Code::AccessDenied)),
+        Rule::every(Call::Get, middle, Fault::FlipByte(size / 2)),
+    ];
+    let report = drill(&Faulty::new(objects, rules), "zstd");
+    proven(&report, FailureClass::WalCorrupt, Code::AccessDenied);
 }
 
 #[test]

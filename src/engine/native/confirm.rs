@@ -2,15 +2,18 @@
 //! once, and neither a tar nor every compression has a checksum of what it holds. It writes nothing, so
 //! that a drill whose first reading was wrong has restored what the archive does not hold.
 
+use std::sync::Arc;
+
 use super::{Run, flow, judge, spool::interrupted};
 use crate::{
     drill::{Error, FailureClass, Finding},
     pg::{ControlFile, Lsn, wal::scan::WalSummary},
     restore::{
         FetchFailure,
-        base::{BaseExamined, BaseRestored, examine_base},
+        base::{BaseExamined, BaseRestored, examine_base, is_of_one_reading},
         pages::{Prints, WatchRules},
         seen_once, two_readings,
+        unpack::is_of_layout,
     },
     telemetry::progress::ProgressEvent,
 };
@@ -43,8 +46,14 @@ impl Run {
         let text = format!("backup `{id}` seems damaged: its tars are read once more");
         self.context.progress.emit(ProgressEvent::Note { text });
         let (mut second, missed) = self.read_again().await?;
-        // Tars that do not decode were read twice for that alone.
-        self.findings.append(&mut second.findings);
+        // Tars that do not decode were read twice for that alone. The rest is what the second reading
+        // says, to be held against the first.
+        let plan = Arc::clone(&self.context.plan);
+        let of_one = |finding: &Finding| is_of_one_reading(&plan.backup, finding);
+        let (once, twice): (Vec<Finding>, _) =
+            std::mem::take(&mut second.findings).into_iter().partition(of_one);
+        second.findings = once;
+        self.findings.extend(twice);
         let (stand, gone) = self.compare(first, second);
         self.findings.extend(stand);
         let Some(finding) = gone.first() else { return Ok(()) };
@@ -87,12 +96,22 @@ impl Run {
         let FirstReading { found, prints, begin, control, wal } = first;
         let plan = &self.context.plan;
         let mut again = judge::base(plan, &second, begin).err().unwrap_or_default();
+        again.extend(second.findings.iter().cloned());
         again
             .extend(flow::moved_databases(&plan.backup.id, &second, wal, self.context.job.depth).0);
         let suspects = control.and_then(|control| second.pages.judged_by(control).ok());
         let second = suspects.map(|suspects| suspects.prints()).unwrap_or_default();
         found.into_iter().partition(|finding| match finding.class {
             FailureClass::PageChecksum => prints.agree(&second, &finding.subject),
+            // A member that is there twice may be found in the one or the other tar.
+            class @ (FailureClass::ArchiveCorrupt | FailureClass::PgdataLayout)
+                if is_of_layout(finding) =>
+            {
+                again.iter().any(|other| {
+                    let same = other.subject == finding.subject || other.detail == finding.detail;
+                    other.class == class && is_of_layout(other) && same
+                })
+            }
             class => class.is_environment() || again.contains(finding),
         })
     }

@@ -3,7 +3,7 @@
 use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown, fchown},
     path::Path,
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::Instant,
 };
 
@@ -62,7 +62,10 @@ impl Run {
             Instant::now(),
             Some(self.context.plan.base_bytes + self.context.plan.wal_bytes),
         );
-        let (mut restored, spooled) = match self.fetch(&machine, begin).await? {
+        let fetched = self.fetch(&machine, begin).await?;
+        // From here on it is judged together.
+        self.take_proven();
+        let (mut restored, spooled) = match fetched {
             Fetched::Both(both) => *both,
             Fetched::End(end) => return Ok(end),
         };
@@ -74,8 +77,15 @@ impl Run {
         };
         self.stages.done(Instant::now(), volume);
         self.notes.extend(restored.notes.iter().cloned());
-        self.findings.extend(restored.findings.iter().cloned());
         self.preloads = conf::preloads(&restored.config_texts);
+        // Judged before the base where the target allows it; the answer is the same.
+        let outlook = self.judge_wal(&spooled);
+        let found = std::mem::take(&mut restored.findings);
+        if !found.is_empty() {
+            let (prints, wal) = (Prints::default(), &spooled.summary);
+            self.confirm(FirstReading { found, prints, begin, control: None, wal }).await?;
+            return Ok(RestoreEnd::Damaged);
+        }
         let own = match judge::base(&self.context.plan, &restored, begin) {
             Ok(own) => own,
             Err(found) => {
@@ -84,8 +94,7 @@ impl Run {
                 return Ok(RestoreEnd::Damaged);
             }
         };
-        // Judged before the base where the target allows it; the answer is the same.
-        let target = match self.judge_wal(&spooled) {
+        let target = match outlook {
             Outlook::Replay { target } => target,
             Outlook::Damaged => return Ok(RestoreEnd::Damaged),
             Outlook::Inconsistent(finding) => {
@@ -250,6 +259,15 @@ impl Run {
         Fetched::End(RestoreEnd::Damaged)
     }
 
+    /// What base or WAL alone has proven, which is forgotten.
+    pub fn take_proven(&mut self) -> Vec<Finding> {
+        std::mem::take(self.proven.get_mut().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn prove(&self, findings: Vec<Finding>) {
+        self.proven.lock().unwrap_or_else(PoisonError::into_inner).extend(findings);
+    }
+
     fn judge_wal(&mut self, spooled: &Spooled) -> Outlook {
         let damage = spooled.damage.as_ref();
         outlook::wal(&self.context.plan, &spooled.summary, damage, &mut self.findings)
@@ -274,7 +292,10 @@ impl Run {
             restore_base(&self.context.store, &plan.backup, &target, &counter, &self.cancel).await;
         match restored {
             Ok(restored) => Ok(Ok(restored)),
-            Err(FetchFailure::Damaged(findings)) => Ok(Err(findings)),
+            Err(FetchFailure::Damaged(findings)) => {
+                self.prove(findings.clone());
+                Ok(Err(findings))
+            }
             Err(FetchFailure::Store(error)) => Err(vanished(error)),
             Err(FetchFailure::Local(error)) => Err(error),
             Err(FetchFailure::Cancelled) => Err(interrupted()),
@@ -297,7 +318,13 @@ impl Run {
         };
         let start = outlook::scan_start(plan, begin, min_recovery_point);
         let counter = self.counter();
-        spool.fill(&self.context.store, &plan.wal, start, &counter, &self.cancel).await
+        let spooled =
+            spool.fill(&self.context.store, &plan.wal, start, &counter, &self.cancel).await?;
+        // Whether the backup ends in this WAL may be the base's to say, damage is not.
+        let mut found = Vec::new();
+        outlook::wal(plan, &spooled.summary, spooled.damage.as_ref(), &mut found);
+        self.prove(found);
+        Ok(spooled)
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) struct Move {
 }
 
 /// What the window does to the catalogs that say whether a relation exists.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct CatalogChanges {
     pub moves: HashMap<RelationFile, Vec<Move>>,
     /// Pages that the window makes anew: such have no rows before that.
@@ -63,6 +63,21 @@ pub(super) struct CatalogChanges {
     /// Databases (0 for shared catalogs) of which it is not known where their rows went.
     pub lost: HashSet<u32>,
     count: usize,
+    /// [`MAX_MOVES`].
+    most: usize,
+}
+
+impl Default for CatalogChanges {
+    fn default() -> Self {
+        Self {
+            moves: HashMap::new(),
+            made: HashSet::new(),
+            cut: HashMap::new(),
+            lost: HashSet::new(),
+            count: 0,
+            most: MAX_MOVES,
+        }
+    }
 }
 
 impl CatalogChanges {
@@ -86,9 +101,13 @@ impl CatalogChanges {
             self.moves.entry(block.relation).or_default().push(moved);
             self.count += 1;
         }
-        if self.count > MAX_MOVES {
-            *self = Self { lost: std::mem::take(&mut self.lost), ..Self::default() };
+        if self.count > self.most {
+            // Of every database whose moves are forgotten it is not known any more where rows went. A
+            // page that is not known to be made anew only leaves more open.
+            self.lost.extend(self.moves.drain().map(|(catalog, _)| catalog.database));
             self.lost.insert(database);
+            self.made.clear();
+            self.count = 0;
         }
     }
 

@@ -26,6 +26,7 @@ struct Case {
     start: Lsn,
     suspects: Suspects,
     files: Vec<(String, Vec<u8>)>,
+    most_moves: usize,
 }
 
 impl Case {
@@ -38,7 +39,8 @@ impl Case {
         // Before the redo point: must not count.
         log.record(HEAP, 0, 700, &body(major, &[(REL, 0, 3, Touch::Image)], b"x"));
         let start = log.next_start();
-        Self { log, major, start, suspects: Self::watched(&[]), files: Vec::new() }
+        let suspects = Self::watched(&[]);
+        Self { log, major, start, suspects, files: Vec::new(), most_moves: MAX_MOVES }
     }
 
     /// The bad page, and `files` as they pass by.
@@ -149,6 +151,7 @@ impl Case {
     fn read(&self, min_recovery_point: Option<Lsn>, all: bool) -> PageVerdict {
         let window = BackupWindow { major: self.major, start: self.start, min_recovery_point };
         let mut judge = PageJudge::new(self.suspects.clone(), window);
+        judge.changes.most = self.most_moves;
         let mut scan = WalScan::new(self.log.scan_start());
         let timeline = crate::pg::TimelineId(1);
         for (index, bytes) in self.log.segments().iter().enumerate() {
@@ -426,6 +429,29 @@ fn rows_that_moved_inside_the_window_may_have_been_missed() {
     let mut case = Case::new();
     case.catalogs(&[], &[], 0).main(7, 0, &[5, 1663, 0]).end();
     assert_eq!(case.verdict(), "undecided");
+}
+
+#[test]
+fn what_is_forgotten_of_one_catalog_is_not_taken_for_known() {
+    for (most_moves, expected) in [(2, "undecided"), (1, "undecided"), (0, "undecided")] {
+        let mut case = Case::new();
+        case.most_moves = most_moves;
+        case.catalogs(&[], &[], 0);
+        case.blocks(HEAP, 0x20, &[(1259, 0, 0, Touch::Change), (1259, 0, 1, Touch::Change)]);
+        // The one too many is of `pg_database`, which is shared.
+        let shared = [(1262, 0, 0, Touch::Change), (1262, 0, 1, Touch::Change)];
+        let mut update = body(case.major, &shared, b"x");
+        let (own, global) = (words(&[1663, 5]), words(&[1664, 0]));
+        let places: Vec<usize> =
+            (0..update.len() - 8).filter(|at| update[*at..*at + 8] == own).collect();
+        assert_eq!(places.len(), 2);
+        for at in places {
+            update[at..at + 8].copy_from_slice(&global);
+        }
+        case.log.record(HEAP, 0x20, 700, &update);
+        case.end();
+        assert_eq!(case.verdict(), expected, "{most_moves} moves are remembered");
+    }
 }
 
 /// Two pages of `pg_class` without the relation, by the LSNs that they were copied with.
