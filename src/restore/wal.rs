@@ -56,8 +56,7 @@ pub async fn fetch_segment(
     cancel: &CancellationToken,
 ) -> Result<Vec<u8>, SegmentFailure> {
     if object.codec == Codec::Plain {
-        let body = open_segment(store, object, expected, cancel).await?;
-        let mut body = PlainBody { body, object, got: 0, cancel };
+        let mut body = PlainBody::open(store, object, expected, cancel).await?;
         let mut whole = Vec::with_capacity(usize::try_from(expected).unwrap_or_default());
         while let Some(bytes) = body.next().await? {
             whole.extend_from_slice(&bytes);
@@ -81,8 +80,7 @@ pub async fn stream_segment(
     cancel: &CancellationToken,
 ) -> Result<(), SegmentFailure> {
     if object.codec == Codec::Plain {
-        let body = open_segment(store, object, expected, cancel).await?;
-        let mut body = PlainBody { body, object, got: 0, cancel };
+        let mut body = PlainBody::open(store, object, expected, cancel).await?;
         while let Some(bytes) = body.next().await? {
             sink.push(&bytes).await;
         }
@@ -130,7 +128,17 @@ struct PlainBody<'a> {
     cancel: &'a CancellationToken,
 }
 
-impl PlainBody<'_> {
+impl<'a> PlainBody<'a> {
+    async fn open(
+        store: &SharedStore,
+        object: &'a ObjectRef,
+        expected: u64,
+        cancel: &'a CancellationToken,
+    ) -> Result<Self, SegmentFailure> {
+        let body = open_segment(store, object, expected, cancel).await?;
+        Ok(Self { body, object, got: 0, cancel })
+    }
+
     /// The next bytes; an error where the last of them were not all.
     async fn next(&mut self) -> Result<Option<Bytes>, SegmentFailure> {
         let piece = tokio::select! {

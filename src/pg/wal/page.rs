@@ -7,7 +7,7 @@ use super::scan::DamageKind;
 use crate::pg::{Lsn, Major, SegmentSize, TimelineHistory};
 
 /// `XLOG_BLCKSZ`: bytes in a WAL page.
-pub(super) const PAGE_SIZE: u64 = 8192;
+pub const PAGE_SIZE: u64 = 8192;
 /// `SizeOfXLogShortPHD`.
 pub(super) const SHORT_HEADER: u64 = 24;
 /// `SizeOfXLogLongPHD`: the first page of every segment has it.

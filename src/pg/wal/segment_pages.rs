@@ -1,6 +1,6 @@
 //! Where a reader gets the pages of a segment from.
 
-use super::page::PAGE_SIZE;
+pub use super::page::PAGE_SIZE;
 
 /// The pages of one decoded segment, in order: what lies behind the page that is being read may still
 /// be on its way.

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     archive::Codec,
-    pg::wal::segment_pages::SegmentPages,
+    pg::wal::segment_pages::{PAGE_SIZE, SegmentPages},
     restore::{
         codec::{Exact, ExactError},
         pipe::PipeReader,
@@ -17,8 +17,7 @@ use crate::{
 /// Bytes of a piece: a whole number of WAL pages, large enough that handing it over costs nothing, small
 /// enough for a processor's cache.
 const PIECE: usize = 1 << 20;
-/// `XLOG_BLCKSZ`.
-const PAGE: usize = 8192;
+const PAGE: usize = PAGE_SIZE as usize;
 
 /// Pieces that have been read, to be filled again: an allocator that is given back large pieces by
 /// many threads keeps several times of what is in use.

@@ -76,7 +76,11 @@ fn page(token: u64) -> String {
         )
         .unwrap();
     }
-    let more = last < SEGMENTS + 2 * BACKUPS;
+    listing_page(token, count, last < SEGMENTS + 2 * BACKUPS, &contents)
+}
+
+/// A page of `ListObjectsV2`; the next one's token is its number.
+fn listing_page(token: u64, count: u64, more: bool, contents: &str) -> String {
     let next = if more {
         format!("<NextContinuationToken>{}</NextContinuationToken>", token + 1)
     } else {

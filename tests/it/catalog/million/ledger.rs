@@ -72,17 +72,7 @@ fn page(token: u64) -> String {
     for number in token * PAGE + 1..=(token + 1) * PAGE {
         entry(&mut contents, &key(number), &tag(number), SIZE.bytes());
     }
-    let more = (token + 1) * PAGE < SEGMENTS;
-    let next = if more {
-        format!("<NextContinuationToken>{}</NextContinuationToken>", token + 1)
-    } else {
-        String::new()
-    };
-    format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><ListBucketResult><Name>bucket</Name>\
-         <KeyCount>{PAGE}</KeyCount><MaxKeys>1000</MaxKeys><IsTruncated>{more}</IsTruncated>{next}\
-         {contents}</ListBucketResult>"
-    )
+    super::listing_page(token, PAGE, (token + 1) * PAGE < SEGMENTS, &contents)
 }
 
 /// A segment that its first record closes (`XLogLongPageHeaderData`, `XLogRecord`).
