@@ -5,6 +5,7 @@ mod fault;
 mod fold;
 mod page;
 mod reader;
+pub mod quiet;
 pub mod record;
 pub mod scan;
 pub mod segment_pages;

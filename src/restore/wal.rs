@@ -5,8 +5,6 @@ mod pieces;
 
 use std::io::ErrorKind;
 
-use bytes::Bytes;
-use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 pub use self::pieces::{PieceSink, Pieces, Spares, in_pieces};
@@ -55,14 +53,6 @@ pub async fn fetch_segment(
     expected: u64,
     cancel: &CancellationToken,
 ) -> Result<Vec<u8>, SegmentFailure> {
-    if object.codec == Codec::Plain {
-        let mut body = PlainBody::open(store, object, expected, cancel).await?;
-        let mut whole = Vec::with_capacity(usize::try_from(expected).unwrap_or_default());
-        while let Some(bytes) = body.next().await? {
-            whole.extend_from_slice(&bytes);
-        }
-        return Ok(whole);
-    }
     let decode = move |codec, reader: PipeReader| decode_exact(codec, reader, expected);
     decode_segment(store, object, expected, cancel, decode).await
 }
@@ -76,17 +66,9 @@ pub async fn stream_segment(
     store: &SharedStore,
     object: &ObjectRef,
     expected: u64,
-    mut sink: PieceSink,
+    sink: PieceSink,
     cancel: &CancellationToken,
 ) -> Result<(), SegmentFailure> {
-    if object.codec == Codec::Plain {
-        let mut body = PlainBody::open(store, object, expected, cancel).await?;
-        while let Some(bytes) = body.next().await? {
-            sink.push(&bytes).await;
-        }
-        sink.flush().await;
-        return Ok(());
-    }
     let decode = move |codec, reader: PipeReader| sink.decode(codec, reader, expected);
     decode_segment(store, object, expected, cancel, decode).await
 }
@@ -117,42 +99,6 @@ async fn open_segment(
         biased;
         () = cancel.cancelled() => Err(SegmentFailure::Cancelled),
         body = store.get(range) => body.map_err(lost),
-    }
-}
-
-/// The body of an object that is not compressed.
-struct PlainBody<'a> {
-    body: ByteStream,
-    object: &'a ObjectRef,
-    got: u64,
-    cancel: &'a CancellationToken,
-}
-
-impl<'a> PlainBody<'a> {
-    async fn open(
-        store: &SharedStore,
-        object: &'a ObjectRef,
-        expected: u64,
-        cancel: &'a CancellationToken,
-    ) -> Result<Self, SegmentFailure> {
-        let body = open_segment(store, object, expected, cancel).await?;
-        Ok(Self { body, object, got: 0, cancel })
-    }
-
-    /// The next bytes; an error where the last of them were not all.
-    async fn next(&mut self) -> Result<Option<Bytes>, SegmentFailure> {
-        let piece = tokio::select! {
-            biased;
-            () = self.cancel.cancelled() => return Err(SegmentFailure::Cancelled),
-            piece = self.body.next() => piece,
-        };
-        let piece = piece.transpose().map_err(lost)?;
-        self.got += piece.as_ref().map_or(0, Bytes::len) as u64;
-        let wrong = self.got > self.object.size || (piece.is_none() && self.got < self.object.size);
-        if wrong {
-            return Err(SegmentFailure::Store(incomplete(self.object, self.got)));
-        }
-        Ok(piece)
     }
 }
 

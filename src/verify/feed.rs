@@ -8,7 +8,7 @@ use super::Reading;
 use crate::{
     archive::ObjectRef,
     drill::{Code, Error},
-    pg::{SegmentNumber, SegmentSize, TimelineId},
+    pg::{SegmentNumber, SegmentSize, TimelineId, wal::quiet::Skim},
     restore::{
         seen_once, two_readings,
         wal::{Pieces, SegmentFailure, Spares, in_pieces, stream_segment},
@@ -74,9 +74,9 @@ impl Source {
         Arc::new(Self { store, size, at_a_time, cancel, spares: reading.spares.clone() })
     }
 
-    fn launch(self: &Arc<Self>, object: ObjectRef) -> Coming {
+    fn launch(self: &Arc<Self>, object: ObjectRef, skim: Option<Skim>) -> Coming {
         let length = self.size.bytes();
-        let (sink, pieces) = in_pieces(length, HELD / self.at_a_time as u64, &self.spares);
+        let (sink, pieces) = in_pieces(length, HELD / self.at_a_time as u64, &self.spares, skim);
         let (own, wanted) = (Arc::clone(self), object.clone());
         let work =
             async move { stream_segment(&own.store, &wanted, length, sink, &own.cancel).await };
@@ -103,7 +103,7 @@ impl Source {
             SegmentFailure::Damaged { detail, .. } => detail,
         };
         // Nobody takes what it decodes to.
-        let (sink, _) = in_pieces(self.size.bytes(), 0, &self.spares);
+        let (sink, _) = in_pieces(self.size.bytes(), 0, &self.spares, None);
         match stream_segment(&self.store, object, self.size.bytes(), sink, &self.cancel).await {
             Ok(()) => Lost::Unread(two_readings(&object.key, &detail)),
             Err(SegmentFailure::Cancelled) => Lost::Once(seen_once(&object.key, &detail, None)),
@@ -158,15 +158,29 @@ impl Coming {
 }
 
 /// Gives segments in order.
-pub(super) struct Feed<I> {
+pub(super) struct Feed<'a, I> {
     source: Arc<Source>,
     listed: I,
+    skim: Skims<'a>,
     flying: VecDeque<(Listed, Coming)>,
 }
 
-impl<I: Iterator<Item = Listed>> Feed<I> {
+/// Gives what looks for quiet records in a segment while it is decoded.
+type Skims<'a> = Box<dyn Fn(&Listed) -> Option<Skim> + Send + 'a>;
+
+impl<'a, I: Iterator<Item = Listed>> Feed<'a, I> {
     pub(super) fn new(reading: &Reading<'_>, size: SegmentSize, listed: I) -> Self {
-        Self { source: Source::new(reading, size), listed, flying: VecDeque::new() }
+        let source = Source::new(reading, size);
+        Self { source, listed, skim: Box::new(|_| None), flying: VecDeque::new() }
+    }
+
+    /// Has segments skimmed while they are decoded.
+    pub(super) fn skimmed(
+        mut self,
+        skim: impl Fn(&Listed) -> Option<Skim> + Send + 'a,
+    ) -> Self {
+        self.skim = Box::new(skim);
+        self
     }
 
     /// The next segment; meanwhile those behind it are on their way.
@@ -186,7 +200,8 @@ impl<I: Iterator<Item = Listed>> Feed<I> {
     fn launch(&mut self, flying: usize) {
         while self.flying.len() < flying {
             let Some(listed) = self.listed.next() else { return };
-            let coming = self.source.launch(listed.object.clone());
+            let skim = (self.skim)(&listed);
+            let coming = self.source.launch(listed.object.clone(), skim);
             self.flying.push_back((listed, coming));
         }
     }
@@ -194,5 +209,5 @@ impl<I: Iterator<Item = Listed>> Feed<I> {
 
 /// Fetches one segment.
 pub(super) async fn fetch(reading: &Reading<'_>, object: &ObjectRef, size: SegmentSize) -> Fetched {
-    Source::new(reading, size).launch(object.clone()).begun().await
+    Source::new(reading, size).launch(object.clone(), None).begun().await
 }

@@ -164,7 +164,7 @@ async fn by_the_wal(
 async fn without<I: Iterator<Item = Listed>>(
     lost: Lost,
     here: (TimelineId, SegmentNumber),
-    feed: &mut Feed<I>,
+    feed: &mut Feed<'_, I>,
     base: &mut BaseRead,
 ) -> Result<(), Error> {
     match lost {

@@ -30,8 +30,9 @@ use crate::{
     pg::{
         Lsn, Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId,
         wal::{
+            quiet::Skim,
             scan::WalDamage,
-            walk::{Broken, WalWalk, WalkRules},
+            walk::{Broken, WalWalk, WalRules},
         },
     },
 };
@@ -51,9 +52,9 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    fn rules(self, history: TimelineHistory, ancestors_known: bool) -> WalkRules {
+    fn rules(self, history: TimelineHistory, ancestors_known: bool) -> WalRules {
         let Self { major, system_id, segment_size } = self;
-        WalkRules { major, system_id, segment_size, history, ancestors_known }
+        WalRules { major, system_id, segment_size, history, ancestors_known }
     }
 }
 
@@ -127,6 +128,8 @@ pub(super) async fn read(
     let wanted = before_forks(&lineages, size);
     let stretches = Stretches::new(infos, size);
     let kept = BTreeMap::new();
+    let asked = Arc::new(asked);
+    let skim = skims(&systems, &lineages, Arc::clone(&asked));
     let plan = known.as_ref().map(|known| Arc::clone(&known.plan));
     let not_read = NotRead::default();
     let mut pass = Pass {
@@ -140,12 +143,12 @@ pub(super) async fn read(
         stretches,
         tally,
         known,
-        asked: Arc::new(asked),
+        asked,
         not_read,
     };
 
     let all = |read: Option<Arc<WalPlan>>| listing(catalog, &runs, size, read);
-    let feed = Feed::new(reading, size, all(plan.clone()));
+    let feed = Feed::new(reading, size, all(plan.clone())).skimmed(skim);
     let mut steps = Steps::new(reading, plan, all(None), feed);
     let mut current: Option<Current> = None;
     while let Some((listed, mut step)) = steps.next().await {
@@ -179,6 +182,24 @@ pub(super) async fn read(
     pass.partials().await?;
     pass.copies().await?;
     Ok((pass.stretches, pass.not_read))
+}
+
+/// What looks for quiet records, by the rules that a walk of the segment's timeline has. Where the archive
+/// holds more than one database system, nobody knows the rules before the segment's first page is there.
+fn skims(
+    systems: &[Origin],
+    lineages: &BTreeMap<TimelineId, Lineage>,
+    asked: Arc<BTreeSet<Lsn>>,
+) -> impl Fn(&Listed) -> Option<Skim> + Send + use<> {
+    let rules = |lineage: &Lineage| match systems {
+        [system] => Some(system.rules(lineage.history.clone(), lineage.known)),
+        _ => None,
+    };
+    let rules: BTreeMap<_, _> = lineages.iter().map(|(id, lineage)| (*id, rules(lineage))).collect();
+    move |listed| {
+        let rules = rules.get(&listed.timeline)?.clone()?;
+        Some(Skim::new(rules, listed.number, &asked))
+    }
 }
 
 /// Every segment in order, or those that `plan` reads.

@@ -87,12 +87,12 @@ mod tests {
         Major, TimelineHistory, TimelineId,
         wal::{
             testing::{FIRST_SEGMENT, LogWriter, SYSTEM_ID, size},
-            walk::{WalWalk, WalkRules},
+            walk::{WalWalk, WalRules},
         },
     };
 
     fn beginnings(log: &LogWriter) -> Vec<Beginning> {
-        let rules = WalkRules {
+        let rules = WalRules {
             major: Major::V17,
             system_id: SYSTEM_ID,
             segment_size: size(),

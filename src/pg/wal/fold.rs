@@ -2,6 +2,7 @@
 //! `recoveryStopsBefore` and `recoveryStopsAfter`, `access/transam/xlogrecovery.c`).
 
 use super::fault::{Defect, Fault};
+use super::quiet::Quiet;
 use super::record::{FIRST_CUSTOM, RM_TBLSPC, RM_XACT, RM_XLOG, Record};
 use super::scan::{
     ParameterFloor, ScanStart, ScanTarget, TablespaceCreated, WalDamage, WalSummary,
@@ -135,6 +136,15 @@ impl Fold {
             self.summary.last_transaction = facts.last_commit;
             self.summary.last_commit = facts.last_commit;
         }
+    }
+
+    /// Goes past records that [`Self::note`] would only count.
+    pub(super) fn pass_quiet(&mut self, quiet: &Quiet) {
+        self.summary.records += quiet.records;
+        self.summary.end = quiet.end;
+        self.summary.end_timeline = Some(self.replay_timeline);
+        self.summary.last_transaction = quiet.last_transaction.or(self.summary.last_transaction);
+        self.summary.last_commit = quiet.last_commit.or(self.summary.last_commit);
     }
 
     /// Counts in front what `counted` has of a segment and `read` lacks, which was read from here on.

@@ -19,15 +19,16 @@ const FIRST_IS_OVERWRITE_CONTRECORD: u16 = 0x0008;
 /// `XLP_ALL_FLAGS`; 0x0004 is `XLP_BKP_REMOVABLE`, which changes nothing for a reader.
 const ALL_FLAGS: u16 = 0x000F;
 
-/// What every page of this WAL must agree with.
-#[derive(Clone, Debug)]
-pub(super) struct PageRules {
+/// What the WAL must agree with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalRules {
     pub major: Major,
     pub system_id: u64,
     pub segment_size: SegmentSize,
+    /// The timeline that is read, and where it comes from.
     pub history: TimelineHistory,
-    /// `false`: where this timeline comes from is not known, so that pages of its first segments may
-    /// be of any earlier one.
+    /// `false` where its history file is not known: then its first segments may hold pages and
+    /// records of any earlier timeline.
     pub ancestors_known: bool,
 }
 
@@ -54,7 +55,7 @@ pub(super) const fn header_length(page: Lsn, size: SegmentSize) -> u64 {
     if page.0.is_multiple_of(size.bytes()) { LONG_HEADER } else { SHORT_HEADER }
 }
 
-impl PageRules {
+impl WalRules {
     /// Checks the header of the page that should begin at `address`.
     pub(super) fn check(&self, page: &[u8], address: Lsn) -> Result<PageHeader, Defect> {
         let first = address.0.is_multiple_of(self.segment_size.bytes());

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use super::fault::{Defect, Fault};
 use super::field::{u32_at, u64_at};
-use super::page::{PAGE_SIZE, PageHeader, PageRules, SHORT_HEADER, page_start};
+use super::page::{PAGE_SIZE, PageHeader, WalRules, SHORT_HEADER, page_start};
+use super::quiet::Quiet;
 use super::record::{
     BlockReference, HEADER, Header, MAX_LENGTH, Place, RM_XLOG, Record, check_beginning, crc,
     decode, resource_manager_is_valid,
@@ -69,7 +70,7 @@ struct Found {
 /// Where reading stands. Holds at most one unfinished record.
 #[derive(Clone, Debug)]
 pub(super) struct Reader {
-    rules: PageRules,
+    rules: WalRules,
     /// Where the next record or continuation begins; on a page boundary, before the page's header.
     next: Lsn,
     /// Start of the last record, once there is one.
@@ -87,7 +88,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(rules: PageRules, start: Lsn) -> Self {
+    pub(super) fn new(rules: WalRules, start: Lsn) -> Self {
         Self {
             rules,
             next: start,
@@ -103,7 +104,7 @@ impl Reader {
 
     /// Begins at the start of a segment, where a record of the one before may go on: what is left of
     /// it is passed over, as `XLogFindNextRecord` does.
-    pub(super) fn searching(rules: PageRules, segment: SegmentNumber) -> Self {
+    pub(super) fn searching(rules: WalRules, segment: SegmentNumber) -> Self {
         let start = segment.start(rules.segment_size);
         let mut reader = Self::new(rules, start);
         reader.search(segment);
@@ -138,7 +139,7 @@ impl Reader {
         self.rules.segment_size.segment_of(self.next)
     }
 
-    pub(super) const fn rules(&self) -> &PageRules {
+    pub(super) const fn rules(&self) -> &WalRules {
         &self.rules
     }
 
@@ -166,7 +167,35 @@ impl Reader {
         Ok(segment)
     }
 
+    /// The part of a segment before `end`, where that is all that is there yet of it. Its first page is
+    /// checked where reading begins with it.
+    pub(super) const fn part<'p, P: SegmentPages>(
+        &self,
+        number: SegmentNumber,
+        end: Lsn,
+        pages: &'p mut P,
+    ) -> Segment<'p, P> {
+        Segment { start: number.start(self.rules.segment_size), end, pages }
+    }
+
+    /// Passes over quiet records, if such come next. They must have been found by the same rules.
+    pub(super) fn pass<P: SegmentPages>(&mut self, segment: &mut Segment<'_, P>) -> Option<Quiet> {
+        if self.search.is_some() || self.unfinished.is_some() || self.next >= segment.end {
+            return None;
+        }
+        let quiet = segment.pages.quiet(self.next)?;
+        if quiet.from != self.next || self.previous != Some(quiet.previous) {
+            return None;
+        }
+        self.overwritten.get_or_insert(Lsn::INVALID);
+        self.previous = Some(quiet.last);
+        self.next = quiet.end;
+        Some(quiet)
+    }
+
     /// The next complete record of this segment.
+    // As [`decode`].
+    #[inline]
     pub(super) fn next<'a, P: SegmentPages>(
         &'a mut self,
         segment: &'a mut Segment<'_, P>,

@@ -163,6 +163,8 @@ pub(super) struct Place {
 
 /// Decodes a record whose CRC holds. `blocks` is scratch space, so that nothing is allocated for a
 /// record. The error is a sentence.
+// Inlined, it is made where it is used: to copy it would take longer than to make it.
+#[inline]
 pub(super) fn decode<'a>(
     bytes: &'a [u8],
     header: Header,

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::fault::Fault;
 use super::fold::{Flow, Fold};
-use super::page::PageRules;
+use super::page::WalRules;
 use super::reader::{Reader, Step};
 use super::record::Record;
 use super::segment_pages::SegmentPages;
@@ -166,7 +166,7 @@ impl WalScan {
     #[must_use]
     pub fn new(start: ScanStart) -> Self {
         let fold = Fold::new(&start);
-        let rules = PageRules {
+        let rules = WalRules {
             major: start.major,
             system_id: start.system_id,
             segment_size: start.segment_size,

@@ -1,6 +1,8 @@
 //! Where a reader gets the pages of a segment from.
 
-pub use super::page::PAGE_SIZE;
+pub use super::page::{PAGE_SIZE, WalRules};
+pub use super::quiet::Quiet;
+use crate::pg::Lsn;
 
 /// The pages of one decoded segment, in order: what lies behind the page that is being read may still
 /// be on its way.
@@ -14,6 +16,18 @@ pub trait SegmentPages {
 
     /// Goes back to the first page; `false` where it is not kept.
     fn rewind(&mut self) -> bool;
+
+    /// By which rules the records are quiet that [`Self::quiet`] gives; `None` where it gives none.
+    fn skimmed_by(&self) -> Option<&WalRules> {
+        None
+    }
+
+    /// The quiet records behind one that ends at `from`, if they are known from there on. Pages before
+    /// `from` need not be kept.
+    fn quiet(&mut self, from: Lsn) -> Option<Quiet> {
+        let _ = from;
+        None
+    }
 }
 
 /// A whole segment.
@@ -43,5 +57,13 @@ impl<P: SegmentPages> SegmentPages for &mut P {
 
     fn rewind(&mut self) -> bool {
         (**self).rewind()
+    }
+
+    fn skimmed_by(&self) -> Option<&WalRules> {
+        (**self).skimmed_by()
+    }
+
+    fn quiet(&mut self, from: Lsn) -> Option<Quiet> {
+        (**self).quiet(from)
     }
 }

@@ -3,25 +3,12 @@
 
 use super::fault::{Defect, Fault};
 use super::fold::Fold;
-use super::page::PageRules;
+pub use super::page::WalRules;
 use super::reader::{Reader, Step};
 use super::record::Record;
 use super::scan::{ScanStart, ScanTarget, TransactionEnd, WalDamage, WalSummary, locate};
 use super::segment_pages::SegmentPages;
-use crate::pg::{Lsn, Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId};
-
-/// What the WAL must agree with.
-#[derive(Clone, Debug)]
-pub struct WalkRules {
-    pub major: Major,
-    pub system_id: u64,
-    pub segment_size: SegmentSize,
-    /// The timeline that is read, and where it comes from.
-    pub history: TimelineHistory,
-    /// `false` where its history file is not known: then its first segments may hold pages and
-    /// records of any earlier timeline.
-    pub ancestors_known: bool,
-}
+use crate::pg::{Lsn, Major, SegmentNumber, TimelineHistory, TimelineId};
 
 /// Records without a fault between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,21 +68,19 @@ impl WalWalk {
     /// Begins with `segment`, of which the first record must be found: what is left there of a record
     /// of the segment before is passed over.
     #[must_use]
-    pub fn new(rules: WalkRules, segment: SegmentNumber) -> Self {
-        let WalkRules { major, system_id, segment_size, history, ancestors_known } = rules;
+    pub fn new(rules: WalRules, segment: SegmentNumber) -> Self {
         let fold = Fold::new(&ScanStart {
-            major,
-            system_id,
-            segment_size,
-            start: segment.start(segment_size),
-            history: history.clone(),
+            major: rules.major,
+            system_id: rules.system_id,
+            segment_size: rules.segment_size,
+            start: segment.start(rules.segment_size),
+            history: rules.history.clone(),
             target: ScanTarget::Latest,
             exclusive: false,
             min_recovery_point: None,
         })
         .everything();
-        let fold = if ancestors_known { fold } else { fold.ancestors_unknown() };
-        let rules = PageRules { major, system_id, segment_size, history, ancestors_known };
+        let fold = if rules.ancestors_known { fold } else { fold.ancestors_unknown() };
         let reader = Reader::searching(rules, segment);
         Self { reader, fold, open: None, timeline_before: None, begin: None, whole: false }
     }
@@ -127,7 +112,8 @@ impl WalWalk {
         self.pages(timeline, number, bytes, visit).broken
     }
 
-    /// Reads one decoded segment and shows its records. One that does not follow the one before
+    /// Reads one decoded segment and shows its records, but for those that the pages give as quiet by the
+    /// same rules. One that does not follow the one before
     /// begins anew, as does what comes after damage: at the next segment, or at this one where the
     /// damaged record began earlier. Behind a turn to `wal_level=minimal` it goes on at the next
     /// record.
@@ -173,11 +159,21 @@ impl WalWalk {
         let size = self.reader.rules().segment_size;
         let before = self.timeline_before;
         let place = |fault: Fault| locate(fault, size, (timeline, number), before);
+        let skimmed = pages.skimmed_by() == Some(self.reader.rules());
         let mut segment = match self.reader.enter(number, pages) {
             Ok(segment) => segment,
             Err(fault) => return Some(place(fault).0),
         };
         loop {
+            if skimmed && let Some(quiet) = self.reader.pass(&mut segment) {
+                self.whole = true;
+                if self.begin.is_none() {
+                    self.begin = Some(quiet.first);
+                    self.fold.resume(quiet.first);
+                }
+                self.fold.pass_quiet(&quiet);
+                continue;
+            }
             match self.reader.next(&mut segment) {
                 Step::SegmentEnd => return None,
                 Step::Record(record) => {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::field::{i64_at, u32_at};
 use super::record::{RM_XACT, Record};
 use super::scan::TransactionEnd;
-use crate::pg::Major;
+use crate::pg::{Lsn, Major};
 
 const OPERATION_MASK: u8 = 0x70;
 const COMMIT: u8 = 0x00;
@@ -28,8 +28,13 @@ pub(super) struct Ending {
 
 impl Ending {
     pub(super) fn of(self, record: &Record<'_>) -> TransactionEnd {
+        self.at(record.start)
+    }
+
+    /// As the record that begins at `lsn` says it.
+    pub(super) fn at(self, lsn: Lsn) -> TransactionEnd {
         let Self { xid, committed, time } = self;
-        TransactionEnd { lsn: record.start, at: timestamp(time), xid, committed }
+        TransactionEnd { lsn, at: timestamp(time), xid, committed }
     }
 }
 

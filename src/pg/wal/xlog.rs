@@ -14,6 +14,8 @@ const PARAMETER_CHANGE: u8 = 0x60;
 const RESTORE_POINT: u8 = 0x70;
 const END_OF_RECOVERY: u8 = 0x90;
 pub(super) const OVERWRITE_CONTRECORD: u8 = 0xD0;
+const PAGE_IMAGE_FOR_HINT: u8 = 0xA0;
+const PAGE_IMAGE: u8 = 0xB0;
 /// From 17.
 pub(super) const CHECKPOINT_REDO: u8 = 0xE0;
 
@@ -58,6 +60,11 @@ pub(super) fn read<'a>(record: &Record<'a>) -> Result<Option<LogEvent<'a>>, &'st
         _ => return Ok(None),
     };
     event.map(Some).ok_or("The record is shorter than its kind allows.")
+}
+
+/// Whether a record of the log holds nothing but images of pages (`XLOG_FPI`, `XLOG_FPI_FOR_HINT`).
+pub(super) const fn is_page_image(record: &Record<'_>) -> bool {
+    matches!(record.operation(), PAGE_IMAGE | PAGE_IMAGE_FOR_HINT)
 }
 
 fn timeline<'a>(main: &[u8]) -> Option<LogEvent<'a>> {

@@ -87,7 +87,7 @@ pub(super) struct Steps<'a, R, A> {
     plan: Option<Arc<WalPlan>>,
     all: A,
     at: usize,
-    feed: Feed<R>,
+    feed: Feed<'a, R>,
 }
 
 impl<'a, R: Iterator<Item = Listed>, A: Iterator<Item = Listed>> Steps<'a, R, A> {
@@ -96,7 +96,7 @@ impl<'a, R: Iterator<Item = Listed>, A: Iterator<Item = Listed>> Steps<'a, R, A>
         reading: &'a Reading<'a>,
         plan: Option<Arc<WalPlan>>,
         all: A,
-        feed: Feed<R>,
+        feed: Feed<'a, R>,
     ) -> Self {
         Self { reading, plan, all, at: 0, feed }
     }

@@ -5,7 +5,7 @@ use std::{fs, path::Path, path::PathBuf};
 
 use pgassay::pg::{
     Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId,
-    wal::walk::{WalWalk, WalkRules},
+    wal::walk::{WalWalk, WalRules},
 };
 
 use super::verify_damaged;
@@ -103,7 +103,7 @@ fn the_same_segment_in_two_compressions() {
 fn rewrite_a_record(bytes: &mut [u8]) {
     let size = SegmentSize::new(1 << 20).unwrap();
     let number = SegmentNumber(0x20);
-    let rules = WalkRules {
+    let rules = WalRules {
         major: Major::from_number(tools::packaged_major()).unwrap(),
         system_id: u64::from_le_bytes(bytes[24..32].try_into().unwrap()),
         segment_size: size,

@@ -6,9 +6,9 @@ use crate::pg::wal::scan::DamageKind;
 const ONE: TimelineId = TimelineId(1);
 const TWO: TimelineId = TimelineId(2);
 
-fn rules(history: TimelineHistory) -> WalkRules {
+fn rules(history: TimelineHistory) -> WalRules {
     let (major, system_id, segment_size) = (Major::V15, SYSTEM_ID, size());
-    WalkRules { major, system_id, segment_size, history, ancestors_known: true }
+    WalRules { major, system_id, segment_size, history, ancestors_known: true }
 }
 
 fn number(index: usize) -> SegmentNumber {
@@ -201,7 +201,7 @@ fn a_child_goes_on_with_the_record_that_its_parent_began() {
     assert_eq!(run(fork_walk, TWO, &damaged).0, 1, "the crossing record is verified for the child");
 
     // Without its history file, the child's first pages may be of its parent.
-    let root = WalkRules { ancestors_known: false, ..rules(TimelineHistory::root(TWO)) };
+    let root = WalRules { ancestors_known: false, ..rules(TimelineHistory::root(TWO)) };
     assert_eq!(run(WalWalk::new(root, number(1)), TWO, &child[1]), (0, vec![2, 9]));
 }
 

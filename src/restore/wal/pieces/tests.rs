@@ -30,7 +30,7 @@ async fn stream<T: Send + 'static>(
     let store = MemoryStore::new([(key.clone(), bytes)]);
     let object = listed(&store, &key).await;
     let store: SharedStore = Arc::new(store);
-    let (sink, pieces) = in_pieces(SEGMENT, 0, spares);
+    let (sink, pieces) = in_pieces(SEGMENT, 0, spares, None);
     let reading = tokio::task::spawn_blocking(move || read(pieces));
     let end = stream_segment(&store, &object, SEGMENT, sink, &CancellationToken::new()).await;
     (reading.await.unwrap(), end)
@@ -111,10 +111,10 @@ async fn a_short_segment_ends_early_and_a_long_one_at_its_length() {
 
 #[tokio::test]
 async fn the_first_page_can_be_seen_before_the_pages_are_read() {
-    let (sink, mut pieces) = in_pieces(SEGMENT, 0, &Spares::default());
+    let (sink, mut pieces) = in_pieces(SEGMENT, 0, &Spares::default(), None);
     let sending = tokio::task::spawn_blocking(move || {
-        let piece = [vec![7; PAGE], vec![8; PAGE]].concat();
-        sink.sender.blocking_send(piece).unwrap();
+        let bytes = [vec![7; PAGE], vec![8; PAGE]].concat();
+        sink.sender.blocking_send(Piece { bytes, quiet: Vec::new() }).unwrap();
     });
     assert_eq!(pieces.first_page().await, [7; PAGE]);
     assert_eq!(pieces.first_page().await, [7; PAGE]);

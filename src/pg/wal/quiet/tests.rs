@@ -1,0 +1,203 @@
+use std::{collections::BTreeSet, ops::Range};
+
+use proptest::prelude::*;
+
+use super::super::testing::{FIRST_SEGMENT, LogWriter, SYSTEM_ID, size};
+use super::super::walk::WalWalk;
+use super::*;
+use crate::pg::{Major, TimelineHistory, TimelineId};
+
+const ONE: TimelineId = TimelineId(1);
+const HEAP: u8 = 10;
+
+fn rules() -> WalRules {
+    let (major, system_id, segment_size) = (Major::V15, SYSTEM_ID, size());
+    let history = TimelineHistory::root(ONE);
+    WalRules { major, system_id, segment_size, history, ancestors_known: true }
+}
+
+fn number(index: usize) -> SegmentNumber {
+    SegmentNumber(FIRST_SEGMENT.0 + index as u64)
+}
+
+/// A log of all kinds of records, of pages and of segments.
+fn log() -> LogWriter {
+    let mut log = LogWriter::new(Major::V15);
+    for xid in 1..=700_u32 {
+        let length = (xid as usize * 131) % 9_000;
+        match xid % 50 {
+            3 => _ = log.main(HEAP, 0, xid, &vec![1; 4 * length]),
+            7 => _ = log.main(RM_XLOG, 0xA0, 0, &vec![2; length]),
+            13 => _ = log.checkpoint(0x10, Lsn(0x1000), 88),
+            17 => _ = log.abort(xid, i64::from(xid)),
+            // A prepared transaction, which ends none.
+            19 => _ = log.main(RM_XACT, 0x10, xid, &vec![3; length]),
+            23 => _ = log.backup_end(Lsn(0x2000)),
+            29 => _ = log.main(200, 0, xid, b"of an extension"),
+            31 => _ = log.main(RM_DBASE, 0x20, xid, &[0; 16]),
+            37 => _ = log.crash_inside_record(9000),
+            41 if xid > 300 && xid < 400 => _ = log.switch(),
+            _ => _ = log.main(HEAP, 0, xid, &vec![1; length % 300]),
+        }
+        if xid % 5 == 0 {
+            log.commit(xid, i64::from(xid));
+        }
+    }
+    log
+}
+
+/// A segment of which pieces of so many bytes were skimmed, each in parts.
+struct Skimmed<'a> {
+    bytes: &'a [u8],
+    rules: WalRules,
+    quiet: Vec<Quiet>,
+}
+
+fn skimmed<'a>(
+    bytes: &'a [u8],
+    number: SegmentNumber,
+    asked: &BTreeSet<Lsn>,
+    (piece, part): (usize, usize),
+) -> Skimmed<'a> {
+    let mut skim = Skim::new(rules(), number, asked);
+    let mut quiet = Vec::new();
+    for from in (0..bytes.len()).step_by(piece) {
+        let to = bytes.len().min(from + piece);
+        for end in (from..to).step_by(part).skip(1).chain([to]) {
+            skim.read(from as u64, &bytes[from..end]);
+        }
+        let found = skim.take();
+        let start = number.start(size()).0;
+        let here = Lsn(start + from as u64)..Lsn(start + to as u64);
+        assert!(found.iter().all(|quiet| here.contains(&quiet.first) && quiet.end <= here.end));
+        quiet.extend(found);
+    }
+    Skimmed { bytes, rules: rules(), quiet }
+}
+
+impl SegmentPages for Skimmed<'_> {
+    fn length(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn page(&mut self, offset: u64) -> &[u8] {
+        &self.bytes[offset as usize..][..PAGE_SIZE as usize]
+    }
+
+    fn rewind(&mut self) -> bool {
+        true
+    }
+
+    fn skimmed_by(&self) -> Option<&WalRules> {
+        Some(&self.rules)
+    }
+
+    fn quiet(&mut self, from: Lsn) -> Option<Quiet> {
+        self.quiet.iter().find(|quiet| quiet.from == from).copied()
+    }
+}
+
+/// A record as a walk shows it.
+type Seen = (Lsn, u8, u8);
+
+/// Walks segments read whole and skimmed, compares all that they say, and counts the records that the
+/// second walk was shown, and those of the first.
+fn compare(
+    segments: &[Vec<u8>],
+    which: Range<usize>,
+    asked: &BTreeSet<Lsn>,
+    sizes: (usize, usize),
+) -> (usize, usize) {
+    let mut whole = WalWalk::new(rules(), number(which.start));
+    let mut quick = whole.clone();
+    let (mut shown, mut all) = (0, 0);
+    for index in which {
+        let (bytes, number) = (&segments[index], number(index));
+        let (mut records, mut loud): (Vec<Seen>, Vec<Seen>) = (Vec::new(), Vec::new());
+        let (before, quick_before) = (whole.clone(), quick.clone());
+        let seen = |record: &Record<'_>| (record.start, record.rmid, record.info);
+        let broken = whole.segment(ONE, number, bytes, |record| records.push(seen(record)));
+        let pages = skimmed(bytes, number, asked, sizes);
+        let walked = quick.pages(ONE, number, pages, |record| loud.push(seen(record)));
+        assert_eq!(walked.broken, broken);
+        assert_eq!(quick.summary(), whole.summary());
+        assert_eq!(quick.stretch(), whole.stretch());
+        assert_eq!(quick.open_end(), whole.open_end());
+        assert_eq!(quick.follows(number.next()), whole.follows(number.next()));
+        assert_eq!(quick.facts_since(&quick_before, number), whole.facts_since(&before, number));
+        (shown, all) = (shown + loud.len(), all + records.len());
+        // Those that are shown are in order, and no other than quiet ones are missing.
+        records.retain(|record| {
+            let (start, rmid, info) = *record;
+            let may_miss = match rmid {
+                RM_XLOG => matches!(info, 0xA0 | 0xB0),
+                rmid => matches!(rmid, RM_XACT | HEAP),
+            };
+            !may_miss || asked.contains(&start) || loud.contains(record)
+        });
+        assert_eq!(loud, records);
+    }
+    assert_eq!(quick.end_run(), whole.end_run());
+    (shown, all)
+}
+
+#[test]
+fn most_records_are_passed_over_and_nothing_else_changes() {
+    let segments = log().segments();
+    assert!(segments.len() >= 3, "{}", segments.len());
+    let (shown, all) = compare(&segments, 0..segments.len(), &BTreeSet::new(), (1 << 20, 1 << 17));
+    assert!(all > 800 && shown * 4 < all, "{shown} of {all}");
+}
+
+#[test]
+fn what_was_asked_for_is_shown() {
+    let segments = log().segments();
+    let mut starts = Vec::new();
+    let mut walk = WalWalk::new(rules(), number(0));
+    for (index, bytes) in segments.iter().enumerate() {
+        walk.segment(ONE, number(index), bytes, |record| starts.push(record.start));
+    }
+    let asked: BTreeSet<Lsn> = starts.into_iter().step_by(7).collect();
+    compare(&segments, 0..segments.len(), &asked, (1 << 20, 1 << 17));
+}
+
+#[test]
+fn rules_that_differ_make_no_difference() {
+    let bytes = log().segments().remove(0);
+    let pages = skimmed(&bytes, number(0), &BTreeSet::new(), (1 << 20, 1 << 20));
+    assert!(!pages.quiet.is_empty());
+    let other = WalRules { ancestors_known: false, ..rules() };
+    let (mut shown, mut all) = (0, 0);
+    WalWalk::new(other.clone(), number(0)).pages(ONE, number(0), pages, |_| shown += 1);
+    WalWalk::new(other, number(0)).segment(ONE, number(0), &bytes, |_| all += 1);
+    assert_eq!(shown, all);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn damage_is_told_as_without(
+        at in any::<proptest::sample::Index>(),
+        kind in 0..4_u8,
+        first in 0..3_usize,
+        piece in 1..20_usize,
+        part in 1..9_usize,
+    ) {
+        let mut segments = log().segments();
+        let at = at.index(segments.len() * segments[0].len());
+        let (which, offset) = (at / segments[0].len(), at % segments[0].len());
+        let segment = &mut segments[which];
+        let end = (offset + 20_000).min(segment.len());
+        match kind {
+            0 => segment[offset] ^= 0x10,
+            1 => segment[offset..end].fill(0),
+            // Bytes of another place.
+            2 => segment.copy_within(offset..end, (offset + 8192) % (1 << 19)),
+            _ => segment[offset..].fill(0),
+        }
+        let page = PAGE_SIZE as usize;
+        let asked = BTreeSet::new();
+        compare(&segments, first..segments.len(), &asked, (piece * page, part * 1000));
+    }
+}
