@@ -1,11 +1,12 @@
 //! The write-ahead log: pages, records and what they say.
 
 pub mod checkpoint;
+mod crc;
 mod fault;
 mod fold;
 mod page;
-mod reader;
 pub mod quiet;
+mod reader;
 pub mod record;
 pub mod scan;
 pub mod segment_pages;

@@ -55,6 +55,14 @@ fn wrong_size(expected: u64, got: u64) -> String {
 /// passes unchanged. After an error every further read fails. An empty input is damage for every
 /// codec but plain.
 pub fn decoder<R: Read + Send + 'static>(codec: Codec, input: R) -> Box<dyn Read + Send> {
+    buffered_decoder(codec, BufReader::with_capacity(INPUT_BUFFER, input))
+}
+
+/// As [`decoder`], of bytes that need not be copied to be read.
+pub(super) fn buffered_decoder<R: BufRead + Send + 'static>(
+    codec: Codec,
+    input: R,
+) -> Box<dyn Read + Send> {
     Box::new(strict(codec, input))
 }
 
@@ -70,7 +78,7 @@ pub fn decode_small(codec: Codec, bytes: &[u8], max: u64) -> io::Result<Vec<u8>>
 
 /// Decodes what must yield exactly `expected` bytes; never makes more than one byte beyond, so that a
 /// bomb costs no memory. What the reader itself says is an [`ExactError::Stream`] of its kind.
-pub fn decode_exact<R: Read + Send>(
+pub fn decode_exact<R: BufRead + Send>(
     codec: Codec,
     input: R,
     expected: u64,
@@ -92,7 +100,7 @@ pub(super) struct Exact<'a> {
 }
 
 impl<'a> Exact<'a> {
-    pub(super) fn new<R: Read + Send + 'a>(codec: Codec, input: R, expected: u64) -> Self {
+    pub(super) fn new<R: BufRead + Send + 'a>(codec: Codec, input: R, expected: u64) -> Self {
         Self { input: strict(codec, input), expected, got: 0 }
     }
 
@@ -120,10 +128,9 @@ impl<'a> Exact<'a> {
     }
 }
 
-fn strict<'a, R: Read + Send + 'a>(codec: Codec, input: R) -> Strict<'a> {
+fn strict<'a, R: BufRead + Send + 'a>(codec: Codec, input: R) -> Strict<'a> {
     let failed = Arc::new(AtomicBool::new(false));
-    let input = Input { inner: input, failed: Arc::clone(&failed) };
-    let mut input = BufReader::with_capacity(INPUT_BUFFER, input);
+    let mut input = Input { inner: input, failed: Arc::clone(&failed) };
     if codec == Codec::Plain {
         return Strict { inner: Box::new(input), input_failed: failed, error: None };
     }
@@ -167,18 +174,32 @@ struct Input<R> {
     failed: Arc<AtomicBool>,
 }
 
-impl<R: Read> Read for Input<R> {
+impl<R: BufRead> Read for Input<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.read(buf)?;
+        self.inner.consume(count);
+        Ok(count)
+    }
+}
+
+impl<R: BufRead> BufRead for Input<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
         loop {
-            match self.inner.read(buf) {
+            match self.inner.fill_buf() {
+                Ok(_) => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.failed.store(true, Ordering::Relaxed);
                     return Err(error);
                 }
-                done => return done,
             }
         }
+        // What is there is given again.
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.inner.consume(count);
     }
 }
 

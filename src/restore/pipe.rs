@@ -5,7 +5,7 @@
 //! either end ends the other.
 
 use std::{
-    io::{self, ErrorKind, Read},
+    io::{self, BufRead, ErrorKind, Read},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{drill::Error, store::ByteStream};
 
 /// Pieces of a body that may wait for the reader.
-const PIECES: usize = 16;
+const PIECES: usize = 32;
 /// Pieces that there is room for when a feeder that had to wait goes on: to wake a thread costs more than
 /// to hand over a piece.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 
 /// Makes the two ends of a pipe.
 #[must_use]
@@ -152,12 +152,22 @@ impl PipeReader {
 
 impl Read for PipeReader {
     /// # Errors
-    /// `BrokenPipe` when the feeder left before the body's end.
+    /// As [`BufRead::fill_buf`].
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() {
-            if self.ended || buf.is_empty() {
-                return Ok(0);
-            }
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let count = self.fill_buf()?.read(buf)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl BufRead for PipeReader {
+    /// # Errors
+    /// `BrokenPipe` when the feeder left before the body's end.
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.piece.is_empty() && !self.ended {
             match self.receiver.blocking_recv() {
                 Some(Piece::Bytes(piece)) => self.piece = piece,
                 Some(Piece::End) => self.ended = true,
@@ -167,10 +177,12 @@ impl Read for PipeReader {
                 }
             }
         }
-        let count = buf.len().min(self.piece.len());
-        self.piece.copy_to_slice(&mut buf[..count]);
+        Ok(&self.piece)
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.piece.advance(count);
         self.taken.add(count as u64);
-        Ok(count)
     }
 }
 

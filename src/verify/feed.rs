@@ -16,8 +16,8 @@ use crate::{
     store::SharedStore,
 };
 
-/// Segments that are decoded at a time, at most: the one being read and those behind it.
-const AT_A_TIME: usize = 4;
+/// Segments on their way at a time, at most: the one being read and those behind it.
+const AT_A_TIME: usize = 8;
 /// Bytes of decoded segments that wait to be read, at most.
 const HELD: u64 = 48 << 20;
 
@@ -49,7 +49,7 @@ pub(super) type Fetched = Result<Coming, Lost>;
 pub(super) struct Coming {
     source: Arc<Source>,
     object: ObjectRef,
-    pieces: Pieces,
+    pieces: Box<Pieces>,
     flight: Flight,
 }
 
@@ -68,9 +68,9 @@ struct Source {
 impl Source {
     fn new(reading: &Reading<'_>, size: SegmentSize) -> Arc<Self> {
         let (store, cancel) = (Arc::clone(reading.store), reading.cancel.clone());
-        // More than there are processors for would only push each other's bytes out of their caches.
+        // One more is being read, and one stands ready for the processor that comes free.
         let processors = thread::available_parallelism().map_or(2, NonZero::get);
-        let at_a_time = processors.clamp(2, AT_A_TIME);
+        let at_a_time = (processors + 2).min(AT_A_TIME);
         Arc::new(Self { store, size, at_a_time, cancel, spares: reading.spares.clone() })
     }
 
@@ -81,7 +81,7 @@ impl Source {
         let work =
             async move { stream_segment(&own.store, &wanted, length, sink, &own.cancel).await };
         let flight = AbortOnDropHandle::new(tokio::spawn(work));
-        Coming { source: Arc::clone(self), object, pieces, flight }
+        Coming { source: Arc::clone(self), object, pieces: Box::new(pieces), flight }
     }
 
     async fn landed(&self, object: &ObjectRef, flight: Flight) -> Result<(), Lost> {
@@ -175,10 +175,7 @@ impl<'a, I: Iterator<Item = Listed>> Feed<'a, I> {
     }
 
     /// Has segments skimmed while they are decoded.
-    pub(super) fn skimmed(
-        mut self,
-        skim: impl Fn(&Listed) -> Option<Skim> + Send + 'a,
-    ) -> Self {
+    pub(super) fn skimmed(mut self, skim: impl Fn(&Listed) -> Option<Skim> + Send + 'a) -> Self {
         self.skim = Box::new(skim);
         self
     }

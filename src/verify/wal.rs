@@ -15,7 +15,7 @@ use std::{
 
 use super::{
     Reading,
-    feed::{Feed, Fetched, Listed, Lost},
+    feed::{Feed, Fetched, Listed, Lost, fetch},
     interrupted,
     tally::Tally,
     wal_plan::WalPlan,
@@ -32,7 +32,7 @@ use crate::{
         wal::{
             quiet::Skim,
             scan::WalDamage,
-            walk::{Broken, WalWalk, WalRules},
+            walk::{Broken, WalRules, WalWalk},
         },
     },
 };
@@ -195,7 +195,8 @@ fn skims(
         [system] => Some(system.rules(lineage.history.clone(), lineage.known)),
         _ => None,
     };
-    let rules: BTreeMap<_, _> = lineages.iter().map(|(id, lineage)| (*id, rules(lineage))).collect();
+    let rules: BTreeMap<_, _> =
+        lineages.iter().map(|(id, lineage)| (*id, rules(lineage))).collect();
     move |listed| {
         let rules = rules.get(&listed.timeline)?.clone()?;
         Some(Skim::new(rules, listed.number, &asked))
@@ -331,10 +332,12 @@ impl Pass<'_> {
     ) -> Result<(), Error> {
         let (number, size) = (listed.number, self.size());
         let start = run.walk.clone();
-        let read = match fetched {
-            Ok(coming) => scan(&mut run.walk, &listed, coming, &self.asked).await?,
-            Err(lost) => Err(lost),
-        };
+        let mut read = self.read(run, &listed, fetched).await?;
+        if matches!(&read, Ok(read) if read.missed) {
+            // Damage has put the walk where the skim was not.
+            let whole = fetch(self.reading, &listed.object, size).await;
+            read = self.read(run, &listed, whole).await?;
+        }
         if matches!(read, Err(Lost::Cancelled)) && self.reading.is_late() {
             return self.leave(run, &listed).await;
         }
@@ -368,6 +371,18 @@ impl Pass<'_> {
             self.kept.insert(here, Kept { origin, walk, stretch, last });
         }
         Ok(())
+    }
+
+    async fn read(
+        &self,
+        run: &mut Current,
+        listed: &Listed,
+        fetched: Fetched,
+    ) -> Result<Result<SegmentRead, Lost>, Error> {
+        match fetched {
+            Ok(coming) => scan(&mut run.walk, listed, coming, &self.asked).await,
+            Err(lost) => Ok(Err(lost)),
+        }
     }
 
     /// Takes what a segment says; `start` is the walk as it was before.

@@ -87,7 +87,7 @@ mod tests {
         Major, TimelineHistory, TimelineId,
         wal::{
             testing::{FIRST_SEGMENT, LogWriter, SYSTEM_ID, size},
-            walk::{WalWalk, WalRules},
+            walk::{WalRules, WalWalk},
         },
     };
 

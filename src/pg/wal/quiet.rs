@@ -5,14 +5,14 @@
 use std::collections::BTreeSet;
 
 use super::page::{PAGE_SIZE, WalRules};
-use super::reader::{Reader, Step};
-use super::record::{FIRST_CUSTOM, RM_TBLSPC, RM_XACT, RM_XLOG, Record};
+use super::reader::{Found, Reader, Segment};
+use super::record::{FIRST_CUSTOM, RM_TBLSPC, RM_XACT, RM_XLOG};
 use super::scan::TransactionEnd;
 use super::segment_pages::SegmentPages;
 use super::storage::RM_DBASE;
 use super::xact::{self, Ending};
 use super::xlog;
-use crate::pg::{Lsn, Major, SegmentNumber};
+use crate::pg::{Lsn, SegmentNumber};
 
 /// Quiet records without another between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,19 @@ impl Quiet {
     pub const fn from(&self) -> Lsn {
         self.from
     }
+
+    /// Where the next record may begin.
+    #[must_use]
+    pub const fn end(&self) -> Lsn {
+        self.end
+    }
+
+    /// Whether nothing else begins, ends or goes on in the page at `page`: who passes over them does not
+    /// read it.
+    #[must_use]
+    pub const fn fills(&self, page: Lsn) -> bool {
+        self.from.0 <= page.0 && page.0 + PAGE_SIZE <= self.end.0
+    }
 }
 
 /// Looks for quiet records in one segment while that is decoded.
@@ -49,10 +62,8 @@ pub struct Skim {
     number: SegmentNumber,
     /// Starts of records that are never passed over.
     asked: Vec<Lsn>,
-    /// Where the last record ended, once there is one.
-    from: Option<Lsn>,
-    open: Option<Open>,
-    found: Vec<Quiet>,
+    /// Start and end of the last record, once there is one.
+    before: Option<(Lsn, Lsn)>,
     /// Nothing more can be told of this segment.
     over: bool,
 }
@@ -73,7 +84,7 @@ impl Skim {
         let size = rules.segment_size;
         let asked = asked.range(number.start(size)..number.end(size)).copied().collect();
         let reader = Reader::searching(rules, number);
-        Self { reader, number, asked, from: None, open: None, found: Vec::new(), over: false }
+        Self { reader, number, asked, before: None, over: false }
     }
 
     /// What the segment must agree with.
@@ -82,59 +93,63 @@ impl Skim {
         self.reader.rules()
     }
 
-    /// Reads on to the end of `bytes`, which stand at `offset` in the segment, behind those that were
-    /// given to the last [`Self::take`], and may grow until the next.
-    pub fn read(&mut self, offset: u64, bytes: &[u8]) {
+    /// The segment that is read.
+    #[must_use]
+    pub const fn number(&self) -> SegmentNumber {
+        self.number
+    }
+
+    /// Reads the next `bytes`, which stand at `offset` in the segment, and gives the quiet records that
+    /// begin and end in them.
+    pub fn read(&mut self, offset: u64, bytes: &[u8]) -> Vec<Quiet> {
+        let (mut found, mut open) = (Vec::new(), None::<Open>);
         if self.over {
-            return;
+            return found;
         }
         let size = self.rules().segment_size;
         let here = Lsn(self.number.start(size).0 + offset);
         let whole = bytes.len() as u64 / PAGE_SIZE * PAGE_SIZE;
         let mut pages = Part { offset, bytes, length: size.bytes() };
-        let Self { reader, asked, from, open, found, over, .. } = self;
-        let major = reader.rules().major;
+        let Self { reader, asked, before: last, over, .. } = self;
         let mut part = reader.part(self.number, Lsn(here.0 + whole), &mut pages);
         loop {
-            let record = match reader.next(&mut part) {
-                Step::Record(record) => record,
-                Step::SegmentEnd => return,
-                Step::Fault(_) => {
+            match reader.advance(&mut part) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(_) => {
                     *over = true;
-                    return;
+                    break;
                 }
-            };
-            let from = from.replace(record.end);
-            let ending = match from {
-                Some(_) if record.start < here || asked.contains(&record.start) => None,
-                Some(from) => quiet(&record, major).map(|ending| (from, ending)),
+            }
+            let Found { start, end, .. } = *reader.found();
+            let before = last.replace((start, end));
+            let ending = match before {
+                Some(_) if start < here || asked.contains(&start) => None,
+                Some(before) => quiet(reader, &mut part).ok().map(|ending| (before, ending)),
                 // Where the walk stands before the first record, only the walk knows.
                 None => None,
             };
             match ending {
-                Some((from, ending)) => {
-                    open.get_or_insert_with(|| Open::at(from, &record)).add(&record, ending);
+                Some((before, ending)) => {
+                    open.get_or_insert_with(|| Open::behind(before, start)).add(start, end, ending);
                 }
                 None => found.extend(open.take().map(Open::close)),
             }
         }
-    }
-
-    /// What was found since the last time.
-    pub fn take(&mut self) -> Vec<Quiet> {
-        self.found.extend(self.open.take().map(Open::close));
-        std::mem::take(&mut self.found)
+        found.extend(open.map(Open::close));
+        found
     }
 }
 
 impl Open {
-    const fn at(from: Lsn, record: &Record<'_>) -> Self {
+    /// Begins behind a record that began and ended there, at `first`.
+    const fn behind((previous, from): (Lsn, Lsn), first: Lsn) -> Self {
         let quiet = Quiet {
             from,
-            previous: record.prev,
-            first: record.start,
-            last: record.start,
-            end: record.end,
+            previous,
+            first,
+            last: first,
+            end: first,
             records: 0,
             last_transaction: None,
             last_commit: None,
@@ -142,11 +157,11 @@ impl Open {
         Self { quiet, transaction: None, commit: None }
     }
 
-    const fn add(&mut self, record: &Record<'_>, ending: Option<Ending>) {
+    const fn add(&mut self, start: Lsn, end: Lsn, ending: Option<Ending>) {
         self.quiet.records += 1;
-        (self.quiet.last, self.quiet.end) = (record.start, record.end);
+        (self.quiet.last, self.quiet.end) = (start, end);
         if let Some(ending) = ending {
-            self.transaction = Some((ending, record.start));
+            self.transaction = Some((ending, start));
             if ending.committed {
                 self.commit = self.transaction;
             }
@@ -163,14 +178,21 @@ impl Open {
     }
 }
 
-/// Whether a record is quiet, and then what it says of a transaction. Everything else is the business of
-/// [`super::fold::Fold::apply`] and of those that look at a walk's records.
-fn quiet(record: &Record<'_>, major: Major) -> Option<Option<Ending>> {
-    match record.rmid {
-        RM_XACT => xact::read(record, major).ok(),
-        RM_XLOG => xlog::is_page_image(record).then_some(None),
-        RM_DBASE | RM_TBLSPC | FIRST_CUSTOM.. => None,
-        _ => Some(None),
+/// A record that is not quiet.
+struct Loud;
+
+/// What the record that was read says of a transaction, if it is quiet. Everything else is the business
+/// of [`super::fold::Fold::apply`] and of those that look at a walk's records.
+fn quiet<P: SegmentPages>(
+    reader: &Reader,
+    segment: &mut Segment<'_, P>,
+) -> Result<Option<Ending>, Loud> {
+    let Found { rmid, operation, .. } = *reader.found();
+    match rmid {
+        RM_XACT => xact::read(&reader.record(segment), reader.rules().major).map_err(|_| Loud),
+        RM_XLOG if xlog::is_page_image(operation) => Ok(None),
+        RM_XLOG | RM_DBASE | RM_TBLSPC | FIRST_CUSTOM.. => Err(Loud),
+        _ => Ok(None),
     }
 }
 

@@ -5,11 +5,11 @@ use std::ops::Range;
 
 use super::fault::{Defect, Fault};
 use super::field::{u32_at, u64_at};
-use super::page::{PAGE_SIZE, PageHeader, WalRules, SHORT_HEADER, page_start};
+use super::page::{PAGE_SIZE, PageHeader, SHORT_HEADER, WalRules, page_start};
 use super::quiet::Quiet;
 use super::record::{
-    BlockReference, HEADER, Header, MAX_LENGTH, Place, RM_XLOG, Record, check_beginning, crc,
-    decode, resource_manager_is_valid,
+    BlockReference, HEADER, Header, MAX_LENGTH, Parts, Place, RM_XLOG, Record, check_beginning,
+    crc, resource_manager_is_valid,
 };
 use super::scan::DamageKind;
 use super::segment_pages::SegmentPages;
@@ -54,17 +54,34 @@ struct Search {
     left: Option<u32>,
 }
 
-enum Bytes {
-    /// The record lies in one page: its bytes there.
-    Page(Lsn, Range<usize>),
-    /// It was put together in the buffer.
-    Buffer,
+/// The record that was read last. It stays where it is: it is read millions of times a second, and to
+/// hand it on by value took longer than to find it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    pub start: Lsn,
+    /// See [`Record::end`].
+    pub end: Lsn,
+    pub rmid: u8,
+    /// `xl_info` without the bits of the WAL machinery.
+    pub operation: u8,
+    /// The page that it lies in; `None` where it was put together in the buffer.
+    page: Option<Lsn>,
+    /// Where in the page.
+    range: Range<usize>,
+    parts: Parts,
 }
 
-struct Found {
-    start: Lsn,
-    end: Lsn,
-    bytes: Bytes,
+impl Found {
+    fn bytes<'a, P: SegmentPages>(
+        &self,
+        segment: &'a mut Segment<'_, P>,
+        buffer: &'a [u8],
+    ) -> &'a [u8] {
+        match self.page {
+            Some(page) => segment.page(page).get(self.range.clone()).unwrap_or_default(),
+            None => buffer,
+        }
+    }
 }
 
 /// Where reading stands. Holds at most one unfinished record.
@@ -84,6 +101,7 @@ pub(super) struct Reader {
     overwritten: Option<Lsn>,
     /// `next` is the start of a page, and the first record from there on is still to be found.
     search: Option<Search>,
+    found: Found,
     blocks: Vec<BlockReference>,
 }
 
@@ -98,6 +116,7 @@ impl Reader {
             buffer: Vec::new(),
             overwritten: Some(Lsn::INVALID),
             search: None,
+            found: Found::default(),
             blocks: Vec::new(),
         }
     }
@@ -194,23 +213,29 @@ impl Reader {
     }
 
     /// The next complete record of this segment.
-    // As [`decode`].
-    #[inline]
     pub(super) fn next<'a, P: SegmentPages>(
         &'a mut self,
         segment: &'a mut Segment<'_, P>,
     ) -> Step<'a> {
-        let found = match self.find(segment) {
-            Ok(Some(found)) => found,
-            Ok(None) => return Step::SegmentEnd,
-            Err(fault) => return Step::Fault(fault),
-        };
-        let Self { rules, next, previous, buffer, overwritten, blocks, .. } = self;
-        let bytes = match found.bytes {
-            Bytes::Page(page, range) => segment.page(page).get(range).unwrap_or_default(),
-            Bytes::Buffer => buffer.as_slice(),
-        };
-        let corrupt = |detail: String| Step::Fault(Defect::corrupt(detail).at(found.start));
+        match self.advance(segment) {
+            Ok(true) => Step::Record(self.record(segment)),
+            Ok(false) => Step::SegmentEnd,
+            Err(fault) => Step::Fault(fault),
+        }
+    }
+
+    /// Goes on to the next complete record of this segment; `false` where there is none.
+    pub(super) fn advance<P: SegmentPages>(
+        &mut self,
+        segment: &mut Segment<'_, P>,
+    ) -> Result<bool, Fault> {
+        if !self.find(segment)? {
+            return Ok(false);
+        }
+        let Self { rules, next, previous, buffer, overwritten, found, blocks, .. } = self;
+        let bytes = found.bytes(segment, buffer);
+        let start = found.start;
+        let corrupt = |detail: String| Err(Defect::corrupt(detail).at(start));
         let Some(header) = Header::read(bytes) else {
             return corrupt("The record is shorter than its header.".into());
         };
@@ -221,20 +246,18 @@ impl Reader {
                 header.crc
             ));
         }
-        let mut end = found.end;
-        if header.rmid == RM_XLOG && header.info & 0xF0 == xlog::SWITCH {
+        (found.rmid, found.operation) = (header.rmid, header.info & 0xF0);
+        let of_the_log = header.rmid == RM_XLOG;
+        if of_the_log && found.operation == xlog::SWITCH {
             // The rest of the segment is unused.
-            end = Lsn(end.0.next_multiple_of(rules.segment_size.bytes()));
+            found.end = Lsn(found.end.0.next_multiple_of(rules.segment_size.bytes()));
         }
-        let timeline = rules.history.timeline_at(found.start);
-        let place = Place { start: found.start, end, timeline };
-        let record = match decode(bytes, header, place, rules.major, blocks) {
-            Ok(record) => record,
-            Err(detail) => return corrupt(detail.into()),
-        };
-        if record.rmid == RM_XLOG && record.operation() == xlog::OVERWRITE_CONTRECORD {
+        if let Err(detail) = found.parts.read(bytes, rules.major, blocks) {
+            return corrupt(detail.into());
+        }
+        if of_the_log && found.operation == xlog::OVERWRITE_CONTRECORD {
             // `xlogrecovery_redo` dies where they differ.
-            let named = u64_at(record.main, 0).map(Lsn);
+            let named = u64_at(found.parts.main(bytes), 0).map(Lsn);
             if let Some(overwritten) = *overwritten
                 && named != Some(overwritten)
             {
@@ -247,18 +270,32 @@ impl Reader {
             *overwritten = Some(Lsn::INVALID);
         }
         overwritten.get_or_insert(Lsn::INVALID);
-        *previous = Some(found.start);
-        *next = end;
-        Step::Record(record)
+        *previous = Some(start);
+        *next = found.end;
+        Ok(true)
     }
 
-    fn find<P: SegmentPages>(
-        &mut self,
-        segment: &mut Segment<'_, P>,
-    ) -> Result<Option<Found>, Fault> {
+    /// The record that [`Self::advance`] has come to.
+    pub(super) const fn found(&self) -> &Found {
+        &self.found
+    }
+
+    /// As [`Self::found`], with all that it says.
+    pub(super) fn record<'a, P: SegmentPages>(
+        &'a self,
+        segment: &'a mut Segment<'_, P>,
+    ) -> Record<'a> {
+        let Found { start, end, .. } = self.found;
+        let place = Place { start, end, timeline: self.rules.history.timeline_at(start) };
+        let bytes = self.found.bytes(segment, &self.buffer);
+        self.found.parts.record(bytes, place, &self.blocks)
+    }
+
+    /// Finds the next record's bytes; `false` where none ends in this segment.
+    fn find<P: SegmentPages>(&mut self, segment: &mut Segment<'_, P>) -> Result<bool, Fault> {
         loop {
             if self.next >= segment.end {
-                return Ok(None);
+                return Ok(false);
             }
             if let Some(search) = self.search {
                 self.pass_over(segment, search)?;
@@ -268,8 +305,8 @@ impl Reader {
                 Some(unfinished) => self.go_on(segment, unfinished)?,
                 None => self.begin(segment)?,
             };
-            if found.is_some() {
-                return Ok(found);
+            if found {
+                return Ok(true);
             }
         }
     }
@@ -313,10 +350,7 @@ impl Reader {
     }
 
     /// Reads the record that begins at `next`: all of it, or its part on this page.
-    fn begin<P: SegmentPages>(
-        &mut self,
-        segment: &mut Segment<'_, P>,
-    ) -> Result<Option<Found>, Fault> {
+    fn begin<P: SegmentPages>(&mut self, segment: &mut Segment<'_, P>) -> Result<bool, Fault> {
         let page = page_start(self.next);
         let header = self.page_header(segment, page)?;
         let first = Lsn(page.0 + header.length);
@@ -345,14 +379,16 @@ impl Reader {
         }
         let length = total_length as usize;
         if length <= rest.len() {
-            let end = Lsn(start.0 + u64::from(total_length)).max_align();
-            return Ok(Some(Found { start, end, bytes: Bytes::Page(page, at..at + length) }));
+            (self.found.start, self.found.page) = (start, Some(page));
+            self.found.end = Lsn(start.0 + u64::from(total_length)).max_align();
+            self.found.range = at..at + length;
+            return Ok(true);
         }
         self.buffer.clear();
         self.buffer.extend_from_slice(rest);
         self.unfinished = Some(Unfinished { start, total_length });
         self.next = page_end;
-        Ok(None)
+        Ok(false)
     }
 
     /// Adds this page's part of an unfinished record.
@@ -360,7 +396,7 @@ impl Reader {
         &mut self,
         segment: &mut Segment<'_, P>,
         unfinished: Unfinished,
-    ) -> Result<Option<Found>, Fault> {
+    ) -> Result<bool, Fault> {
         let Unfinished { start, total_length } = unfinished;
         let page = self.next;
         let header = self.page_header(segment, page)?;
@@ -368,7 +404,7 @@ impl Reader {
             // Production crashed inside the record and went on here without it.
             self.overwritten = Some(start);
             self.unfinished = None;
-            return Ok(None);
+            return Ok(false);
         }
         let corrupt = |detail: String| Defect::corrupt(detail).at(page);
         if !header.continues {
@@ -393,11 +429,12 @@ impl Reader {
         }
         if here < remaining {
             self.next = Lsn(page.0 + PAGE_SIZE);
-            return Ok(None);
+            return Ok(false);
         }
         self.unfinished = None;
-        let end = Lsn(page.0 + header.length + here as u64).max_align();
-        Ok(Some(Found { start, end, bytes: Bytes::Buffer }))
+        (self.found.start, self.found.page) = (start, None);
+        self.found.end = Lsn(page.0 + header.length + here as u64).max_align();
+        Ok(true)
     }
 
     /// Whether the record that the log breaks off in, if any, can be one: a damaged length passes for

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+pub use super::crc::crc;
 use super::field::{u16_at, u32_at, u64_at};
 use crate::pg::{Lsn, Major, TimelineId};
 
@@ -28,7 +29,7 @@ const BLOCK_SIZE: u16 = 8192;
 const MAX_BLOCK_ID: u8 = 32;
 
 /// The fixed part of a record (`XLogRecord`).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Header {
     pub total_length: u32,
     pub xid: u32,
@@ -54,14 +55,6 @@ impl Header {
 /// `RmgrIdIsValid`.
 pub(super) const fn resource_manager_is_valid(rmid: u8, major: Major) -> bool {
     rmid <= LAST_BUILT_IN || (rmid >= FIRST_CUSTOM && !matches!(major, Major::V14))
-}
-
-/// The CRC-32C of a record as `XLogInsertRecord` makes it: the data first, then the header up to
-/// `xl_crc`.
-#[must_use]
-pub fn crc(record: &[u8]) -> u32 {
-    let (header, data) = record.split_at(HEADER.min(record.len()));
-    crc32c::crc32c_append(crc32c::crc32c(data), &header[..CRC_OFFSET.min(header.len())])
 }
 
 /// A relation's files (`RelFileLocator`, before 16 `RelFileNode`).
@@ -161,43 +154,58 @@ pub(super) struct Place {
     pub timeline: TimelineId,
 }
 
-/// Decodes a record whose CRC holds. `blocks` is scratch space, so that nothing is allocated for a
-/// record. The error is a sentence.
-// Inlined, it is made where it is used: to copy it would take longer than to make it.
-#[inline]
-pub(super) fn decode<'a>(
-    bytes: &'a [u8],
-    header: Header,
-    place: Place,
-    major: Major,
-    blocks: &'a mut Vec<BlockReference>,
-) -> Result<Record<'a>, &'static str> {
-    blocks.clear();
-    let parts = match read_headers(bytes, bytes.len(), major, blocks) {
-        Ok(parts) => parts,
-        Err(Cut) => return Err(MISFIT),
-        Err(Wrong(detail)) => return Err(detail),
-    };
-    Ok(Record {
-        start: place.start,
-        end: place.end,
-        prev: header.prev,
-        timeline: place.timeline,
-        rmid: header.rmid,
-        info: header.info,
-        xid: header.xid,
-        origin: parts.origin,
-        toplevel_xid: parts.toplevel_xid,
-        blocks,
-        main: bytes.get(parts.main).unwrap_or_default(),
-        bytes,
-    })
-}
-
-struct Parts {
+/// What the headers of a record say of its data.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Parts {
     origin: u16,
     toplevel_xid: u32,
     main: Range<usize>,
+}
+
+impl Parts {
+    /// Reads the headers of a record whose CRC holds. `blocks` is scratch space, so that nothing is
+    /// allocated for a record. The error is a sentence.
+    pub(super) fn read(
+        &mut self,
+        bytes: &[u8],
+        major: Major,
+        blocks: &mut Vec<BlockReference>,
+    ) -> Result<(), &'static str> {
+        blocks.clear();
+        read_headers(bytes, bytes.len(), major, blocks, self).map_err(|error| match error {
+            Cut => MISFIT,
+            Wrong(detail) => detail,
+        })
+    }
+
+    /// Data that belong to no block.
+    pub(super) fn main<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        bytes.get(self.main.clone()).unwrap_or_default()
+    }
+
+    /// The record of which [`Self::read`] has read the headers.
+    pub(super) fn record<'a>(
+        &self,
+        bytes: &'a [u8],
+        place: Place,
+        blocks: &'a [BlockReference],
+    ) -> Record<'a> {
+        let header = Header::read(bytes).unwrap_or_default();
+        Record {
+            start: place.start,
+            end: place.end,
+            prev: header.prev,
+            timeline: place.timeline,
+            rmid: header.rmid,
+            info: header.info,
+            xid: header.xid,
+            origin: self.origin,
+            toplevel_xid: self.toplevel_xid,
+            blocks,
+            main: self.main(bytes),
+            bytes,
+        }
+    }
 }
 
 /// Why the headers of a record cannot be read.
@@ -221,9 +229,9 @@ pub(super) fn check_beginning(
     blocks: &mut Vec<BlockReference>,
 ) -> Result<(), &'static str> {
     blocks.clear();
-    match read_headers(bytes, total_length as usize, major, blocks) {
+    match read_headers(bytes, total_length as usize, major, blocks, &mut Parts::default()) {
         Err(Wrong(detail)) => Err(detail),
-        Ok(_) | Err(Cut) => Ok(()),
+        Ok(()) | Err(Cut) => Ok(()),
     }
 }
 
@@ -233,8 +241,9 @@ fn read_headers(
     total: usize,
     major: Major,
     blocks: &mut Vec<BlockReference>,
-) -> Result<Parts, Unreadable> {
-    let mut parts = Parts { origin: 0, toplevel_xid: 0, main: 0..0 };
+    parts: &mut Parts,
+) -> Result<(), Unreadable> {
+    (parts.origin, parts.toplevel_xid) = (0, 0);
     let mut at = HEADER;
     // Bytes after the headers that the headers have promised so far.
     let mut promised = 0_usize;
@@ -287,7 +296,7 @@ fn read_headers(
         at += usize::from(block.data.1);
     }
     parts.main = at..at + main_length;
-    Ok(parts)
+    Ok(())
 }
 
 /// One `XLogRecordBlockHeader` at `at`, and the offset after it.

@@ -23,7 +23,7 @@ pub trait SegmentPages {
     }
 
     /// The quiet records behind one that ends at `from`, if they are known from there on. Pages before
-    /// `from` need not be kept.
+    /// `from` need not be kept, nor those that quiet records fill.
     fn quiet(&mut self, from: Lsn) -> Option<Quiet> {
         let _ = from;
         None

@@ -62,9 +62,9 @@ pub(super) fn read<'a>(record: &Record<'a>) -> Result<Option<LogEvent<'a>>, &'st
     event.map(Some).ok_or("The record is shorter than its kind allows.")
 }
 
-/// Whether a record of the log holds nothing but images of pages (`XLOG_FPI`, `XLOG_FPI_FOR_HINT`).
-pub(super) const fn is_page_image(record: &Record<'_>) -> bool {
-    matches!(record.operation(), PAGE_IMAGE | PAGE_IMAGE_FOR_HINT)
+/// Whether records of this kind hold nothing but images of pages (`XLOG_FPI`, `XLOG_FPI_FOR_HINT`).
+pub(super) const fn is_page_image(operation: u8) -> bool {
+    matches!(operation, PAGE_IMAGE | PAGE_IMAGE_FOR_HINT)
 }
 
 fn timeline<'a>(main: &[u8]) -> Option<LogEvent<'a>> {

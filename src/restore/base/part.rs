@@ -10,7 +10,7 @@ use crate::{
     drill::{Code, Error, FailureClass, Finding},
     restore::{
         ahead::{Ahead, Near, read_ahead},
-        codec::decoder,
+        codec::buffered_decoder,
         pipe::{FeedEnd, pipe},
         two_readings,
         unpack::{Place, TarSource, UnpackFailure, Unpacker},
@@ -108,7 +108,7 @@ pub(super) async fn stream_part(
                 let _gone = gone.drop_guard();
                 consume(source, input, &stop)
             };
-            read_ahead(|| decoder(codec, reader), taken, near, consume)
+            read_ahead(|| buffered_decoder(codec, reader), taken, near, consume)
         }
     });
     let end = match feeder.feed(body, object.size, on_bytes, &gone).await {

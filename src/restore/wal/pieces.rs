@@ -1,17 +1,20 @@
 //! A segment in pieces: they are read while those behind them are decoded, and their memory is used
 //! again, so that neither the length of a segment nor the processor's cache is a matter.
 
+mod piece;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
+use self::piece::Piece;
 use crate::{
     archive::Codec,
     pg::{
         Lsn,
         wal::{
             quiet::Skim,
-            segment_pages::{PAGE_SIZE, Quiet, SegmentPages, WalRules},
+            segment_pages::{Quiet, SegmentPages, WalRules},
         },
     },
     restore::{
@@ -23,9 +26,12 @@ use crate::{
 /// Bytes of a piece: a whole number of WAL pages, large enough that handing it over costs nothing, small
 /// enough for a processor's cache.
 const PIECE: usize = 1 << 20;
-/// Bytes that are decoded and then skimmed while they are in a processor's own cache.
-const PART: usize = 128 << 10;
-const PAGE: usize = PAGE_SIZE as usize;
+/// Bytes that are skimmed at a time: they are still in the cache of the processor that decoded them.
+const PART: usize = 256 << 10;
+/// Bytes of a segment that a piece may be of, where little of them is left after skimming.
+const SPAN: u64 = 4 << 20;
+/// Runs of quiet records in a piece.
+const RUNS: usize = 1024;
 
 /// Pieces that have been read, to be filled again: an allocator that is given back large pieces by
 /// many threads keeps several times of what is in use.
@@ -48,15 +54,9 @@ impl Spares {
     }
 }
 
-/// Bytes of a segment, and the quiet records that lie in them.
-#[derive(Debug, Default)]
-struct Piece {
-    bytes: Vec<u8>,
-    quiet: Vec<Quiet>,
-}
-
 /// Makes the two ends of a segment of `length` bytes on its way, of which up to `ahead` bytes wait for
-/// their reader. `skim` looks for quiet records where they are decoded.
+/// their reader. `skim` looks for quiet records where they are decoded; pages that they fill are left
+/// out.
 #[must_use]
 pub fn in_pieces(
     length: u64,
@@ -73,8 +73,8 @@ pub fn in_pieces(
         rules: skim.as_ref().map(|skim| skim.rules().clone()),
         next: None,
         piece: Piece::default(),
-        at: 0,
         passed: 0,
+        missed: false,
     };
     (PieceSink { sender, spares: spares.clone(), skim }, pieces)
 }
@@ -90,38 +90,41 @@ pub struct PieceSink {
 impl PieceSink {
     /// Decodes to the end. Blocks while enough pieces wait.
     pub(super) fn decode(
-        mut self,
+        self,
         codec: Codec,
         reader: PipeReader,
         expected: u64,
     ) -> Result<(), ExactError> {
         let mut decoded = Exact::new(codec, reader, expected);
-        let mut at = 0;
+        let Self { sender, spares, skim } = self;
+        let mut skimming = skim.map(|skim| {
+            let mut part = spares.take();
+            part.resize(PART, 0);
+            (skim, part)
+        });
+        let mut piece = Piece::at(0, &spares);
         loop {
-            let mut bytes = self.spares.take();
-            bytes.resize(PIECE, 0);
-            let mut count = 0;
-            while count < PIECE {
-                let room = PIECE.min(count + PART);
-                let more = decoded.fill(&mut bytes[count..room])?;
-                if more == 0 {
-                    break;
+            let count = match &mut skimming {
+                Some((skim, part)) => {
+                    let count = decoded.fill(&mut part[..PART])?;
+                    piece.add(&part[..count], skim);
+                    count
                 }
-                count += more;
-                if let Some(skim) = &mut self.skim {
-                    skim.read(at, &bytes[..count]);
+                None => piece.fill(|bytes| decoded.fill(bytes))?,
+            };
+            let enough = count == 0 || skimming.is_none() || piece.is_enough();
+            if enough && !piece.range.is_empty() {
+                let next = Piece::at(piece.range.end, &spares);
+                let full = std::mem::replace(&mut piece, next);
+                if let Err(unwanted) = sender.blocking_send(full) {
+                    spares.give(unwanted.0.bytes);
+                    skimming = None;
                 }
             }
-            bytes.truncate(count);
             if count == 0 {
-                self.spares.give(bytes);
+                spares.give(skimming.map(|(_, part)| part).unwrap_or_default());
+                spares.give(piece.bytes);
                 return decoded.end();
-            }
-            at += count as u64;
-            let quiet = self.skim.as_mut().map(Skim::take).unwrap_or_default();
-            if let Err(unwanted) = self.sender.blocking_send(Piece { bytes, quiet }) {
-                self.spares.give(unwanted.0.bytes);
-                self.skim = None;
             }
         }
     }
@@ -138,40 +141,36 @@ pub struct Pieces {
     /// Received, and still to be read.
     next: Option<Piece>,
     piece: Piece,
-    /// Where in the segment `piece` begins.
-    at: u64,
     /// How many of its quiet records lie behind the reader.
     passed: usize,
+    missed: bool,
 }
 
 impl Pieces {
     /// Awaits the first page; empty where none comes.
     pub async fn first_page(&mut self) -> &[u8] {
-        if self.at == 0 && self.piece.bytes.is_empty() && self.next.is_none() {
+        if self.piece.range.end == 0 && self.next.is_none() {
             self.next = self.receiver.recv().await;
         }
-        let piece = self.next.as_ref().unwrap_or(&self.piece);
-        piece.bytes.get(..PAGE).unwrap_or_default()
+        self.next.as_ref().unwrap_or(&self.piece).page(0)
+    }
+
+    /// Whether a page was asked for that had been left out because quiet records fill it. What was made
+    /// of the segment counts for nothing then: it must be read without skimming.
+    #[must_use]
+    pub const fn missed(&self) -> bool {
+        self.missed
     }
 
     /// Goes on as far as the piece that holds `offset`; `false` where there is none.
     fn reach(&mut self, offset: u64) -> bool {
-        while offset >= self.at + self.piece.bytes.len() as u64 {
-            if !self.advance() {
+        while offset >= self.piece.range.end {
+            let Some(next) = self.next.take().or_else(|| self.receiver.blocking_recv()) else {
                 return false;
-            }
+            };
+            self.passed = 0;
+            self.spares.give(std::mem::replace(&mut self.piece, next).bytes);
         }
-        true
-    }
-
-    /// Goes on to the next piece, for which it waits; `false` where there is none.
-    fn advance(&mut self) -> bool {
-        let Some(next) = self.next.take().or_else(|| self.receiver.blocking_recv()) else {
-            return false;
-        };
-        self.at += self.piece.bytes.len() as u64;
-        self.passed = 0;
-        self.spares.give(std::mem::replace(&mut self.piece, next).bytes);
         true
     }
 }
@@ -186,9 +185,8 @@ impl SegmentPages for Pieces {
         if !self.reach(offset) {
             return &[];
         }
-        let Some(at) = offset.checked_sub(self.at) else { return &[] };
-        let rest = self.piece.bytes.get(at as usize..).unwrap_or_default();
-        rest.get(..PAGE).unwrap_or_default()
+        self.missed |= self.piece.leaves_out(offset);
+        self.piece.page(offset)
     }
 
     fn rewind(&mut self) -> bool {

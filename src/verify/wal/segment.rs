@@ -27,9 +27,11 @@ pub(super) struct SegmentRead {
     pub beginnings: Vec<(Lsn, Beginning)>,
     /// See [`crate::pg::wal::walk::Walked::again`].
     pub again: bool,
+    /// See [`crate::restore::wal::Pieces::missed`]; nothing else counts then.
+    pub missed: bool,
 }
 
-/// Reads one segment; `walk` stays where it was if that is lost. Of the records that begin at places that
+/// Reads one segment; `walk` stays where it was if that is lost or missed. Of the records that begin at places that
 /// are `asked` about it tells what they are.
 pub(super) async fn scan(
     walk: &mut WalWalk,
@@ -43,7 +45,7 @@ pub(super) async fn scan(
     let read = coming.read(move |pages| {
         let (mut ends, mut databases, mut beginnings) = (Vec::new(), Vec::new(), Vec::new());
         let major = moved.major();
-        let walked = moved.pages(timeline, number, pages, |record| {
+        let walked = moved.pages(timeline, number, &mut *pages, |record| {
             if record.rmid == RM_DBASE
                 && let Some(event) = record.storage_event(major)
             {
@@ -57,10 +59,13 @@ pub(super) async fn scan(
             }
         });
         let Walked { broken, again } = walked;
-        (moved, SegmentRead { broken, ends, databases, beginnings, again })
+        let missed = pages.missed();
+        (moved, SegmentRead { broken, ends, databases, beginnings, again, missed })
     });
     Ok(read.await?.map(|(moved, read)| {
-        *walk = moved;
+        if !read.missed {
+            *walk = moved;
+        }
         read
     }))
 }

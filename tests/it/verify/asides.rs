@@ -5,7 +5,7 @@ use std::{fs, path::Path, path::PathBuf};
 
 use pgassay::pg::{
     Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId,
-    wal::walk::{WalWalk, WalRules},
+    wal::walk::{WalRules, WalWalk},
 };
 
 use super::verify_damaged;

@@ -1,10 +1,18 @@
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+
 use crate::{
-    archive::Codec,
+    archive::{Codec, ObjectRef},
+    pg::{
+        Major, TimelineHistory, TimelineId,
+        wal::{
+            testing::{self, LogWriter},
+            walk::WalWalk,
+        },
+    },
     restore::{
         codec::tests::encode,
         testing::listed,
@@ -14,6 +22,7 @@ use crate::{
 };
 
 const SEGMENT: u64 = 4 * PIECE as u64;
+const PAGE: usize = 8192;
 
 fn segment() -> Vec<u8> {
     (0..SEGMENT).map(|i| ((i * i) >> 7) as u8).collect()
@@ -114,7 +123,13 @@ async fn the_first_page_can_be_seen_before_the_pages_are_read() {
     let (sink, mut pieces) = in_pieces(SEGMENT, 0, &Spares::default(), None);
     let sending = tokio::task::spawn_blocking(move || {
         let bytes = [vec![7; PAGE], vec![8; PAGE]].concat();
-        sink.sender.blocking_send(Piece { bytes, quiet: Vec::new() }).unwrap();
+        let mut piece = Piece::at(0, &sink.spares);
+        let fill = |to: &mut [u8]| {
+            to[..bytes.len()].copy_from_slice(&bytes);
+            Ok::<_, ()>(bytes.len())
+        };
+        piece.fill(fill).unwrap();
+        sink.sender.blocking_send(piece).unwrap();
     });
     assert_eq!(pieces.first_page().await, [7; PAGE]);
     assert_eq!(pieces.first_page().await, [7; PAGE]);
@@ -126,4 +141,75 @@ async fn the_first_page_can_be_seen_before_the_pages_are_read() {
     })
     .await
     .unwrap();
+}
+
+/// Two segments of WAL of which most has nothing to say.
+fn log() -> Vec<Vec<u8>> {
+    let mut log = LogWriter::new(Major::V15);
+    let mut xid = 0;
+    while log.segments().len() < 2 {
+        for _ in 0..1000 {
+            xid += 1;
+            log.main(10, 0, xid, &[7; 300]);
+        }
+        log.commit(xid, i64::from(xid));
+        log.checkpoint(0x10, Lsn(0x1000), 88);
+    }
+    log.segments()
+}
+
+fn rules() -> WalRules {
+    let history = TimelineHistory::root(TimelineId(1));
+    let (major, system_id, segment_size) = (Major::V15, testing::SYSTEM_ID, testing::size());
+    WalRules { major, system_id, segment_size, history, ancestors_known: true }
+}
+
+#[tokio::test]
+async fn what_was_skimmed_says_what_the_whole_segment_says() {
+    let number = testing::FIRST_SEGMENT;
+    let bytes = log().remove(0);
+    let length = bytes.len() as u64;
+    let mut whole = WalWalk::new(rules(), number);
+    assert_eq!(whole.segment(TimelineId(1), number, &bytes, |_| ()), []);
+    for codec in [Codec::Plain, Codec::Lz4] {
+        let store = MemoryStore::new([("wals/x", encode(codec, &bytes))]);
+        let object = ObjectRef { codec, ..listed(&store, "wals/x").await };
+        let store: SharedStore = Arc::new(store);
+        let skim = Skim::new(rules(), number, &BTreeSet::new());
+        let (sink, mut pieces) = in_pieces(length, 0, &Spares::default(), Some(skim));
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut walk = WalWalk::new(rules(), number);
+            let walked = walk.pages(TimelineId(1), number, &mut pieces, |_| ());
+            assert!(walked.broken.is_empty() && !pieces.missed());
+            assert!((pieces.piece.bytes.len() as u64) < length / 4);
+            // A page that quiet records fill is not there, which is said; pages of the start are.
+            assert_eq!(pieces.page(0).len(), PAGE);
+            assert!(!pieces.missed());
+            let filled = length / 2 + 10 * PAGE as u64;
+            assert!(pieces.page(filled).is_empty() && pieces.missed());
+            walk
+        });
+        stream_segment(&store, &object, length, sink, &CancellationToken::new()).await.unwrap();
+        let walk = reading.await.unwrap();
+        assert_eq!(walk.summary(), whole.summary());
+        assert_eq!(walk.stretch(), whole.stretch());
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_reads_is_not_skimmed_and_decoded_all_the_same() {
+    let number = testing::FIRST_SEGMENT;
+    let bytes = log().remove(0);
+    let mut flipped = encode(Codec::Gzip, &bytes);
+    let checksum = flipped.len() - 6;
+    flipped[checksum] ^= 1;
+    let store = MemoryStore::new([("wals/x.gz", flipped)]);
+    let object = listed(&store, "wals/x.gz").await;
+    let store: SharedStore = Arc::new(store);
+    let skim = Skim::new(rules(), number, &BTreeSet::new());
+    let length = bytes.len() as u64;
+    let (sink, pieces) = in_pieces(length, 0, &Spares::default(), Some(skim));
+    drop(pieces);
+    let end = stream_segment(&store, &object, length, sink, &CancellationToken::new()).await;
+    assert!(matches!(end, Err(SegmentFailure::Damaged { kind: SegmentDamage::Stream, .. })));
 }
