@@ -14,6 +14,9 @@ use super::xact::{self, Ending};
 use super::xlog;
 use crate::pg::{Lsn, SegmentNumber};
 
+/// Bytes of a record that a skim puts together, at most: longer ones are few, and the walk's business.
+const LONGEST: usize = 256 << 10;
+
 /// Quiet records without another between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quiet {
@@ -137,6 +140,10 @@ impl Skim {
             }
         }
         found.extend(open.map(Open::close));
+        if reader.held() > LONGEST {
+            *over = true;
+            reader.search(self.number);
+        }
         found
     }
 }

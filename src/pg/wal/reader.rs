@@ -275,6 +275,11 @@ impl Reader {
         Ok(true)
     }
 
+    /// Bytes of an unfinished record that are kept.
+    pub(super) const fn held(&self) -> usize {
+        if self.unfinished.is_some() { self.buffer.len() } else { 0 }
+    }
+
     /// The record that [`Self::advance`] has come to.
     pub(super) const fn found(&self) -> &Found {
         &self.found

@@ -197,6 +197,25 @@ fn what_was_found_by_other_rules_does_not_count() {
     assert!(pages.missed, "what was found by other rules is not passed over");
 }
 
+#[test]
+fn a_long_record_is_not_put_together() {
+    let mut log = LogWriter::new(Major::V15);
+    for xid in 1..=3 {
+        log.main(HEAP, 0, xid, &[1; 100]);
+    }
+    log.main(HEAP, 0, 4, &vec![2; 700_000]);
+    log.main(HEAP, 0, 5, &[1; 100]);
+    let segments = log.segments();
+    let mut skim = Skim::new(rules(), number(0), &BTreeSet::new());
+    let (piece, mut most) = (1 << 16, 0);
+    for (index, bytes) in segments[0].chunks(piece).enumerate() {
+        skim.read((index * piece) as u64, bytes);
+        most = most.max(skim.reader.held());
+    }
+    assert!(skim.over && most <= LONGEST, "{most}");
+    compare(&segments, 0..1, &BTreeSet::new(), piece);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
