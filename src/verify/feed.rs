@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Segments on their way at a time, at most: the one being read and those behind it.
-const AT_A_TIME: usize = 8;
+const AT_A_TIME: usize = 6;
 /// Bytes of decoded segments that wait to be read, at most.
 const HELD: u64 = 48 << 20;
 
