@@ -332,11 +332,11 @@ impl Pass<'_> {
     ) -> Result<(), Error> {
         let (number, size) = (listed.number, self.size());
         let start = run.walk.clone();
-        let mut read = self.read(run, &listed, fetched).await?;
+        let mut read = self.read(&mut run.walk, &listed, fetched).await?;
         if matches!(&read, Ok(read) if read.missed) {
             // Damage has put the walk where the skim was not.
             let whole = fetch(self.reading, &listed.object, size).await;
-            read = self.read(run, &listed, whole).await?;
+            read = self.read(&mut run.walk, &listed, whole).await?;
         }
         if matches!(read, Err(Lost::Cancelled)) && self.reading.is_late() {
             return self.leave(run, &listed).await;
@@ -375,12 +375,12 @@ impl Pass<'_> {
 
     async fn read(
         &self,
-        run: &mut Current,
+        walk: &mut WalWalk,
         listed: &Listed,
         fetched: Fetched,
     ) -> Result<Result<SegmentRead, Lost>, Error> {
         match fetched {
-            Ok(coming) => scan(&mut run.walk, listed, coming, &self.asked).await,
+            Ok(coming) => scan(walk, listed, coming, &self.asked).await,
             Err(lost) => Ok(Err(lost)),
         }
     }

@@ -86,19 +86,13 @@ mod tests {
     use crate::pg::{
         Major, TimelineHistory, TimelineId,
         wal::{
-            testing::{FIRST_SEGMENT, LogWriter, SYSTEM_ID, size},
-            walk::{WalRules, WalWalk},
+            testing::{FIRST_SEGMENT, LogWriter, rules},
+            walk::WalWalk,
         },
     };
 
     fn beginnings(log: &LogWriter) -> Vec<Beginning> {
-        let rules = WalRules {
-            major: Major::V17,
-            system_id: SYSTEM_ID,
-            segment_size: size(),
-            history: TimelineHistory::root(TimelineId(1)),
-            ancestors_known: true,
-        };
+        let rules = rules(Major::V17, TimelineHistory::root(TimelineId(1)));
         let (mut walk, mut seen) = (WalWalk::new(rules, FIRST_SEGMENT), Vec::new());
         let broken = walk.segment(TimelineId(1), FIRST_SEGMENT, &log.segments()[0], |record| {
             seen.push(record.beginning());

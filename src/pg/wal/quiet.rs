@@ -96,10 +96,10 @@ impl Skim {
         self.reader.rules()
     }
 
-    /// The segment that is read.
+    /// Where the segment begins.
     #[must_use]
-    pub const fn number(&self) -> SegmentNumber {
-        self.number
+    pub const fn start(&self) -> Lsn {
+        self.number.start(self.rules().segment_size)
     }
 
     /// Reads the next `bytes`, which stand at `offset` in the segment, and gives the quiet records that
@@ -109,10 +109,9 @@ impl Skim {
         if self.over {
             return found;
         }
-        let size = self.rules().segment_size;
-        let here = Lsn(self.number.start(size).0 + offset);
+        let here = Lsn(self.start().0 + offset);
         let whole = bytes.len() as u64 / PAGE_SIZE * PAGE_SIZE;
-        let mut pages = Part { offset, bytes, length: size.bytes() };
+        let mut pages = Part { offset, bytes, length: self.rules().segment_size.bytes() };
         let Self { reader, asked, before: last, over, .. } = self;
         let mut part = reader.part(self.number, Lsn(here.0 + whole), &mut pages);
         loop {

@@ -3,6 +3,7 @@
 
 use super::field::{u32_at, u64_at};
 use super::record::{RM_XACT, RM_XLOG, Record, RelationFile};
+use super::xlog;
 use crate::pg::{Lsn, Major};
 
 /// Resource manager of relation files.
@@ -14,9 +15,6 @@ pub const RM_RELMAP: u8 = 7;
 /// Resource manager of heaps.
 pub const RM_HEAP: u8 = 10;
 
-/// `XLOG_FPI`: a page that is logged whole, mostly of a file that was written without WAL.
-const FULL_PAGE: u8 = 0xB0;
-const BACKUP_END: u8 = 0x50;
 const SMGR_CREATE: u8 = 0x10;
 const SMGR_TRUNCATE: u8 = 0x20;
 /// `SMGR_TRUNCATE_HEAP`: the main fork.
@@ -73,19 +71,19 @@ impl Record<'_> {
     /// Whether it is `XLOG_FPI`, not `XLOG_FPI_FOR_HINT`.
     #[must_use]
     pub const fn logs_new_pages(&self) -> bool {
-        self.rmid == RM_XLOG && self.operation() == FULL_PAGE
+        self.rmid == RM_XLOG && self.operation() == xlog::PAGE_IMAGE
     }
 
     /// Whether the segment ends with it: `XLOG_SWITCH`.
     #[must_use]
     pub const fn switches_segment(&self) -> bool {
-        self.rmid == RM_XLOG && self.operation() == super::xlog::SWITCH
+        self.rmid == RM_XLOG && self.operation() == xlog::SWITCH
     }
 
     /// Where the backup started that this record ends, if it is an `XLOG_BACKUP_END`.
     #[must_use]
     pub fn ended_backup(&self) -> Option<Lsn> {
-        if self.rmid != RM_XLOG || self.operation() != BACKUP_END {
+        if self.rmid != RM_XLOG || self.operation() != xlog::BACKUP_END {
             return None;
         }
         u64_at(self.main, 0).map(Lsn)

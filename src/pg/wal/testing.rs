@@ -1,6 +1,6 @@
 //! Writes WAL for tests, as `XLogInsertRecord` and `AdvanceXLInsertBuffer` lay it out.
 
-use super::page::{PAGE_SIZE, header_length};
+use super::page::{PAGE_SIZE, WalRules, header_length};
 use super::record::{CRC_OFFSET, HEADER, RM_XACT, RM_XLOG, crc};
 use super::scan::{ScanStart, ScanTarget, WalScan, WalSummary};
 use super::xlog;
@@ -11,6 +11,17 @@ pub(crate) const FIRST_SEGMENT: SegmentNumber = SegmentNumber(3);
 
 pub(crate) fn size() -> SegmentSize {
     SegmentSize::new(1 << 20).unwrap()
+}
+
+/// Those of the logs that are written here.
+pub(crate) fn rules(major: Major, history: TimelineHistory) -> WalRules {
+    let (system_id, segment_size) = (SYSTEM_ID, size());
+    WalRules { major, system_id, segment_size, history, ancestors_known: true }
+}
+
+/// The segment at this place in [`LogWriter::segments`].
+pub(crate) fn number(index: usize) -> SegmentNumber {
+    SegmentNumber(FIRST_SEGMENT.0 + index as u64)
 }
 
 /// A log from the start of [`FIRST_SEGMENT`].
@@ -207,7 +218,7 @@ pub(crate) fn scan(start: ScanStart, segments: &[Vec<u8>]) -> WalSummary {
     let timeline = start.history.timeline;
     let mut scan = WalScan::new(start);
     for (index, bytes) in segments.iter().enumerate() {
-        scan.segment(timeline, SegmentNumber(FIRST_SEGMENT.0 + index as u64), bytes.as_slice());
+        scan.segment(timeline, number(index), bytes.as_slice());
     }
     scan.finish()
 }

@@ -9,13 +9,14 @@ use crate::pg::{Lsn, TimelineId};
 pub(super) const CHECKPOINT_SHUTDOWN: u8 = 0x00;
 pub(super) const CHECKPOINT_ONLINE: u8 = 0x10;
 pub(super) const SWITCH: u8 = 0x40;
-const BACKUP_END: u8 = 0x50;
+pub(super) const BACKUP_END: u8 = 0x50;
 const PARAMETER_CHANGE: u8 = 0x60;
 const RESTORE_POINT: u8 = 0x70;
 const END_OF_RECOVERY: u8 = 0x90;
 pub(super) const OVERWRITE_CONTRECORD: u8 = 0xD0;
 const PAGE_IMAGE_FOR_HINT: u8 = 0xA0;
-const PAGE_IMAGE: u8 = 0xB0;
+/// A page that is logged whole, mostly of a file that was written without WAL.
+pub(super) const PAGE_IMAGE: u8 = 0xB0;
 /// From 17.
 pub(super) const CHECKPOINT_REDO: u8 = 0xE0;
 

@@ -1,7 +1,7 @@
 //! Second readings of segments that seem damaged: stores and networks err once. Damage is what two
 //! readings show; what one has shown and no other could confirm or refute is not known.
 
-use super::{Current, Ended, Pass, SegmentRead, scan};
+use super::{Current, Ended, Pass, SegmentRead};
 use crate::{
     drill::{
         Error,
@@ -118,11 +118,8 @@ impl Pass<'_> {
         into: &mut SegmentRead,
     ) -> Result<Result<(), Lost>, Error> {
         loop {
-            let read = match fetch(self.reading, &listed.object, self.size()).await {
-                Ok(coming) => scan(walk, listed, coming, &self.asked).await?,
-                Err(lost) => Err(lost),
-            };
-            let one = match read {
+            let fetched = fetch(self.reading, &listed.object, self.size()).await;
+            let one = match self.read(walk, listed, fetched).await? {
                 Ok(one) => one,
                 Err(lost) => return Ok(Err(lost)),
             };

@@ -3,22 +3,16 @@ use std::{collections::BTreeSet, ops::Range};
 use proptest::prelude::*;
 
 use super::super::record::Record;
-use super::super::testing::{FIRST_SEGMENT, LogWriter, SYSTEM_ID, size};
+use super::super::storage::RM_HEAP as HEAP;
+use super::super::testing::{self, LogWriter, number, size};
 use super::super::walk::WalWalk;
 use super::*;
 use crate::pg::{Major, TimelineHistory, TimelineId};
 
 const ONE: TimelineId = TimelineId(1);
-const HEAP: u8 = 10;
 
 fn rules() -> WalRules {
-    let (major, system_id, segment_size) = (Major::V15, SYSTEM_ID, size());
-    let history = TimelineHistory::root(ONE);
-    WalRules { major, system_id, segment_size, history, ancestors_known: true }
-}
-
-fn number(index: usize) -> SegmentNumber {
-    SegmentNumber(FIRST_SEGMENT.0 + index as u64)
+    testing::rules(Major::V15, TimelineHistory::root(ONE))
 }
 
 /// A log of all kinds of records, of pages and of segments.

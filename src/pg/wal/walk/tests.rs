@@ -1,5 +1,5 @@
 use super::super::record::RM_XLOG;
-use super::super::testing::{FIRST_SEGMENT, LogWriter, SYSTEM_ID, size};
+use super::super::testing::{self, LogWriter, number, size};
 use super::*;
 use crate::pg::wal::scan::DamageKind;
 
@@ -7,12 +7,7 @@ const ONE: TimelineId = TimelineId(1);
 const TWO: TimelineId = TimelineId(2);
 
 fn rules(history: TimelineHistory) -> WalRules {
-    let (major, system_id, segment_size) = (Major::V15, SYSTEM_ID, size());
-    WalRules { major, system_id, segment_size, history, ancestors_known: true }
-}
-
-fn number(index: usize) -> SegmentNumber {
-    SegmentNumber(FIRST_SEGMENT.0 + index as u64)
+    testing::rules(Major::V15, history)
 }
 
 /// Six segments or so, with records across pages and segments.

@@ -57,12 +57,11 @@ impl Piece {
             self.bytes.clear();
         }
         let quiet = skim.read(self.range.end, part);
-        let start = skim.number().start(skim.rules().segment_size);
         let mut runs = quiet.iter().peekable();
         for page in part.chunks(PAGE) {
             let offset = self.range.end;
             self.range.end += page.len() as u64;
-            let here = Lsn(start.0 + offset);
+            let here = Lsn(skim.start().0 + offset);
             while runs.next_if(|quiet| quiet.end() <= here).is_some() {}
             if !runs.peek().is_some_and(|quiet| quiet.fills(here)) {
                 self.keep(offset, page);

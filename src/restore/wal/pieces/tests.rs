@@ -159,9 +159,7 @@ fn log() -> Vec<Vec<u8>> {
 }
 
 fn rules() -> WalRules {
-    let history = TimelineHistory::root(TimelineId(1));
-    let (major, system_id, segment_size) = (Major::V15, testing::SYSTEM_ID, testing::size());
-    WalRules { major, system_id, segment_size, history, ancestors_known: true }
+    testing::rules(Major::V15, TimelineHistory::root(TimelineId(1)))
 }
 
 #[tokio::test]
