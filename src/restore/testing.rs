@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// An object as a listing of `store` shows it.
-pub(super) async fn listed(store: &MemoryStore, key: &str) -> ObjectRef {
+pub(crate) async fn listed(store: &MemoryStore, key: &str) -> ObjectRef {
     let page = store.list(key).next().await.unwrap().unwrap();
     let object = page.into_iter().find(|object| object.key == key).unwrap();
     ObjectRef {

@@ -15,7 +15,7 @@ use std::{
 
 use super::{
     Reading,
-    feed::{Feed, Fetched, Listed, Lost, fetch},
+    feed::{Feed, Fetched, Listed, Lost},
     interrupted,
     tally::Tally,
     wal_plan::WalPlan,
@@ -40,7 +40,7 @@ use crate::{
 use again::Again;
 use known::{Joint, Step, Steps};
 pub(super) use known::{KnownWal, NotRead};
-use segment::{SegmentRead, scan};
+use segment::SegmentRead;
 pub(super) use stretches::{Ended, Start, Stretches};
 
 /// What all of the WAL must agree with.
@@ -332,12 +332,7 @@ impl Pass<'_> {
     ) -> Result<(), Error> {
         let (number, size) = (listed.number, self.size());
         let start = run.walk.clone();
-        let mut read = self.read(&mut run.walk, &listed, fetched).await?;
-        if matches!(&read, Ok(read) if read.missed) {
-            // Damage has put the walk where the skim was not.
-            let whole = fetch(self.reading, &listed.object, size).await;
-            read = self.read(&mut run.walk, &listed, whole).await?;
-        }
+        let read = self.read(&mut run.walk, &listed, fetched).await?;
         if matches!(read, Err(Lost::Cancelled)) && self.reading.is_late() {
             return self.leave(run, &listed).await;
         }
@@ -379,10 +374,7 @@ impl Pass<'_> {
         listed: &Listed,
         fetched: Fetched,
     ) -> Result<Result<SegmentRead, Lost>, Error> {
-        match fetched {
-            Ok(coming) => scan(walk, listed, coming, &self.asked).await,
-            Err(lost) => Ok(Err(lost)),
-        }
+        segment::read(self.reading, walk, listed, fetched, &self.asked).await
     }
 
     /// Takes what a segment says; `start` is the walk as it was before.

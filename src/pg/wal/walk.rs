@@ -8,7 +8,7 @@ use super::reader::{Reader, Step};
 use super::record::Record;
 use super::scan::{ScanStart, ScanTarget, TransactionEnd, WalDamage, WalSummary, locate};
 use super::segment_pages::SegmentPages;
-use crate::pg::{Lsn, Major, SegmentNumber, TimelineHistory, TimelineId};
+use crate::pg::{Lsn, Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId};
 
 /// Records without a fault between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +89,12 @@ impl WalWalk {
     #[must_use]
     pub const fn major(&self) -> Major {
         self.reader.rules().major
+    }
+
+    /// The size of its segments.
+    #[must_use]
+    pub const fn segment_size(&self) -> SegmentSize {
+        self.reader.rules().segment_size
     }
 
     /// Goes on from here on a timeline that forked off within the next segment: a record that crosses

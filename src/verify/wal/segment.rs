@@ -13,7 +13,10 @@ use crate::{
             walk::{Broken, WalWalk, Walked},
         },
     },
-    verify::feed::{Coming, Lost},
+    verify::{
+        Reading,
+        feed::{Coming, Fetched, Lost, fetch},
+    },
 };
 
 /// What a segment says.
@@ -27,18 +30,39 @@ pub(super) struct SegmentRead {
     pub beginnings: Vec<(Lsn, Beginning)>,
     /// See [`crate::pg::wal::walk::Walked::again`].
     pub again: bool,
-    /// See [`crate::restore::wal::Pieces::missed`]; nothing else counts then.
-    pub missed: bool,
 }
 
-/// Reads one segment; `walk` stays where it was if that is lost or missed. Of the records that begin at places that
+/// Reads one segment; `walk` stays where it was if that is lost. Of the records that begin at places that
 /// are `asked` about it tells what they are.
-pub(super) async fn scan(
+pub(super) async fn read(
+    reading: &Reading<'_>,
+    walk: &mut WalWalk,
+    listed: &Listed,
+    fetched: Fetched,
+    asked: &Arc<BTreeSet<Lsn>>,
+) -> Result<Result<SegmentRead, Lost>, Error> {
+    let size = walk.segment_size();
+    let mut fetched = fetched;
+    loop {
+        match fetched {
+            Err(lost) => return Ok(Err(lost)),
+            Ok(coming) => match scan(walk, listed, coming, asked).await? {
+                Err(lost) => return Ok(Err(lost)),
+                Ok(Some(read)) => return Ok(Ok(read)),
+                // Nothing is left out the second time.
+                Ok(None) => fetched = fetch(reading, &listed.object, size).await,
+            },
+        }
+    }
+}
+
+/// Reads what comes of a segment; `None`, and `walk` as it was, where it needs a page that was left out.
+async fn scan(
     walk: &mut WalWalk,
     listed: &Listed,
     coming: Coming,
     asked: &Arc<BTreeSet<Lsn>>,
-) -> Result<Result<SegmentRead, Lost>, Error> {
+) -> Result<Result<Option<SegmentRead>, Lost>, Error> {
     let mut moved = walk.clone();
     let asked = Arc::clone(asked);
     let (timeline, number) = (listed.timeline, listed.number);
@@ -59,13 +83,15 @@ pub(super) async fn scan(
             }
         });
         let Walked { broken, again } = walked;
-        let missed = pages.missed();
-        (moved, SegmentRead { broken, ends, databases, beginnings, again, missed })
+        let read = SegmentRead { broken, ends, databases, beginnings, again };
+        (!pages.missed()).then_some((moved, read))
     });
-    Ok(read.await?.map(|(moved, read)| {
-        if !read.missed {
-            *walk = moved;
-        }
-        read
+    Ok(read.await?.map(|read| {
+        let (moved, read) = read?;
+        *walk = moved;
+        Some(read)
     }))
 }
+
+#[cfg(test)]
+mod tests;
