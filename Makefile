@@ -1,7 +1,7 @@
 # A person's verbs. `make help` lists them.
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-all fuzz bench-memory bench-catalog bench-verify selftest compare-detection check setup-demo setup-test setup-test-all setup-compare
+.PHONY: help demo test test-all fuzz bench bench-quick bench-kernels bench-memory bench-catalog bench-verify selftest compare-detection check setup-demo setup-test setup-test-all setup-compare setup-bench
 
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,15 @@ FUZZ_SECONDS ?= 600
 fuzz: ## Ten minutes of fuzzing for each target; `make fuzz FUZZ=wal FUZZ_SECONDS=60` for less
 	PGASSAY_FUZZ_SECONDS=$(FUZZ_SECONDS) CARGO_PROFILE_DEV_OPT_LEVEL=2 \
 		cargo test --test fuzz -- --nocapture --test-threads=2 $(FUZZ)
+
+bench: setup-bench ## Ours and its peers on the same data: writes docs/benchmarks.md; up to 100 minutes
+	cargo bench --bench peers
+
+bench-quick: setup-bench ## The same on small data, to the terminal: two minutes
+	cargo bench --bench peers -- --quick
+
+bench-kernels: ## The loops that every byte of a backup goes through, each alone
+	cargo bench --bench kernels
 
 bench-memory: setup-test ## Peak memory of a drill of a 1 GiB cluster, by GNU time
 	cargo test --test it -- --ignored --nocapture memory::
@@ -55,3 +64,6 @@ setup-test-all:
 
 setup-compare:
 	@scripts/setup compare
+
+setup-bench:
+	@scripts/setup bench

@@ -1,0 +1,149 @@
+//! Parts of ours that no command runs alone, as programs of their own: so that they are measured as
+//! their peers are, from a process's start to its end.
+
+use std::{
+    fs::{self, File},
+    io::Read as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
+use pgassay::{
+    check::checksums::verify_cluster,
+    config,
+    drill::{Code, Error},
+    store::{ByteStream, GetRange, ListedObject, ObjectStore, SharedStore},
+    telemetry::Progress,
+    verify::{self, VerifyOptions},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Outcome, say, tools};
+
+/// The first argument of such a program.
+pub const WORD: &str = "worker";
+/// Bytes of a file that are read at once.
+const PIECE: usize = 256 << 10;
+
+/// Does the work that is asked for, if this process is such a program.
+pub fn work(words: &[String]) -> Option<ExitCode> {
+    let [first, verb, rest @ ..] = words else { return None };
+    if first != WORD {
+        return None;
+    }
+    let done = match (verb.as_str(), rest) {
+        ("checksums", [folder]) => checksums(Path::new(folder)),
+        ("walk", [folder, count]) => walk(Path::new(folder), count.parse().unwrap()),
+        _ => Err(format!("no such work: {words:?}")),
+    };
+    Some(done.map_or_else(
+        |why| {
+            say(&why);
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    ))
+}
+
+/// Every page of a cluster at rest.
+fn checksums(data: &Path) -> Outcome<()> {
+    let pages = verify_cluster(data, &Progress::silent(), &CancellationToken::new());
+    let pages = pages.map_err(|error| error.message)?;
+    if pages.findings.is_empty() && pages.checksums && pages.pages > 0 {
+        Ok(())
+    } else {
+        Err(format!("{} pages, {} findings", pages.pages, pages.findings.len()))
+    }
+}
+
+/// Every record of so many segments, by a `verify` of an archive that has nothing else: that the tars of
+/// its backup are missing is said, and all that is.
+fn walk(folder: &Path, count: u64) -> Outcome<()> {
+    let job = "apiVersion: pgassay.dev/v1alpha1\nkind: DrillJob\nmetadata: {name: walk}\nspec:\n  archive:\n    \
+               url: s3://bucket/archive\n    server: log\n";
+    let job = config::parse(job, "job.yaml").unwrap();
+    let store: SharedStore = Arc::new(Folder(folder.to_owned()));
+    let (progress, cancel) = (Progress::silent(), CancellationToken::new());
+    let work = verify::verify(&store, &job, VerifyOptions::default(), &progress, &cancel);
+    let report = tools::RUNTIME.block_on(work).map_err(|error| error.message)?;
+    let bad: Vec<String> = report
+        .findings()
+        .filter(|finding| finding.class.name().starts_with("wal_"))
+        .map(|finding| finding.detail.clone())
+        .collect();
+    let volume = report.volume;
+    if volume.wal_segments == count && volume.wal_records > count && bad.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("read {volume:?}, found {bad:?}"))
+    }
+}
+
+/// A folder as an object store.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Folder {
+    fn below(&self, folder: &Path, found: &mut Vec<ListedObject>) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                self.below(&path, found);
+            } else {
+                let key = path.strip_prefix(&self.0).unwrap().to_str().unwrap().to_owned();
+                let size = entry.metadata().unwrap().len();
+                found.push(ListedObject { key, size, etag: None, modified: None });
+            }
+        }
+    }
+
+    fn listed(&self, prefix: &str) -> Vec<ListedObject> {
+        let mut found = Vec::new();
+        self.below(&self.0, &mut found);
+        found.retain(|object| object.key.starts_with(prefix));
+        found.sort_by(|a, b| a.key.cmp(&b.key));
+        found
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Folder {
+    fn list(&self, prefix: &str) -> BoxStream<'static, Result<Vec<ListedObject>, Error>> {
+        stream::iter([Ok(self.listed(prefix))]).boxed()
+    }
+
+    async fn list_folders(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        let listed = self.listed(prefix);
+        let names = listed.iter().filter_map(|object| object.key[prefix.len()..].split_once('/'));
+        let mut names: Vec<String> = names.map(|(name, _)| name.to_owned()).collect();
+        names.dedup();
+        Ok(names)
+    }
+
+    async fn get(&self, range: GetRange<'_>) -> Result<ByteStream, Error> {
+        let missing = |_| Error::new(Code::ObjectMissing, range.key);
+        let mut file = File::open(self.0.join(range.key)).map_err(missing)?;
+        std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(range.offset)).unwrap();
+        let file = file.take(range.length.unwrap_or(u64::MAX));
+        let pieces = stream::unfold(file, |mut file| async move {
+            let mut piece = Vec::with_capacity(PIECE);
+            match file.by_ref().take(PIECE as u64).read_to_end(&mut piece) {
+                Ok(0) => None,
+                Ok(_) => Some((Ok(Bytes::from(piece)), file)),
+                Err(error) => Some((Err(Error::io("read a segment", &error)), file)),
+            }
+        });
+        Ok(pieces.boxed())
+    }
+
+    fn describe(&self) -> String {
+        "a folder".into()
+    }
+}
