@@ -9,8 +9,9 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 
 use crate::{
+    Outcome,
     data::{self, Cluster, Facts},
-    Outcome, say,
+    say,
     scale::Scale,
     server::{self, Server},
     tools,

@@ -7,15 +7,14 @@
 pub mod cluster;
 mod log;
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::Path,
-    time::Instant,
-};
+use std::{collections::BTreeMap, fs, path::Path, time::Instant};
 
 use futures_util::StreamExt as _;
-use pgassay::{config, demo::barman::{self, Barman}, store};
+use pgassay::{
+    config,
+    demo::barman::{self, Barman},
+    store,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -207,7 +206,9 @@ pub fn volume(folder: &Path) -> Volume {
     let below = ["base", "global"].map(|name| folder.join(name));
     let mut volume = Volume::default();
     if below[0].exists() {
-        below.iter().for_each(|folder| add_up(folder, &mut volume));
+        for folder in below {
+            add_up(&folder, &mut volume);
+        }
     } else {
         add_up(folder, &mut volume);
     }

@@ -36,9 +36,9 @@ pub fn part(bench: &Bench, tables: &[Table], took: Duration) -> String {
 /// What was measured on.
 fn data(bench: &Bench) -> String {
     let facts = &bench.facts;
-    let mut out = format!(
+    let mut out = String::from(
         "| cluster | archive | files | MB in files | MB of base, stored | WAL segments | MB of WAL, stored |\n\
-         |---|---|---|---|---|---|---|\n"
+         |---|---|---|---|---|---|---|\n",
     );
     let mut add = |name: &str, cluster: &Cluster| {
         for (server, archive) in &cluster.archives {

@@ -14,7 +14,10 @@ pub fn lines(bench: &Bench) -> Vec<(&'static str, String)> {
     let cores = thread::available_parallelism().map_or(0, usize::from);
     vec![
         ("processor", format!("{} x {cores}", model.map_or("unknown", |(_, name)| name))),
-        ("memory", kib.map_or_else(String::new, |kib| format!("{:.0} GiB", kib as f64 / 1048576.0))),
+        (
+            "memory",
+            kib.map_or_else(String::new, |kib| format!("{:.0} GiB", kib as f64 / 1_048_576.0)),
+        ),
         ("file system", file_system(&bench.work)),
         ("system", format!("{}, {}", system(), asked(Command::new("uname").arg("-sr")))),
     ]

@@ -191,8 +191,9 @@ fn read_figures(file: &NamedTempFile) -> Outcome<(f64, u64)> {
     let text = fs::read_to_string(file.path()).map_err(|error| error.to_string())?;
     let parse = || {
         let mut words = text.lines().last()?.split_whitespace();
-        let mut next = || words.next()?.parse::<f64>().ok();
-        Some((next()? + next()?, (next()? as u64) << 10))
+        let mut seconds = || words.next()?.parse::<f64>().ok();
+        let cpu = seconds()? + seconds()?;
+        Some((cpu, words.next()?.parse::<u64>().ok()? << 10))
     };
     parse().ok_or_else(|| format!("GNU time said `{}`", text.trim()))
 }

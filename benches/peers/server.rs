@@ -20,7 +20,7 @@ pub const REGION: &str = "us-east-1";
 pub const ACCESS_KEY: &str = "GK5ca1ab1e0ddba115ca1ab1e0";
 pub const SECRET_KEY: &str = "5ca1ab1e0ddba115ca1ab1e00ddba1155ca1ab1e0ddba115ca1ab1e00ddba115";
 /// How long a server may take to start.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Where a client finds the server.
 #[derive(Clone, Debug)]
@@ -78,17 +78,13 @@ pub fn garage() -> Option<PathBuf> {
 impl Server {
     /// Serves what is kept below `folder`.
     pub fn start(folder: &Path, work: &Path) -> Self {
-        let (store, url) = match garage() {
-            Some(program) => start_garage(&program, folder),
-            None => {
-                say("Garage is not installed, the built-in S3 server is used: run `scripts/setup bench`");
-                fs::create_dir_all(folder.join("objects").join(BUCKET)).unwrap();
-                let _runtime = tools::RUNTIME.enter();
-                let server =
-                    S3Server::start(&folder.join("objects"), ACCESS_KEY, SECRET_KEY).unwrap();
-                let url = server.endpoint();
-                (Store::Embedded { _server: server }, url)
-            }
+        let (store, url) = if let Some(program) = garage() {
+            start_garage(&program, folder)
+        } else {
+            say(
+                "Garage is not installed, the built-in S3 server is used: run `scripts/setup bench`",
+            );
+            start_embedded(folder)
         };
         let (stunnel, tls) = match start_tls(work, &url) {
             Ok((child, endpoint)) => (Some(child), Ok(endpoint)),
@@ -152,6 +148,15 @@ fn wait(child: &mut Child, log: &Path, ready: impl Fn() -> bool) -> Outcome<()> 
     Ok(())
 }
 
+fn start_embedded(folder: &Path) -> (Store, String) {
+    let root = folder.join("objects");
+    fs::create_dir_all(root.join(BUCKET)).unwrap();
+    let _runtime = tools::RUNTIME.enter();
+    let server = S3Server::start(&root, ACCESS_KEY, SECRET_KEY).unwrap();
+    let url = server.endpoint();
+    (Store::Embedded { _server: server }, url)
+}
+
 fn start_garage(program: &Path, folder: &Path) -> (Store, String) {
     let home = folder.join("garage");
     fs::create_dir_all(&home).unwrap();
@@ -180,7 +185,8 @@ fn start_garage(program: &Path, folder: &Path) -> (Store, String) {
         ask(&["layout", "apply", "--version", "1"]).unwrap();
         ask(&["key", "import", "--yes", "-n", "bench", ACCESS_KEY, SECRET_KEY]).unwrap();
         ask(&["bucket", "create", BUCKET]).unwrap();
-        let allow = ["bucket", "allow", "--read", "--write", "--owner", BUCKET, "--key", ACCESS_KEY];
+        let allow =
+            ["bucket", "allow", "--read", "--write", "--owner", BUCKET, "--key", ACCESS_KEY];
         ask(&allow).unwrap();
         fs::write(ready, "").unwrap();
     }

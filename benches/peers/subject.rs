@@ -85,7 +85,8 @@ impl Subject<'_> {
         for round in 0..scale.runs {
             for (contender, row) in self.contenders.iter_mut().zip(&mut rows) {
                 let late = round > 0 && since.elapsed() > scale.budget();
-                let enough = row.runs.first().is_some_and(|first| round >= scale.runs_of(first.seconds));
+                let enough =
+                    row.runs.first().is_some_and(|first| round >= scale.runs_of(first.seconds));
                 if row.missing.is_some() || late || enough {
                     continue;
                 }

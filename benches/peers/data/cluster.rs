@@ -87,8 +87,7 @@ impl Live {
 
     /// Its relations' files.
     pub fn volume(&self) -> Volume {
-        let (data, space) =
-            (volume(&self.source.data_dir()), volume(&self.root.join("space")));
+        let (data, space) = (volume(&self.source.data_dir()), volume(&self.root.join("space")));
         Volume { files: data.files + space.files, bytes: data.bytes + space.bytes }
     }
 }

@@ -63,7 +63,13 @@ pub struct Stanza {
 
 impl Stanza {
     /// Backs up a live cluster; `None` where that cannot be done, which is said.
-    pub fn of(server: &Server, name: &'static str, codec: &str, live: &Live, work: &Path) -> Option<Self> {
+    pub fn of(
+        server: &Server,
+        name: &'static str,
+        codec: &str,
+        live: &Live,
+        work: &Path,
+    ) -> Option<Self> {
         say("backing it up with pgBackRest");
         let lines = format!(
             "compress-type={codec}\nstart-fast=y\narchive-check=n\n[{name}]\npg1-path={}\npg1-socket-path={}\npg1-user=postgres\n",

@@ -98,9 +98,7 @@ fn pgbackrest<'a>(bench: &'a Bench, cluster: &'a Cluster, stanza: &'static str) 
 
 fn floor<'a>(bench: &'a Bench, cluster: &'a Cluster, extracted: &'a Target) -> Contender<'a> {
     let how = "`cp -a` of the extracted cluster, from the page cache, then `sync -f DIR`";
-    Contender::new(FLOOR, how, move || {
-        restored(bench, cluster, |to| floor::copy(extracted, to))
-    })
+    Contender::new(FLOOR, how, move || restored(bench, cluster, |to| floor::copy(extracted, to)))
 }
 
 /// A restore to a fresh place, of all that the cluster has.

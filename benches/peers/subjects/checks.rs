@@ -43,10 +43,14 @@ pub fn checksums<'a>(bench: &'a Bench, cluster: &'a Target, cache: Cache) -> Sub
         Ok(measured)
     };
     let ours = |name, cores, words: &str| {
-        Contender::new(name, format!("the check `checksums` as a program of its own{words}"), move || {
-            let program = pinned(cores, env::current_exe().unwrap().as_os_str());
-            run(program.args([worker::WORD, "checksums"]).arg(&cluster.data))
-        })
+        Contender::new(
+            name,
+            format!("the check `checksums` as a program of its own{words}"),
+            move || {
+                let program = pinned(cores, env::current_exe().unwrap().as_os_str());
+                run(program.args([worker::WORD, "checksums"]).arg(&cluster.data))
+            },
+        )
     };
     let theirs = |name, cores, words: &str| {
         Contender::new(name, format!("`pg_checksums --check -D DIR`{words}"), move || {
@@ -114,7 +118,7 @@ fn touch(folder: &Path, cache: Cache) -> std::io::Result<()> {
 /// amcheck over all databases of a running cluster.
 pub fn amcheck<'a>(bench: &'a Bench, cluster: &'a Target) -> Subject<'a> {
     let theirs = |name, more: &'static [&'static str]| {
-        let how = format!("`pg_amcheck --all --heapallindexed -j 2{}`", more.iter().map(|word| format!(" {word}")).collect::<String>());
+        let how = format!("`pg_amcheck --all --heapallindexed -j 2 {}`", more.join(" "));
         Contender::new(name, how, move || {
             let server = postgres::Server::start(bench, cluster, &[], &[])?;
             let amcheck = server.client("pg_amcheck").args(["--all", "--install-missing"]);

@@ -33,14 +33,18 @@ pub fn ready(bench: &Bench) -> Subject<'_> {
     }
     let how = "`barman-cloud-restore`, then PostgreSQL with `barman-cloud-wal-restore URL SERVER %f %p` as its `restore_command`";
     contenders.push(Contender::new(BARMAN, how, move || by_barman(bench, false)));
-    let how = "the same with `barman-cloud-wal-restore -p 4`, which fetches segments ahead into a folder";
+    let how =
+        "the same with `barman-cloud-wal-restore -p 4`, which fetches segments ahead into a folder";
     contenders.push(Contender::new(PARALLEL, how, move || by_barman(bench, true)));
     let how = "`pgbackrest restore`, then PostgreSQL with `pgbackrest archive-get` and `archive-async=y`, both with \
                `process-max=2`, from its own repository with the same WAL";
     contenders.push(Contender::new(PGBACKREST, how, move || by_pgbackrest(bench)));
     Subject {
         title: "Ready to query, gzip",
-        counts: format!("{} WAL segments. {COUNTS}", bench.facts.mixed.archives["mixed-gz"].segments),
+        counts: format!(
+            "{} WAL segments. {COUNTS}",
+            bench.facts.mixed.archives["mixed-gz"].segments
+        ),
         contenders,
         goals: vec![
             Goal { ours: OURS, than: BARMAN, bar: Bar::Faster(5.0) },

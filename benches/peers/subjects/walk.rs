@@ -19,7 +19,9 @@ pub fn walk(bench: &Bench) -> Subject<'_> {
     let folder = bench.kept.join("walk");
     let ours = |name, cores, words: &str| {
         let (folder, count) = (folder.clone(), bench.scale.walked.to_string());
-        let how = format!("`verify` of an archive that has only this WAL, read from a folder, as a program of its own{words}");
+        let how = format!(
+            "`verify` of an archive that has only this WAL, read from a folder, as a program of its own{words}"
+        );
         Contender::new(name, how, move || {
             let program = pinned(cores, env::current_exe().unwrap().as_os_str());
             let program = program.args([worker::WORD, "walk"]).arg(&folder).arg(&count);
@@ -38,7 +40,11 @@ pub fn walk(bench: &Bench) -> Subject<'_> {
             bench.scale.walked,
             bench.facts.walked_bytes as f64 / 1e6
         ),
-        contenders: vec![ours(OURS[0], None, ""), ours(OURS[1], Some("0"), ", under `taskset -c 0`"), theirs],
+        contenders: vec![
+            ours(OURS[0], None, ""),
+            ours(OURS[1], Some("0"), ", under `taskset -c 0`"),
+            theirs,
+        ],
         goals: vec![Goal { ours: OURS[0], than: THEIRS, bar: Bar::Faster(3.0) }],
     }
 }
