@@ -61,18 +61,18 @@ impl Bench {
         Self { scale, server, facts, kept, work, _lock: lock }
     }
 
-    /// An empty place to restore to: the folders of a data directory and of its tablespace, not yet
-    /// there, in a folder of PostgreSQL's user. Nothing that was written before is left to be synced.
-    pub fn fresh(&self) -> Outcome<Target> {
-        let root = self.work.join("target");
-        if root.exists() {
-            fs::remove_dir_all(&root).map_err(|error| error.to_string())?;
-        }
-        let target = Target { data: root.join("data"), space: root.join("space"), root };
-        fs::create_dir_all(&target.root).map_err(|error| error.to_string())?;
-        give(&target.root);
+    /// [`Self::place`] for the next restore; nothing that was written before is left to be synced.
+    pub fn fresh(&self) -> Target {
+        let target = self.place("target");
         rustix::fs::sync();
-        Ok(target)
+        target
+    }
+
+    /// An empty place to restore to: the folders of a data directory and of its tablespace, not yet
+    /// there, in a folder of PostgreSQL's user.
+    pub fn place(&self, name: &str) -> Target {
+        let root = self.folder(name);
+        Target { data: root.join("data"), space: root.join("space"), root }
     }
 
     /// A folder of PostgreSQL's user, empty.

@@ -127,6 +127,7 @@ fn mixed(scale: Scale, server: &Server, folder: &Path, work: &Path) -> (Cluster,
          checkpoint",
         scale.events, scale.spaced
     ));
+    log::forget(&live);
     let volume = live.volume();
     let mut backups = Vec::new();
     for (name, base, _) in MIXED {
@@ -163,6 +164,7 @@ fn small(scale: Scale, server: &Server, work: &Path) -> Cluster {
         from = to;
     }
     live.sql("checkpoint");
+    log::forget(&live);
     let volume = live.volume();
     say("backing it up");
     barman(&server.plain, SMALL).backup(&live.source, &["--lz4"]).unwrap();
@@ -179,7 +181,7 @@ fn archives(server: &Server, names: &[&str]) -> BTreeMap<String, Archived> {
 }
 
 fn archived(server: &Server, name: &str) -> Archived {
-    let job = config::parse(&ours::job(server, &server.plain, name, ""), "job.yaml").unwrap();
+    let job = config::parse(&ours::job(server, &server.plain, name), "job.yaml").unwrap();
     let mut archived = Archived::default();
     tools::RUNTIME.block_on(async {
         let store = store::open(&job.archive.store, None).await.unwrap();

@@ -31,7 +31,7 @@ pub struct Scale {
 
 /// Of `make bench`: 1.5 GB, 200,000 relations, 400 segments.
 pub const FULL: Scale = Scale {
-    version: 1,
+    version: 2,
     pgbench: 70,
     events: 300_000,
     spaced: 100_000,
@@ -45,7 +45,7 @@ pub const FULL: Scale = Scale {
 
 /// Of `make bench-quick`: enough to see that everything runs.
 pub const QUICK: Scale = Scale {
-    version: 1,
+    version: 2,
     pgbench: 5,
     events: 20_000,
     spaced: 10_000,

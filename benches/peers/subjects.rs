@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crate::{
     bench::{Bench, Target},
+    data::{self, Cluster},
     peer::{barman, postgres},
     say,
     subject::{Subject, Table},
@@ -16,41 +17,70 @@ use crate::{
 
 /// Measures everything, or what has `only` in its title.
 pub fn all(bench: &Bench, only: Option<&str>) -> Vec<Table> {
-    let since = Instant::now();
-    let mut tables = Vec::new();
-    let mut measure = |subject: Subject<'_>| {
-        if only.is_none_or(|word| subject.title.contains(word)) {
-            tables.push(subject.measure(&bench.scale, since));
-        }
-    };
-    {
-        let floor = extracted(bench, "mixed-gz", "extracted");
-        for subject in base::mixed(bench, &floor) {
-            measure(subject);
-        }
-        recover(bench, &floor);
-        measure(checks::checksums(bench, &floor, checks::Cache::Warm));
-        measure(checks::checksums(bench, &floor, checks::Cache::Cold));
-        measure(checks::amcheck(bench, &floor));
-        let _ = std::fs::remove_dir_all(&floor.root);
+    let run = Run { bench, only, since: Instant::now() };
+    [mixed, log, small].into_iter().flat_map(|group| group(&run)).collect()
+}
+
+/// What is measured, and since when.
+struct Run<'a> {
+    bench: &'a Bench,
+    only: Option<&'a str>,
+    since: Instant,
+}
+
+impl Run<'_> {
+    fn wants(&self, subject: &Subject<'_>) -> bool {
+        self.only.is_none_or(|word| subject.title.contains(word))
     }
-    measure(walk::walk(bench));
-    measure(ready::ready(bench));
-    measure(ready::codecs(bench));
-    let floor = extracted(bench, "small-lz4", "extracted");
-    measure(base::small(bench, &floor));
+
+    fn measure(&self, subjects: Vec<Subject<'_>>) -> Vec<Table> {
+        let wanted = subjects.into_iter().filter(|subject| self.wants(subject));
+        wanted.map(|subject| subject.measure(&self.bench.scale, self.since)).collect()
+    }
+}
+
+/// The mixed cluster: restored, and looked at.
+fn mixed(run: &Run<'_>) -> Vec<Table> {
+    let bench = run.bench;
+    let floor = bench.place("extracted");
+    let checks = || {
+        let checksums = |cache| checks::checksums(bench, &floor, cache);
+        let (warm, cold) = (checksums(checks::Cache::Warm), checksums(checks::Cache::Cold));
+        vec![warm, cold, checks::amcheck(bench, &floor)]
+    };
+    let mut tables = Vec::new();
+    let to_check = checks().iter().any(|subject| run.wants(subject));
+    if to_check || base::mixed(bench, &floor).iter().any(|subject| run.wants(subject)) {
+        extract(bench, "mixed-gz", &bench.facts.mixed, &floor);
+        tables.extend(run.measure(base::mixed(bench, &floor)));
+    }
+    if to_check {
+        recover(bench, &floor);
+        tables.extend(run.measure(checks()));
+    }
+    let _ = std::fs::remove_dir_all(&floor.root);
     tables
 }
 
+/// The WAL behind it.
+fn log(run: &Run<'_>) -> Vec<Table> {
+    run.measure(vec![walk::walk(run.bench), ready::ready(run.bench), ready::codecs(run.bench)])
+}
+
+/// The cluster of many small relations.
+fn small(run: &Run<'_>) -> Vec<Table> {
+    let floor = run.bench.place("extracted");
+    let subject = base::small(run.bench, &floor);
+    if run.wants(&subject) {
+        extract(run.bench, data::SMALL, &run.bench.facts.small, &floor);
+    }
+    run.measure(vec![subject])
+}
+
 /// A base as barman-cloud restores it, to copy from.
-fn extracted(bench: &Bench, name: &str, folder: &str) -> Target {
-    let root = bench.folder(folder);
-    let target = Target { data: root.join("data"), space: root.join("space"), root };
-    let facts = &bench.facts;
-    let mut archives = facts.mixed.archives.iter().chain(&facts.small.archives);
-    let archive = archives.find(|(server, _)| *server == name).unwrap().1;
-    barman::restore(&bench.server.plain, name, &archive.backup, &target).unwrap();
-    target
+fn extract(bench: &Bench, name: &str, cluster: &Cluster, to: &Target) {
+    let backup = &cluster.archives[name].backup;
+    barman::restore(&bench.server.plain, name, backup, to).unwrap();
 }
 
 /// Recovers it where it is, to the end of its backup, and stops it cleanly.

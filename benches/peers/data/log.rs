@@ -55,6 +55,14 @@ pub fn make(
     [kept[0].clone(), kept[scale.walked - 1].clone()]
 }
 
+/// Removes what was archived so far: no backup needs it.
+pub fn forget(live: &Live) {
+    live.switch_wal();
+    for file in files(live) {
+        fs::remove_file(file).unwrap();
+    }
+}
+
 /// Copies a segment to where it is walked: into a folder with all of them, and as an archive has it.
 fn keep(segment: &Path, walk: &Path, for_both: bool) -> String {
     let name = segment.file_name().unwrap().to_str().unwrap().to_owned();

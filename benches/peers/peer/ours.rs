@@ -13,14 +13,14 @@ use crate::{
     tools,
 };
 
-/// A job that reads a server of the archive; `spec` is more YAML below `spec:`.
-pub fn job(server: &Server, endpoint: &Endpoint, name: &str, spec: &str) -> String {
+/// A job that reads a server of the archive.
+pub fn job(server: &Server, endpoint: &Endpoint, name: &str) -> String {
     let ca = endpoint.ca.as_ref().map(|ca| format!(", caBundle: \"{}\"", ca.display()));
     let keys = server.keys.display();
     format!(
         "apiVersion: pgassay.dev/v1alpha1\nkind: DrillJob\nmetadata: {{name: bench}}\nspec:\n  archive:\n    \
          url: s3://{}/archive\n    server: {name}\n    s3: {{endpoint: \"{}\", region: {}, pathStyle: true, \
-         credentials: {{accessKeyId: {{file: \"{keys}/id\"}}, secretAccessKey: {{file: \"{keys}/secret\"}}}}{}}}\n{spec}\n",
+         credentials: {{accessKeyId: {{file: \"{keys}/id\"}}, secretAccessKey: {{file: \"{keys}/secret\"}}}}{}}}\n",
         server::BUCKET,
         endpoint.url,
         server::REGION,
@@ -30,7 +30,7 @@ pub fn job(server: &Server, endpoint: &Endpoint, name: &str, spec: &str) -> Stri
 
 /// A small object of the archive.
 pub fn read(server: &Server, name: &str, key: &str) -> Vec<u8> {
-    let job = config::parse(&job(server, &server.plain, name, ""), "job.yaml").unwrap();
+    let job = config::parse(&job(server, &server.plain, name), "job.yaml").unwrap();
     tools::RUNTIME.block_on(async {
         let store = store::open(&job.archive.store, None).await.unwrap();
         store::read_all(&*store, store::GetRange::whole(key), 1 << 20).await.unwrap().to_vec()
@@ -53,11 +53,10 @@ pub fn drill(
     bench: &Bench,
     endpoint: &Endpoint,
     name: &str,
-    spec: &str,
     arguments: &[&str],
 ) -> Outcome<Drilled> {
     let file = bench.work.join("job.yaml");
-    fs::write(&file, job(&bench.server, endpoint, name, spec)).unwrap();
+    fs::write(&file, job(&bench.server, endpoint, name)).unwrap();
     let sandboxes = bench.work.join("sandboxes");
     fs::create_dir_all(&sandboxes).unwrap();
     let program = Timed::ours(env!("CARGO_BIN_EXE_pgassay")).arg("drill").arg(file);

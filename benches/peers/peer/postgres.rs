@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -69,21 +69,20 @@ impl Server {
         Ok(server)
     }
 
-    /// The eighth line of its file says `ready` once recovery is over (`pidfile.h`).
+    /// Its file `postmaster.pid` says `ready` as soon as there are read-only connections; only its log
+    /// says when recovery is over.
     fn wait(&mut self, since: Instant) -> Outcome<()> {
-        let ready = |data: &Path| {
-            let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
-            text.lines().nth(7).map(str::trim) == Some("ready")
-        };
-        while !ready(&self.data) {
+        loop {
+            let log = fs::read_to_string(&self.log).unwrap_or_default();
+            if log.contains("database system is ready to accept connections") {
+                return Ok(());
+            }
             let ended = self.running.as_mut().is_none_or(Running::has_ended);
             if ended || since.elapsed() > PATIENCE {
-                let log = fs::read_to_string(&self.log).unwrap_or_default();
-                return Err(format!("PostgreSQL did not recover: {}", last_lines(&log)));
+                return Err(format!("PostgreSQL did not recover: {}", reason(&log)));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        Ok(())
     }
 
     /// A client program, set to this server.
@@ -123,6 +122,16 @@ impl Drop for Server {
             let _ = self.end(false);
         }
     }
+}
+
+/// What a log says of why it ends: its first fatal lines and what stands before them, else its end.
+fn reason(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    let fatal = lines.iter().position(|line| line.contains("FATAL") || line.contains("PANIC"));
+    fatal.map_or_else(
+        || last_lines(log),
+        |at| last_lines(&lines[at.saturating_sub(2)..=at].join("\n")),
+    )
 }
 
 /// Says that what was restored is to be recovered from the archive.

@@ -75,7 +75,7 @@ fn ours<'a>(
     let how = "`pgassay drill JOB --depth restore --target-immediate --output json`";
     Contender::new(name, how, move || {
         let arguments = ["--depth", "restore", "--target-immediate"];
-        let drilled = ours::drill(bench, endpoint, server, "", &arguments)?;
+        let drilled = ours::drill(bench, endpoint, server, &arguments)?;
         Ok(Measured { seconds: drilled.stages(&["plan", "fetch"]), ..drilled.whole })
     })
 }
@@ -107,7 +107,7 @@ fn restored(
     cluster: &Cluster,
     restore: impl FnOnce(&Target) -> Outcome<Measured>,
 ) -> Outcome<Measured> {
-    let target = bench.fresh()?;
+    let target = bench.fresh();
     let measured = restore(&target)?;
     target.holds(cluster)?;
     Ok(measured)

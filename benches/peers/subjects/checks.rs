@@ -118,11 +118,11 @@ fn touch(folder: &Path, cache: Cache) -> std::io::Result<()> {
 /// amcheck over all databases of a running cluster.
 pub fn amcheck<'a>(bench: &'a Bench, cluster: &'a Target) -> Subject<'a> {
     let theirs = |name, more: &'static [&'static str]| {
-        let how = format!("`pg_amcheck --all --heapallindexed -j 2 {}`", more.join(" "));
+        let how = format!("`pg_amcheck --all -j 2 {}`", more.join(" "));
         Contender::new(name, how, move || {
             let server = postgres::Server::start(bench, cluster, &[], &[])?;
             let amcheck = server.client("pg_amcheck").args(["--all", "--install-missing"]);
-            let amcheck = amcheck.args(["--heapallindexed", "-j", "2"]).args(more);
+            let amcheck = amcheck.args(["-j", "2"]).args(more);
             let (measured, _) = amcheck.run()?;
             server.stop(true)?;
             // What the server needs for it is not in the client's figures.
@@ -140,11 +140,11 @@ pub fn amcheck<'a>(bench: &'a Bench, cluster: &'a Target) -> Subject<'a> {
         contenders: vec![
             Contender::new("pgassay", how, move || {
                 let arguments = ["--depth", "deep", "--target-immediate"];
-                let drilled = ours::drill(bench, &bench.server.plain, "mixed-gz", "", &arguments)?;
+                let drilled = ours::drill(bench, &bench.server.plain, "mixed-gz", &arguments)?;
                 Ok(Measured { seconds: drilled.check("amcheck")?, cpu: None, ..drilled.whole })
             }),
-            theirs("pg_amcheck, parents", &["--parent-check"]),
-            theirs("pg_amcheck", &[]),
+            theirs("pg_amcheck, parents", &["--heapallindexed", "--parent-check"]),
+            theirs("pg_amcheck", &["--heapallindexed"]),
         ],
         goals: vec![],
     }
