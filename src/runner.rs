@@ -59,7 +59,7 @@ pub enum PlanOutcome {
 /// # Errors
 /// Whatever keeps the catalog from being read.
 pub async fn plan_only(request: &DrillRequest) -> Result<PlanOutcome, Error> {
-    let store = store::open(&request.job.archive.store, request.job.limits.bandwidth).await?;
+    let store = store::open(&request.job).await?;
     let seed = request.seed.unwrap_or_else(rand::random);
     plan_from(&store, request, seed, &request.cancel).await
 }
@@ -166,7 +166,7 @@ async fn run(
         let planned = async {
             let store = match given {
                 Some(store) => store,
-                None => store::open(&job.archive.store, job.limits.bandwidth).await?,
+                None => store::open(&job).await?,
             };
             let outcome = plan_from(&store, request, course.seed, cancel).await?;
             Ok::<_, Error>((store, outcome))

@@ -1,18 +1,20 @@
 //! Object stores. Reading an archive goes through [`ObjectStore`], which cannot write by
 //! construction; kept reports go to another store, with another credential.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, num::NonZeroU64, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream::BoxStream};
 use jiff::Timestamp;
 
-use crate::drill::{Code, Error, FailureClass};
+use self::ranged::Cut;
+use crate::drill::{Code, Error, FailureClass, Job};
 
 pub mod faulty;
 pub mod limit;
 pub mod memory;
+pub mod ranged;
 pub mod retry;
 pub mod s3;
 pub mod s3_write;
@@ -21,6 +23,7 @@ pub mod secret;
 pub use faulty::Faulty;
 pub use limit::Limited;
 pub use memory::MemoryStore;
+pub use ranged::Ranged;
 pub use s3::S3Store;
 
 /// One entry of a listing.
@@ -42,13 +45,16 @@ pub struct GetRange<'a> {
     pub length: Option<u64>,
     /// The entity tag seen at listing; another one is [`crate::drill::Code::ObjectChanged`].
     pub if_match: Option<&'a str>,
+    /// The size seen at listing, of an object that is read to its end: with it a large one may be read
+    /// over several connections. It bounds nothing; what is longer or shorter reads as it is.
+    pub listed: Option<u64>,
 }
 
 impl<'a> GetRange<'a> {
     /// All of an object, whichever it is.
     #[must_use]
     pub fn whole(key: &'a str) -> Self {
-        Self { key, offset: 0, length: None, if_match: None }
+        Self { key, offset: 0, length: None, if_match: None, listed: None }
     }
 }
 
@@ -66,12 +72,17 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// `a/b/c` and `a/b2/d` below `a/` give `b` and `b2`.
     async fn list_folders(&self, prefix: &str) -> Result<Vec<String>, Error>;
 
-    /// Opens an object for reading.
+    /// Opens an object for reading. Behind its end there is nothing: a body from there on is empty.
     ///
     /// # Errors
     /// `ObjectMissing` for 404, `ObjectChanged` for 412, `AccessDenied` for 403, and what else
     /// [`crate::drill::Code`] lists under `S`.
     async fn get(&self, range: GetRange<'_>) -> Result<ByteStream, Error>;
+
+    /// How often the store has asked to slow down so far; such requests were tried again.
+    fn slowdowns(&self) -> u64 {
+        0
+    }
 
     /// What reports and messages call this store: `s3://bucket` and the endpoint, never a secret.
     fn describe(&self) -> String;
@@ -92,6 +103,10 @@ impl<S: ObjectStore + ?Sized> ObjectStore for Arc<S> {
 
     async fn get(&self, range: GetRange<'_>) -> Result<ByteStream, Error> {
         (**self).get(range).await
+    }
+
+    fn slowdowns(&self) -> u64 {
+        (**self).slowdowns()
     }
 
     fn describe(&self) -> String {
@@ -124,17 +139,17 @@ pub async fn read_all<S: ObjectStore + ?Sized>(
     Ok(all.freeze())
 }
 
-/// Connects to an S3 store for reading, at most `bandwidth` bytes a second.
+/// Connects to the archive of a job for reading, within the job's limits: all bodies together come at
+/// no more than its bandwidth, over no more than its connections.
 ///
 /// # Errors
 /// What [`S3Store::connect`] says of a bad configuration; nothing is requested yet.
-pub async fn open(
-    location: &crate::drill::job::StoreLocation,
-    bandwidth: Option<u64>,
-) -> Result<SharedStore, Error> {
-    let store = S3Store::connect(location).await?;
-    Ok(match bandwidth.and_then(std::num::NonZeroU64::new) {
-        Some(rate) => Arc::new(Limited::new(store, rate)),
-        None => Arc::new(store),
+pub async fn open(job: &Job) -> Result<SharedStore, Error> {
+    let store = S3Store::connect(&job.archive.store).await?;
+    let cut = Cut::within(job.limits.connections, job.sandbox.memory);
+    Ok(match job.limits.bandwidth.and_then(NonZeroU64::new) {
+        // Below the cut: what is read ahead is paid for, too.
+        Some(rate) => Arc::new(Ranged::new(Limited::new(store, rate), cut)),
+        None => Arc::new(Ranged::new(store, cut)),
     })
 }

@@ -142,13 +142,8 @@ async fn content(store: &SharedStore, wanted: &Wanted) -> Result<Result<Vec<u8>,
     if object.size > max {
         return unread(format!("it has {} bytes, more than {max}", object.size));
     }
-    let range = GetRange {
-        key: &object.key,
-        offset: 0,
-        length: None,
-        // What was listed beside it belongs to this version of it and to no other.
-        if_match: object.etag.as_deref(),
-    };
+    // What was listed beside it belongs to this version of it and to no other.
+    let range = GetRange { if_match: object.etag.as_deref(), ..GetRange::whole(&object.key) };
     let mut bytes = Vec::with_capacity(usize::try_from(object.size).unwrap_or(0));
     let body = async {
         let mut body = store.get(range).await?;

@@ -61,7 +61,7 @@ pub(super) async fn run(args: CatalogArgs, context: &Context) -> Outcome {
     let job = job_args::job(args.job.as_deref(), &args.archive, &overrides)?;
     let console = &context.console;
     let progress = progress_bar::for_stderr(console.is_quiet(), console.stderr_color());
-    let store = store::open(&job.archive.store, job.limits.bandwidth).await?;
+    let store = store::open(&job).await?;
     let report = runner::catalog::examine(&store, &job, &progress, &context.cancel).await?;
     console.data(&match args.output {
         Output::Human => view::render(&report, console.style()),

@@ -102,7 +102,7 @@ pub(super) async fn run(args: SelftestArgs, context: &Context) -> Outcome {
         let stage = story::set_up(Plot::Rich, &say, &context.cancel).boxed().await?;
         (Job { checks: Vec::new(), ..stage.job.clone() }, Some(stage))
     };
-    let store: SharedStore = store::open(&job.archive.store, job.limits.bandwidth).await?;
+    let store: SharedStore = store::open(&job).await?;
     let mut tiers: Vec<Tier> = args.tiers.iter().map(|tier| (*tier).into()).collect();
     tiers.sort_unstable();
     tiers.dedup();

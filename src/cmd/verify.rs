@@ -113,7 +113,7 @@ pub(super) async fn run(args: VerifyArgs, context: &Context) -> Outcome {
         None => None,
     };
     let progress = progress_bar::for_stderr(console.is_quiet(), console.stderr_color());
-    let store = store::open(&job.archive.store, job.limits.bandwidth).await?;
+    let store = store::open(&job).await?;
     let report = if let Some(mut file) = ledger {
         let time = args.max_minutes.map(|minutes| Duration::from_mins(minutes.into()));
         let budget = Budget { bytes: args.max_bytes, requests: args.max_requests, time };

@@ -1,6 +1,6 @@
 //! `sandbox:`, `limits:` and `metrics:`.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use super::{
     DEFAULT_MEMORY, DEFAULT_NO_PROGRESS,
@@ -12,6 +12,12 @@ use crate::drill::job::{BasicAuth, Limits, MetricsSpec, SandboxSpec};
 
 /// Less than this and PostgreSQL cannot replay what a usual server wrote.
 const MIN_MEMORY: u64 = 64 << 20;
+
+/// Fills a link of gigabits with latency; more are used only where they bring more.
+const DEFAULT_CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
+
+/// No link needs more, and each takes memory.
+const MOST_CONNECTIONS: usize = 64;
 
 /// What a job without `sandbox` gets.
 #[must_use]
@@ -28,7 +34,12 @@ pub const fn default_sandbox() -> SandboxSpec {
 }
 
 pub(super) const fn default_limits() -> Limits {
-    Limits { total: None, no_progress: DEFAULT_NO_PROGRESS, bandwidth: None }
+    Limits {
+        total: None,
+        no_progress: DEFAULT_NO_PROGRESS,
+        bandwidth: None,
+        connections: DEFAULT_CONNECTIONS,
+    }
 }
 
 pub(super) fn sandbox(value: Value<'_>) -> Option<SandboxSpec> {
@@ -78,6 +89,18 @@ pub(super) fn limits(value: Value<'_>) -> Option<Limits> {
         total: fields.parsed("total", value::duration),
         no_progress: fields.parsed("noProgress", value::duration).unwrap_or(DEFAULT_NO_PROGRESS),
         bandwidth: fields.parsed("bandwidth", value::rate),
+        connections: fields.parsed("connections", connections).unwrap_or(DEFAULT_CONNECTIONS),
+    })
+}
+
+fn connections(text: &str) -> Result<NonZeroUsize, Complaint> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|n: &NonZeroUsize| digits && n.get() <= MOST_CONNECTIONS);
+    number.ok_or_else(|| {
+        Complaint::new(
+            format!("`{}` is not a number of connections", value::short(text)),
+            format!("Write a number from 1 to {MOST_CONNECTIONS}."),
+        )
     })
 }
 

@@ -1,6 +1,6 @@
 //! A resolved job: what `config` makes of a document or of flags. It cannot be wrong any more.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
 
@@ -373,6 +373,8 @@ pub struct Limits {
     pub no_progress: Duration,
     /// Bytes a second taken from the store.
     pub bandwidth: Option<u64>,
+    /// Most connections over which the tars of a base backup are read at the same time.
+    pub connections: NonZeroUsize,
 }
 
 /// HTTP basic authentication (RFC 7617).

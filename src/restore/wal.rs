@@ -93,8 +93,7 @@ async fn open_segment(
         );
         return damaged(detail, SegmentDamage::WrongSize);
     }
-    let range =
-        GetRange { key: &object.key, offset: 0, length: None, if_match: object.etag.as_deref() };
+    let range = GetRange { if_match: object.etag.as_deref(), ..GetRange::whole(&object.key) };
     tokio::select! {
         biased;
         () = cancel.cancelled() => Err(SegmentFailure::Cancelled),

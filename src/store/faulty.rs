@@ -186,6 +186,10 @@ impl<S: ObjectStore> ObjectStore for Faulty<S> {
         })
     }
 
+    fn slowdowns(&self) -> u64 {
+        self.inner.slowdowns()
+    }
+
     fn describe(&self) -> String {
         self.inner.describe()
     }

@@ -65,6 +65,10 @@ impl<S: ObjectStore> ObjectStore for Limited<S> {
             .boxed())
     }
 
+    fn slowdowns(&self) -> u64 {
+        self.inner.slowdowns()
+    }
+
     fn describe(&self) -> String {
         self.inner.describe()
     }
@@ -115,7 +119,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::MemoryStore;
+    use crate::store::{MemoryStore, Ranged, ranged::Cut, read_all};
 
     fn rate(bytes: u64) -> NonZeroU64 {
         NonZeroU64::new(bytes).unwrap()
@@ -166,5 +170,21 @@ mod tests {
         let pieces: Vec<Bytes> = pieces.into_iter().map(Result::unwrap).collect();
         assert!(pieces.iter().all(|piece| piece.len() <= PIECE));
         assert_eq!(pieces.concat(), content);
+    }
+
+    #[tokio::test]
+    async fn pieces_of_one_object_share_the_rate_too() {
+        let content = (0..3_000_000_u32).map(|n| n as u8).collect::<Bytes>();
+        let memory = MemoryStore::new([("a", content.clone())]);
+        let etag = memory.list("").next().await.unwrap().unwrap().remove(0).etag;
+        let limited = Limited::new(memory, rate(100_000_000));
+        let store = Ranged::new(limited.clone(), Cut { connections: 8, piece: 100_000 });
+        let start = Instant::now();
+        let whole = GetRange::whole("a");
+        let range = GetRange { if_match: etag.as_deref(), listed: Some(3_000_000), ..whole };
+        assert_eq!(read_all(&store, range, 3_000_000).await.unwrap(), content);
+        // Every byte was paid for, and none was given before it was.
+        let paid = limited.bucket.paid_until.lock().unwrap().unwrap();
+        assert!(paid - start >= Duration::from_millis(30) && Instant::now() >= paid);
     }
 }

@@ -117,14 +117,9 @@ impl ObjectStore for MemoryStore {
             ));
         }
         let size = object.bytes.len() as u64;
-        if range.offset > size {
-            return Err(Error::new(
-                Code::StoreProtocol,
-                format!("the object `{}` has no byte {}", range.key, range.offset),
-            ));
-        }
-        let end = range.length.map_or(size, |length| range.offset.saturating_add(length).min(size));
-        let mut bytes = object.bytes.slice(range.offset as usize..end as usize);
+        let start = range.offset.min(size);
+        let end = range.length.map_or(size, |length| start.saturating_add(length).min(size));
+        let mut bytes = object.bytes.slice(start as usize..end as usize);
         let mut pieces = Vec::new();
         while !bytes.is_empty() {
             pieces.push(Ok(bytes.split_to(PIECE.min(bytes.len()))));

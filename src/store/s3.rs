@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -74,6 +74,8 @@ pub(super) struct Shared {
     pub options: S3Options,
     /// Whether the endpoint has answered once: until then a wrong address is the likelier cause.
     reached: AtomicBool,
+    /// How often it has asked to slow down.
+    slowdowns: AtomicU64,
 }
 
 impl S3Store {
@@ -94,8 +96,14 @@ impl S3Store {
             endpoint: connected.endpoint,
             region: connected.region,
         };
-        let reached = AtomicBool::new(false);
-        Ok(Self { shared: Arc::new(Shared { client: connected.client, place, options, reached }) })
+        let shared = Shared {
+            client: connected.client,
+            place,
+            options,
+            reached: AtomicBool::new(false),
+            slowdowns: AtomicU64::new(0),
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The region that requests are signed for.
@@ -154,8 +162,11 @@ impl Shared {
     where
         E: aws_sdk_s3::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        if error.raw_response().is_some() {
+        if let Some(answer) = error.raw_response() {
             self.answered();
+            if errors::asks_to_slow_down(answer.status().as_u16()) {
+                self.slowdowns.fetch_add(1, Ordering::Relaxed);
+            }
         }
         let mut failure = errors::failure(error, doing, &self.place);
         if failure.retry == Retry::Unreachable && self.reached.load(Ordering::Relaxed) {
@@ -181,6 +192,10 @@ impl ObjectStore for S3Store {
 
     async fn get(&self, range: GetRange<'_>) -> Result<ByteStream, Error> {
         get::open(self.shared.clone(), range).await
+    }
+
+    fn slowdowns(&self) -> u64 {
+        self.shared.slowdowns.load(Ordering::Relaxed)
     }
 
     fn describe(&self) -> String {

@@ -61,7 +61,12 @@ fn planned(catalog: &Catalog, recovery_point: RecoveryPoint) -> DrillPlan {
         },
         objectives: Objectives::default(),
         checks: Vec::new(),
-        limits: Limits { total: None, no_progress: Duration::from_mins(1), bandwidth: None },
+        limits: Limits {
+            total: None,
+            no_progress: Duration::from_mins(1),
+            bandwidth: None,
+            connections: std::num::NonZeroUsize::MIN,
+        },
         report_store: None,
         metrics: MetricsSpec::default(),
     };

@@ -61,9 +61,8 @@ fn request(drill: &Drill, only: &[&str], tiers: Option<Vec<Tier>>) -> SelftestRe
         secret_access_key: keys("key", crate::support::tools::SECRET_KEY),
         session_token: None,
     };
-    let location = job.archive.store.clone();
     let store: SharedStore = tokio::task::block_in_place(|| {
-        tokio::runtime::Handle::current().block_on(pgassay::store::open(&location, None)).unwrap()
+        tokio::runtime::Handle::current().block_on(pgassay::store::open(&job)).unwrap()
     });
     SelftestRequest {
         job,

@@ -25,6 +25,7 @@ mod kept;
 pub mod moto;
 mod network;
 pub mod peer;
+mod ranged;
 mod servers;
 mod tls;
 

@@ -88,8 +88,11 @@ pub(super) async fn stream_part(
     stop: &CancellationToken,
 ) -> Result<u64, PartFailure> {
     let Part { object, place, number } = part;
-    let range =
-        GetRange { key: &object.key, offset: 0, length: None, if_match: object.etag.as_deref() };
+    let range = GetRange {
+        if_match: object.etag.as_deref(),
+        listed: Some(object.size),
+        ..GetRange::whole(&object.key)
+    };
     let body = tokio::select! {
         biased;
         () = stop.cancelled() => return Err(PartFailure::Cancelled),

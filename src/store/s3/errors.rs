@@ -95,6 +95,11 @@ where
     from_transport(error, timed_out, received, doing, place)
 }
 
+/// Whether an answer of this status says that there are too many requests: S3 says so by 503.
+pub(in crate::store) fn asks_to_slow_down(status: u16) -> bool {
+    matches!(status, 429 | 503)
+}
+
 fn answer(meta: &impl ProvideErrorMetadata, raw: &HttpResponse) -> Answer {
     let header = |name: &str| raw.headers().get(name).map(quote);
     let body = raw.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();

@@ -16,6 +16,9 @@ use crate::{
 /// Bytes that count as progress: a body that breaks again with less has not moved.
 const PROGRESS: u64 = 64 * 1024;
 
+/// No byte of the object is in the range that was asked for (RFC 9110, 15.5.17).
+const NOT_SATISFIABLE: u16 = 416;
+
 /// Opens an object. The answer's head is here when this returns.
 pub(super) async fn open(shared: Arc<Shared>, range: GetRange<'_>) -> Result<ByteStream, Error> {
     let mut reader = Reader {
@@ -126,7 +129,10 @@ impl Reader {
     async fn request(&mut self) -> Result<(), Error> {
         let retry = self.shared.options.retry;
         let this = &*self;
-        let opened = retry.run(|| this.fetch()).await?;
+        let Some(opened) = retry.run(|| this.fetch()).await? else {
+            self.end = Some(self.position);
+            return Ok(());
+        };
         self.etag = opened.etag.or(self.etag.take());
         self.size = Some(opened.size);
         self.end = Some(self.end.map_or(opened.size, |end| end.min(opened.size)));
@@ -135,7 +141,8 @@ impl Reader {
         Ok(())
     }
 
-    async fn fetch(&self) -> Result<Opened, Failure> {
+    /// `None` where the object has no byte at the position.
+    async fn fetch(&self) -> Result<Option<Opened>, Failure> {
         let doing = Doing::Get { key: &self.key };
         // Without a range where all is wanted: an empty object has no byte to ask for.
         let range = match self.end {
@@ -153,8 +160,17 @@ impl Reader {
             .set_range(range)
             .set_if_match(self.etag.clone())
             .send()
-            .await
-            .map_err(|error| self.shared.failure(&error, doing))?;
+            .await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                let failure = self.shared.failure(&error, doing);
+                let status = error.raw_response().map(|answer| answer.status().as_u16());
+                // Of an object whose size is known nothing is asked for beyond it.
+                let is_behind = status == Some(NOT_SATISFIABLE) && self.size.is_none();
+                return if is_behind { Ok(None) } else { Err(failure) };
+            }
+        };
         self.shared.answered();
 
         let etag = answer.e_tag.as_deref().filter(|etag| !etag.is_empty()).map(quoted);
@@ -184,7 +200,7 @@ impl Reader {
         if self.size.is_some_and(|before| before != size) {
             return Err(Failure::permanent(self.changed()));
         }
-        Ok(Opened { body: answer.body, length, size, etag })
+        Ok(Some(Opened { body: answer.body, length, size, etag }))
     }
 
     fn changed(&self) -> Error {

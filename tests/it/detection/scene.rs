@@ -62,8 +62,7 @@ impl Stage {
         let path = work.join("job.yaml");
         fs::write(&path, &text).unwrap();
         let job = config::parse(&text, "job.yaml").unwrap();
-        let open = store::open(&job.archive.store, job.limits.bandwidth);
-        let store: SharedStore = RUNTIME.block_on(open).unwrap();
+        let store: SharedStore = RUNTIME.block_on(store::open(&job)).unwrap();
         let request = SelftestRequest {
             job,
             store: Arc::clone(&store),

@@ -16,7 +16,7 @@ use super::{
 const ETAG: (&str, &str) = ("etag", "\"abc\"");
 
 /// An answer with the rest of `bytes` that a request asks for, of which `sent` bytes arrive.
-fn rest(bytes: &[u8], request: &Request, sent: usize) -> Reply {
+pub(super) fn rest(bytes: &[u8], request: &Request, sent: usize) -> Reply {
     let Some(range) = request.header("range") else {
         return Reply::announcing(200, &[ETAG], bytes.len(), &bytes[..sent.min(bytes.len())]);
     };

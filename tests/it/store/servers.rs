@@ -10,14 +10,14 @@ use pgassay::{
 
 use super::{BUCKET, Keys, SECRET, body_error, content, list, location, moto, quick, read};
 
-struct Embedded {
-    server: S3Server,
+pub(super) struct Embedded {
+    pub(super) server: S3Server,
     keys: Keys,
     root: tempfile::TempDir,
 }
 
 impl Embedded {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join(BUCKET)).unwrap();
         let keys = Keys::new("AKIAEXAMPLE", SECRET);
@@ -25,7 +25,7 @@ impl Embedded {
         Self { server, keys, root }
     }
 
-    fn put(&self, key: &str, bytes: impl AsRef<[u8]>) {
+    pub(super) fn put(&self, key: &str, bytes: impl AsRef<[u8]>) {
         let path = self.root.path().join(BUCKET).join(key);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
@@ -36,8 +36,14 @@ impl Embedded {
         S3Store::connect_with(&location, quick()).await.unwrap()
     }
 
-    async fn store(&self) -> S3Store {
+    pub(super) async fn store(&self) -> S3Store {
         self.client(self.keys.credentials()).await
+    }
+
+    /// A client that reaches it at another address, as through a proxy.
+    pub(super) async fn store_at(&self, endpoint: &str) -> S3Store {
+        let location = location(endpoint, self.keys.credentials());
+        S3Store::connect_with(&location, quick()).await.unwrap()
     }
 }
 
@@ -169,7 +175,7 @@ async fn http(request: &str, body: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-async fn moto_store(bucket: &str) -> S3Store {
+pub(super) async fn moto_store(bucket: &str) -> S3Store {
     let keys = Keys::new("AKIAEXAMPLE", SECRET);
     let mut location = location(moto::endpoint(), keys.credentials());
     bucket.clone_into(&mut location.bucket);

@@ -287,7 +287,12 @@ pub(in crate::drill) fn job(recovery_point: RecoveryPoint) -> Job {
         },
         objectives: Objectives::default(),
         checks: Vec::new(),
-        limits: Limits { total: None, no_progress: Duration::from_mins(10), bandwidth: None },
+        limits: Limits {
+            total: None,
+            no_progress: Duration::from_mins(10),
+            bandwidth: None,
+            connections: std::num::NonZeroUsize::MIN,
+        },
         report_store: None,
         metrics: MetricsSpec::default(),
     }
