@@ -102,6 +102,20 @@ fn xid_is_a_number_or_text() {
 }
 
 #[test]
+fn connections_are_a_small_number() {
+    let connections = |text: &str| {
+        let text = format!(
+            "{HEAD}spec:\n  archive: {{url: s3://bucket/path, server: b}}\n  limits: {{connections: {text}}}\n"
+        );
+        parse(&text, "a.yaml").ok().map(|job| job.limits.connections.get())
+    };
+    assert_eq!(["1", "64", "\"12\""].map(connections), [Some(1), Some(64), Some(12)]);
+    for wrong in ["0", "65", "+5", "-1", "8.5", "many", "[8]"] {
+        assert_eq!(connections(wrong), None, "{wrong}");
+    }
+}
+
+#[test]
 fn flags_alone_make_a_job() {
     let archive = flags::ArchiveFlags {
         url: Some("s3://bucket/path".into()),

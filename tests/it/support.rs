@@ -6,6 +6,7 @@ pub mod fixture;
 pub mod gateway;
 pub mod hold;
 pub mod memory;
+pub mod object_server;
 pub mod shaping;
 pub mod spool;
 pub mod tools;

@@ -42,7 +42,10 @@ struct Piece {
 enum Source {
     Here(ByteStream),
     /// Fetched by a task, so that it comes on also while nobody asks for it.
-    Ahead { items: mpsc::UnboundedReceiver<Item>, _task: AbortOnDropHandle<()> },
+    Ahead {
+        items: mpsc::UnboundedReceiver<Item>,
+        _task: AbortOnDropHandle<()>,
+    },
 }
 
 /// What the task of a piece says. Nothing more is fetched than the piece's length (and what came with

@@ -63,14 +63,7 @@ impl Climb {
     pub fn new(most: usize) -> Self {
         let most = most.max(1);
         let now = START.min(most);
-        Self {
-            most,
-            now,
-            phase: Phase::Rest(0),
-            doubling: true,
-            patience: PATIENCE.0,
-            unused: 0,
-        }
+        Self { most, now, phase: Phase::Rest(0), doubling: true, patience: PATIENCE.0, unused: 0 }
     }
 
     /// How many there may be now.

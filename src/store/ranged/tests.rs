@@ -225,7 +225,9 @@ async fn an_object_of_another_length_than_listed_reads_as_it_is() {
     let (memory, _, etag) = filled(100_000).await;
     let expected = alone(&memory, &etag).await;
     // Shorter by a part of a piece, to a piece's end, by several; longer by a byte, by more than a piece.
-    for size in [100_001, 105_000, 110_000, 120_000, 155_000, 99_999, 95_000, 90_000, 50_000, 31_000] {
+    for size in
+        [100_001, 105_000, 110_000, 120_000, 155_000, 99_999, 95_000, 90_000, 50_000, 31_000]
+    {
         for connections in [2, 8] {
             let store = Ranged::new(memory.clone(), cut(connections, 10_000));
             let (got, error) = read(&store, listed(&etag, size)).await;

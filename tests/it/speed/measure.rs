@@ -54,6 +54,11 @@ impl Objects {
         Self(Arc::new(objects))
     }
 
+    /// Keys and bytes.
+    pub fn into_map(self) -> BTreeMap<String, Bytes> {
+        Arc::into_inner(self.0).unwrap()
+    }
+
     fn listed(&self, prefix: &str) -> Vec<ListedObject> {
         let below = self.0.iter().filter(|(key, _)| key.starts_with(prefix));
         let listed = below.map(|(key, bytes)| ListedObject {
@@ -106,7 +111,8 @@ impl ObjectStore for Objects {
     }
 }
 
-fn measured(act: impl FnOnce() -> u64) -> Measured {
+/// Runs `act`, which says how many bytes it was for.
+pub fn measured(act: impl FnOnce() -> u64) -> Measured {
     let (since, cpu) = (Instant::now(), cpu_seconds());
     let bytes = act();
     Measured { seconds: since.elapsed().as_secs_f64(), cpu: cpu_seconds() - cpu, bytes }

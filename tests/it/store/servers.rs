@@ -11,7 +11,7 @@ use pgassay::{
 use super::{BUCKET, Keys, SECRET, body_error, content, list, location, moto, quick, read};
 
 pub(super) struct Embedded {
-    pub(super) server: S3Server,
+    server: S3Server,
     keys: Keys,
     root: tempfile::TempDir,
 }
@@ -38,12 +38,6 @@ impl Embedded {
 
     pub(super) async fn store(&self) -> S3Store {
         self.client(self.keys.credentials()).await
-    }
-
-    /// A client that reaches it at another address, as through a proxy.
-    pub(super) async fn store_at(&self, endpoint: &str) -> S3Store {
-        let location = location(endpoint, self.keys.credentials());
-        S3Store::connect_with(&location, quick()).await.unwrap()
     }
 }
 
