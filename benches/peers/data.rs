@@ -184,7 +184,7 @@ fn archived(server: &Server, name: &str) -> Archived {
     let job = config::parse(&ours::job(server, &server.plain, name), "job.yaml").unwrap();
     let mut archived = Archived::default();
     tools::RUNTIME.block_on(async {
-        let store = store::open(&job.archive.store, None).await.unwrap();
+        let store = store::open(&job).await.unwrap();
         let mut pages = store.list(&format!("archive/{name}/"));
         while let Some(page) = pages.next().await {
             for object in page.unwrap() {

@@ -28,6 +28,7 @@ use crate::drill::{Code, Error, FailureClass, job::StoreLocation};
 mod config;
 pub(super) mod errors;
 mod get;
+mod lanes;
 mod list;
 
 use errors::{Doing, Place};

@@ -1,6 +1,6 @@
 //! From a location in a job to a client of the SDK: endpoint, region, trust, proxy, credentials.
 
-use std::{path::Path, sync::OnceLock, time::Duration};
+use std::{path::Path, time::Duration};
 
 use aws_config::{
     BehaviorVersion,
@@ -31,7 +31,7 @@ use aws_smithy_runtime_api::client::http::{
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
-use super::Timeouts;
+use super::{Timeouts, lanes::Lanes};
 use crate::{
     drill::{
         Code, Error, FailureClass,
@@ -46,6 +46,9 @@ const DEFAULT_REGION: &str = "us-east-1";
 
 /// Longest time for a credential to be fetched: a `credential_process` may ask a slow service.
 const CREDENTIAL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Connections to a store that speaks HTTP/2: as many as large objects are read over by default.
+const LANES: usize = 8;
 
 /// A client, and what messages say about it.
 pub(super) struct Connected {
@@ -214,21 +217,17 @@ fn http_client(
         .connect_timeout(timeouts.connect)
         .read_timeout(timeouts.response)
         .build();
-    // Made at first use: it reads the system's certificates, which most providers never need.
-    let connector = OnceLock::new();
-    Ok(http_client_fn(move |_, _| {
-        let make = || {
-            SharedHttpConnector::new(
-                Connector::builder()
-                    .connector_settings(settings.clone())
-                    .proxy_config(proxy.clone())
-                    .tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc))
-                    .tls_context(tls.clone())
-                    .build(),
-            )
-        };
-        connector.get_or_init(make).clone()
-    }))
+    let connector = SharedHttpConnector::new(Lanes::new(LANES, move || {
+        SharedHttpConnector::new(
+            Connector::builder()
+                .connector_settings(settings.clone())
+                .proxy_config(proxy.clone())
+                .tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc))
+                .tls_context(tls.clone())
+                .build(),
+        )
+    }));
+    Ok(http_client_fn(move |_, _| connector.clone()))
 }
 
 /// The region: the job's, the environment's, the profile's; then `us-east-1` for an endpoint, and

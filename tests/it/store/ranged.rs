@@ -11,15 +11,17 @@ use std::{
 
 use bytes::Bytes;
 use pgassay::{
-    drill::Code,
+    drill::{Code, job::Credentials},
     store::{GetRange, ObjectStore, Ranged, S3Store, ranged::Cut},
 };
 
 use super::{
     answers::rest,
-    client, content, list,
+    client, content, list, location,
     peer::{Peer, Reply, Request},
+    quick,
     servers::{Embedded, moto_put, moto_store},
+    tls::Authority,
 };
 use crate::support::{
     object_server::ObjectServer,
@@ -105,6 +107,33 @@ async fn connections_are_used_again() {
     assert!(got == bytes && error.is_none());
     let connections = proxy.connections();
     assert!((2..=8).contains(&connections), "{connections} connections");
+}
+
+#[tokio::test]
+async fn http_2_takes_several_connections_too() {
+    let bytes = Bytes::from(content(3_000_000));
+    let authority = Authority::new();
+    for protocols in [&["h2"] as &[&str], &["http/1.1"]] {
+        let objects = [("a".to_owned(), bytes.clone())].into();
+        let tls = authority.acceptor_of(protocols);
+        let server = ObjectServer::start_tls(objects, tls).await;
+        let link = Link { latency: Duration::from_millis(1), bytes_per_second: None };
+        let proxy = ShapingProxy::start(server.address(), link).await.unwrap();
+        let endpoint = format!("https://{}", proxy.address());
+        let mut at = location(&endpoint, Credentials::Anonymous);
+        at.s3.ca_bundle = Some(authority.bundle());
+        let store = S3Store::connect_with(&at, quick()).await.unwrap();
+        let tag = etag(&store).await;
+        // What comes alone, one after the other, goes over one connection.
+        for _ in 0..3 {
+            etag(&store).await;
+        }
+        assert_eq!(proxy.connections(), 1, "{protocols:?}");
+        let (got, error) = read(&ranged(&store, 30_000), listed(3_000_000, &tag)).await;
+        assert!(got == bytes && error.is_none(), "{protocols:?}");
+        let connections = proxy.connections();
+        assert!((2..=8).contains(&connections), "{protocols:?}: {connections} connections");
+    }
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use tokio::{
     net::TcpListener,
     task::{JoinHandle, JoinSet},
 };
+use tokio_rustls::TlsAcceptor;
 
 /// A running server on 127.0.0.1, for any bucket. It ends with its connections when dropped.
 #[derive(Debug)]
@@ -35,9 +36,18 @@ pub type Objects = BTreeMap<String, Bytes>;
 impl ObjectServer {
     /// Must be called inside a tokio runtime.
     pub async fn start(objects: Objects) -> Self {
+        Self::start_with(objects, None).await
+    }
+
+    /// The same behind TLS, with HTTP/2 where the acceptor offers it.
+    pub async fn start_tls(objects: Objects, tls: TlsAcceptor) -> Self {
+        Self::start_with(objects, Some(tls)).await
+    }
+
+    async fn start_with(objects: Objects, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let task = tokio::spawn(serve(listener, Arc::new(objects)));
+        let task = tokio::spawn(serve(listener, Arc::new(objects), tls));
         Self { address, task }
     }
 
@@ -52,7 +62,7 @@ impl Drop for ObjectServer {
     }
 }
 
-async fn serve(listener: TcpListener, objects: Arc<Objects>) {
+async fn serve(listener: TcpListener, objects: Arc<Objects>, tls: Option<TlsAcceptor>) {
     // Ends its connections when this task is aborted.
     let mut connections = JoinSet::new();
     loop {
@@ -61,7 +71,7 @@ async fn serve(listener: TcpListener, objects: Arc<Objects>) {
             Some(_) = connections.join_next() => continue,
         };
         let Ok((stream, _)) = stream else { continue };
-        let objects = Arc::clone(&objects);
+        let (objects, tls) = (Arc::clone(&objects), tls.clone());
         connections.spawn(async move {
             let answer = service_fn(move |request: Request<Incoming>| {
                 let answer = answer(&objects, &request);
@@ -69,7 +79,14 @@ async fn serve(listener: TcpListener, objects: Arc<Objects>) {
             });
             let http = Builder::new(TokioExecutor::new());
             // A client that leaves is no matter.
-            let _ = http.serve_connection(TokioIo::new(stream), answer).await;
+            match tls {
+                None => drop(http.serve_connection(TokioIo::new(stream), answer).await),
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        drop(http.serve_connection(TokioIo::new(stream), answer).await);
+                    }
+                }
+            }
         });
     }
 }
