@@ -1,8 +1,10 @@
 //! Bytes decoded ahead of whoever examines them, on a thread of their own: a stream is then read as fast
-//! as the slower of the two goes, not as both together.
+//! as the slower of the two goes, not as both together. Whoever writes them down may keep them, so that a
+//! third thread does that, and nothing is copied.
 
 use std::{
     io::{self, BufRead, ErrorKind, Read},
+    ops::{Deref, Range},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,12 +17,14 @@ use super::pipe::Taken;
 
 /// Bytes of a buffer: large enough that handing it over costs nothing, small enough for the
 /// processor's cache.
-const BUFFER: usize = 1 << 20;
-/// Buffers of a stream: one is read, one is filled, and two even out what takes longer at times.
-const BUFFERS: usize = 4;
+const BUFFER: usize = 512 << 10;
+/// Buffers of a stream: one is filled, one is read, some wait to be written, and the rest even out what
+/// takes longer at times.
+const BUFFERS: usize = 8;
 
 /// Reads what `open` gives on another thread, ahead of `consume`. Both have ended when this returns; an
-/// input that blocks must thus be ended from outside once `consume` is through.
+/// input that blocks must thus be ended from outside once `consume` is through, and what was kept must have
+/// been dropped by then.
 ///
 /// # Panics
 /// As `open`, its reader and `consume` do.
@@ -32,11 +36,11 @@ pub fn read_ahead<R: Read, T>(
 ) -> T {
     let (full, filled) = sync_channel(BUFFERS);
     let (empty, emptied) = channel();
-    // The reader has the first one.
-    for _ in 1..BUFFERS {
+    for _ in 0..BUFFERS {
         let _ = empty.send(Vec::new());
     }
-    let ahead = Ahead { filled, empty, piece: Vec::new(), at: 0, near, end: None };
+    let piece = Arc::new(Buffer { bytes: Vec::new(), home: None });
+    let ahead = Ahead { filled, empty, piece, at: 0, near, end: None };
     thread::scope(|scope| {
         scope.spawn(move || fill(open(), &taken, &full, &emptied));
         consume(ahead)
@@ -53,6 +57,52 @@ impl Near {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Bytes that come in pieces, of which some may be kept.
+pub trait Keep: BufRead {
+    /// The first `count` of the bytes that are at hand, for as long as they are held: they must be dropped
+    /// for the stream to go on. Must be called before they are consumed.
+    fn keep(&mut self, count: usize) -> Kept;
+}
+
+/// Bytes of a stream, kept.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    buffer: Arc<Buffer>,
+    range: Range<usize>,
+}
+
+impl Kept {
+    /// Whether both hold the same buffer back.
+    #[must_use]
+    pub fn is_of_one_buffer(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.buffer, &other.buffer)
+    }
+}
+
+impl Deref for Kept {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.buffer.bytes[self.range.clone()]
+    }
+}
+
+/// Goes back to be filled again when the last one who holds it is through.
+#[derive(Debug)]
+struct Buffer {
+    bytes: Vec<u8>,
+    home: Option<Sender<Vec<u8>>>,
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(home) = &self.home {
+            // Nobody takes it once the input has ended.
+            let _ = home.send(std::mem::take(&mut self.bytes));
+        }
     }
 }
 
@@ -98,7 +148,7 @@ fn fill(
 pub struct Ahead {
     filled: Receiver<Filled>,
     empty: Sender<Vec<u8>>,
-    piece: Vec<u8>,
+    piece: Arc<Buffer>,
     at: usize,
     near: Near,
     end: Option<End>,
@@ -114,7 +164,7 @@ impl BufRead for Ahead {
     /// # Errors
     /// What the input gave; every later call gives an error of the same kind.
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        while self.at == self.piece.len() {
+        while self.at == self.piece.bytes.len() {
             match &self.end {
                 None => {}
                 Some(End::Whole) => break,
@@ -127,16 +177,14 @@ impl BufRead for Ahead {
                 return Err(io::Error::new(ErrorKind::BrokenPipe, what));
             };
             self.near.0.store(taken, Ordering::Relaxed);
-            let used = std::mem::replace(&mut self.piece, bytes);
+            self.piece = Arc::new(Buffer { bytes, home: Some(self.empty.clone()) });
             (self.at, self.end) = (0, end);
-            // Nobody takes it once the input has ended.
-            let _ = self.empty.send(used);
         }
-        Ok(&self.piece[self.at..])
+        Ok(&self.piece.bytes[self.at..])
     }
 
     fn consume(&mut self, count: usize) {
-        self.at = (self.at + count).min(self.piece.len());
+        self.at = (self.at + count).min(self.piece.bytes.len());
     }
 }
 
@@ -153,6 +201,22 @@ impl Read for Ahead {
         };
         self.consume(count);
         Ok(count)
+    }
+}
+
+impl Keep for Ahead {
+    fn keep(&mut self, count: usize) -> Kept {
+        let end = (self.at + count).min(self.piece.bytes.len());
+        Kept { buffer: Arc::clone(&self.piece), range: self.at..end }
+    }
+}
+
+/// Keeps a copy.
+impl Keep for &[u8] {
+    fn keep(&mut self, count: usize) -> Kept {
+        let bytes = self[..count.min(self.len())].to_vec();
+        let range = 0..bytes.len();
+        Kept { buffer: Arc::new(Buffer { bytes, home: None }), range }
     }
 }
 
@@ -243,6 +307,34 @@ mod tests {
             },
         );
         assert_eq!(first, [1; 10]);
+    }
+
+    #[test]
+    fn what_is_kept_stays_and_its_buffer_comes_back() {
+        let length = BUFFER * BUFFERS * 3;
+        let expected = input(length, 1, None).bytes;
+        through(input(length, 70_000, None), |mut ahead| {
+            let mut kept = std::collections::VecDeque::new();
+            let mut at = 0;
+            loop {
+                let count = ahead.fill_buf().unwrap().len().min(100_000);
+                if count == 0 {
+                    break;
+                }
+                kept.push_back((at, ahead.keep(count)));
+                ahead.consume(count);
+                at += count;
+                // As many as there are buffers, less the one that is read and the one that is filled.
+                while kept.front().is_some_and(|(from, _)| at - from > BUFFER * (BUFFERS - 3)) {
+                    let (from, bytes) = kept.pop_front().unwrap();
+                    assert!(*bytes == expected[from..from + bytes.len()], "at {from}");
+                }
+            }
+            assert_eq!(at, length);
+            for (from, bytes) in kept {
+                assert!(*bytes == expected[from..from + bytes.len()], "at {from}");
+            }
+        });
     }
 
     #[test]

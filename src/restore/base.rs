@@ -86,10 +86,13 @@ pub async fn restore_base(
     cancel: &CancellationToken,
 ) -> Result<BaseRestored, FetchFailure> {
     let parts = parts_of(backup).map_err(FetchFailure::Damaged)?;
-    let (data_dir, owner) = (target.data_dir.clone(), target.owner);
+    let (data_dir, owner, fsync) = (target.data_dir.clone(), target.owner, target.fsync);
     let hint = backup.info.as_ref().ok().and_then(|info| info.data_checksums);
     let rules = WatchRules::within(target.memory, hint);
-    let open = move || Ok(Unpacker::open(&data_dir, owner)?.watching(rules));
+    let open = move || {
+        let unpacker = Unpacker::open(&data_dir, owner)?.watching(rules);
+        if fsync { unpacker.writing_back() } else { Ok(unpacker) }
+    };
     let unpacker = Arc::new(blocking(open).await?);
 
     // Ends the other part when one fails.

@@ -13,6 +13,8 @@ use std::io::{self, BufRead, ErrorKind};
 use header::{Header, Kind};
 use pax::Overrides;
 
+use super::ahead::{Keep, Kept};
+
 /// A header, and the unit to which data is padded.
 const BLOCK: usize = 512;
 /// The longest name that is read.
@@ -127,6 +129,14 @@ impl<R: BufRead> TarReader<R> {
             // Filled just now.
             count => self.input.fill_buf().map(|bytes| &bytes[..count]).map_err(TarError::Input),
         }
+    }
+
+    /// Keeps the first `count` bytes of what [`Self::data`] gave.
+    pub fn keep(&mut self, count: usize) -> Kept
+    where
+        R: Keep,
+    {
+        self.input.keep(count.min(usize::try_from(self.left).unwrap_or(usize::MAX)))
     }
 
     /// Goes on behind `count` bytes of what [`Self::data`] gave.
@@ -285,14 +295,13 @@ impl<R: BufRead> TarReader<R> {
 
     /// Reads over what is left of the current member.
     fn finish_member(&mut self) -> Result<()> {
-        let mut scratch = [0; 16 * 1024];
         while self.left > 0 {
-            let wanted = scratch.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-            self.fill(&mut scratch[..wanted], "member's data")?;
-            self.left -= wanted as u64;
+            let count = self.at_hand()?;
+            self.consume(count);
         }
         if self.padding > 0 {
-            let padding = &mut scratch[..std::mem::take(&mut self.padding)];
+            let mut block = [0; BLOCK];
+            let padding = &mut block[..std::mem::take(&mut self.padding)];
             self.fill(padding, "member's padding")?;
             if padding.iter().any(|byte| *byte != 0) {
                 return Err(self.damage("the padding behind a member is not zero"));

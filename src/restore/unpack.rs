@@ -4,27 +4,31 @@
 //! and no link is followed. What a tar must not bring into the sandbox is left out. Layout defects are
 //! collected; a damaged tar stops the tar that it is in.
 
+mod flush;
 mod ground;
 mod look;
 mod place;
 mod policy;
+mod write;
 
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::{self, BufRead, ErrorKind},
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
+    thread,
 };
 
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    ground::Ground,
-    place::{PlaceError, Root},
+    ground::{Disk, Ground},
+    place::{PlaceError, Root, Way},
     policy::{Action, Keep},
+    write::Steps,
 };
 use super::{
+    ahead,
     pages::{FileWatch, PageWatch, WatchRules, WatchedPages},
     tar::{Entry, TarError, TarReader},
 };
@@ -121,7 +125,18 @@ impl Unpacker {
     /// # Errors
     /// `WorkDirectory` if it is not empty, otherwise what the system said.
     pub fn open(dir: &Path, owner: Option<(u32, u32)>) -> Result<Self, Error> {
-        Ok(Self::on(Ground::Disk(Root::open(dir, owner)?)))
+        let root = Root::open(dir, owner)?;
+        Ok(Self::on(Ground::Disk(Disk { root, flusher: None })))
+    }
+
+    /// Brings to the disk early what is written, on another thread, for [`Unpacker::finish`] to find little
+    /// left that must be made durable.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn writing_back(mut self) -> Result<Self, Error> {
+        self.ground.write_back()?;
+        Ok(self)
     }
 
     /// Reads tars as [`Unpacker::open`] would have them unpacked, and writes nothing.
@@ -141,24 +156,52 @@ impl Unpacker {
         self
     }
 
-    /// Unpacks one tar to its end. Blocks. What `input` has at hand at a time goes to the disk in one
-    /// call.
+    /// Unpacks one tar to its end. Blocks. What is written is written on another thread, which has ended
+    /// when this returns.
     ///
     /// # Errors
-    /// See [`UnpackFailure`]; what was written before stays.
+    /// See [`UnpackFailure`]; what was written before stays. Damage goes before what this machine said
+    /// while it was written: it is damage on every machine.
     pub fn unpack(
         &self,
         source: TarSource<'_>,
-        input: impl BufRead,
+        input: impl ahead::Keep,
+        cancel: &CancellationToken,
+    ) -> Result<(), UnpackFailure> {
+        let Some(disk) = self.ground.disk() else {
+            return self.read(source, input, None, cancel);
+        };
+        let (mut steps, done) = write::steps();
+        thread::scope(|scope| {
+            let writer = scope.spawn(move || write::write(&done, disk));
+            let read = self.read(source, input, Some(&mut steps), cancel);
+            let sent = steps.send();
+            drop(steps);
+            let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            match (read, written) {
+                (Err(damage @ UnpackFailure::Damaged { .. }), _) => Err(damage),
+                (_, Err(error)) => Err(UnpackFailure::Local(error)),
+                (Ok(()), Ok(())) if sent.is_err() => Err(UnpackFailure::Cancelled),
+                (read, Ok(())) => read,
+            }
+        })
+    }
+
+    fn read(
+        &self,
+        source: TarSource<'_>,
+        input: impl ahead::Keep,
+        mut steps: Option<&mut Steps>,
         cancel: &CancellationToken,
     ) -> Result<(), UnpackFailure> {
         let mut tar = TarReader::new(input);
+        let mut way = Way::default();
         while let Some(entry) = tar.next_entry()? {
             if cancel.is_cancelled() {
                 return Err(UnpackFailure::Cancelled);
             }
-            let mut member = Member { unpacker: self, source, entry, cancel };
-            member.unpack(&mut tar)?;
+            let (way, steps) = (&mut way, steps.as_deref_mut());
+            Member { unpacker: self, source, entry, way, steps, cancel }.unpack(&mut tar)?;
         }
         Ok(())
     }
@@ -169,9 +212,10 @@ impl Unpacker {
     /// # Errors
     /// What the system said.
     pub fn finish(self, fsync: bool) -> Result<Unpacked, Error> {
-        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Self { mut ground, state, pages } = self;
+        let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut done = state.done;
-        done.pages = self.pages.finish();
+        done.pages = pages.finish();
         if state.left_out > 0 {
             done.notes.push(format!(
                 "left out {} files of the source's running server (WAL, slots, temporary files)",
@@ -187,19 +231,16 @@ impl Unpacker {
             last.detail = format!("{} (and {} more like it)", last.detail, state.more_findings);
         }
         if let Some((_, label)) = state.label {
-            let file = self.ground.create(b"backup_label").map_err(|error| match error {
+            ground.put(b"backup_label", &label).map_err(|error| match error {
                 PlaceError::Local(error) => error,
                 PlaceError::Layout(what) => Error::new(Code::Io, format!("`backup_label`: {what}")),
             })?;
-            if let Some(mut file) = file {
-                self.ground.write(&mut file, &label)?;
-            }
             done.files += 1;
             done.bytes += label.len() as u64;
             done.backup_label = Some(String::from_utf8_lossy(&label).into_owned());
         }
         for folder in OWN_FOLDERS.into_iter().chain(["pg_tblspc", "pg_wal/archive_status"]) {
-            match self.ground.folder(folder.as_bytes()) {
+            match ground.folder(&mut Way::default(), folder.as_bytes()) {
                 Ok(()) => {}
                 Err(PlaceError::Local(error)) => return Err(error),
                 Err(PlaceError::Layout(what)) => done.findings.push(Finding::new(
@@ -211,7 +252,7 @@ impl Unpacker {
             }
         }
         if fsync {
-            self.ground.sync()?;
+            ground.sync()?;
         }
         Ok(done)
     }
@@ -250,26 +291,32 @@ struct Member<'a> {
     unpacker: &'a Unpacker,
     source: TarSource<'a>,
     entry: Entry,
+    way: &'a mut Way,
+    /// Where it is written, if it is.
+    steps: Option<&'a mut Steps>,
     cancel: &'a CancellationToken,
 }
 
 impl Member<'_> {
-    fn unpack<R: BufRead>(&mut self, tar: &mut TarReader<R>) -> Result<(), UnpackFailure> {
+    fn unpack<R: ahead::Keep>(&mut self, tar: &mut TarReader<R>) -> Result<(), UnpackFailure> {
         match policy::decide(self.source.place, &self.entry) {
             Action::Folder(path) => {
-                let made = self.unpacker.ground.folder(&path);
+                let made = self.unpacker.ground.folder(self.way, &path);
                 self.placed(made)?;
             }
             Action::TablespaceLink { oid, path, target } => {
                 self.unpacker.state().done.tablespace_links.insert(oid, target);
-                let made = self.unpacker.ground.folder(&path);
+                let made = self.unpacker.ground.folder(self.way, &path);
                 self.placed(made)?;
             }
             Action::File { path, keep } => {
-                let created = self.unpacker.ground.create(&path);
+                let created = self.unpacker.ground.create(self.way, &path);
                 if let Some(file) = self.placed(created)? {
                     let pages = self.unpacker.pages.file(&path);
-                    let kept = self.copy(tar, file, pages, keep.as_ref())?;
+                    if let (Some(file), Some(steps)) = (file, &mut self.steps) {
+                        steps.file(file)?;
+                    }
+                    let kept = self.copy(tar, true, pages, keep.as_ref())?;
                     let mut state = self.unpacker.state();
                     state.done.files += 1;
                     state.done.bytes += self.entry.size;
@@ -277,7 +324,7 @@ impl Member<'_> {
                 }
             }
             Action::Omit { keep, note } => {
-                let kept = self.copy(tar, None, None, keep.as_ref())?;
+                let kept = self.copy(tar, false, None, keep.as_ref())?;
                 self.unpacker.state().keep(keep, kept, self.source.part);
                 if let Some(note) = note {
                     self.unpacker.note(note);
@@ -313,11 +360,12 @@ impl Member<'_> {
         ));
     }
 
-    /// Copies the data to `file`; returns its first bytes where they are to be kept.
-    fn copy<R: BufRead>(
-        &self,
+    /// Has the data written to the file that was begun, if so it shall be; returns its first bytes where
+    /// they are to be kept.
+    fn copy<R: ahead::Keep>(
+        &mut self,
         tar: &mut TarReader<R>,
-        mut file: Option<File>,
+        written: bool,
         mut pages: Option<FileWatch<'_>>,
         keep: Option<&Keep>,
     ) -> Result<Vec<u8>, UnpackFailure> {
@@ -339,10 +387,10 @@ impl Member<'_> {
                 pages.data(piece);
             }
             kept.extend_from_slice(&piece[..piece.len().min(max - kept.len())]);
-            if let Some(file) = &mut file {
-                self.unpacker.ground.write(file, piece).map_err(UnpackFailure::Local)?;
-            }
             let count = piece.len();
+            if let (Some(steps), true) = (&mut self.steps, written) {
+                steps.data(tar.keep(count))?;
+            }
             tar.consume(count);
         }
     }
@@ -372,6 +420,13 @@ impl From<TarError> for UnpackFailure {
             TarError::Damage { offset, member, what } => Self::Damaged { offset, member, what },
             TarError::Input(error) => Self::Input(error),
         }
+    }
+}
+
+/// Why the writer left is its own to say.
+impl From<write::Gone> for UnpackFailure {
+    fn from(_: write::Gone) -> Self {
+        Self::Cancelled
     }
 }
 

@@ -8,7 +8,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::place::{PlaceError, Root};
+use super::{
+    flush::Flusher,
+    place::{PlaceError, Root, Way},
+};
 use crate::drill::Error;
 
 /// So many names are remembered, some 32 MiB; with more files, two of one name beyond are not seen.
@@ -16,8 +19,15 @@ const MAX_NAMES: usize = 2 << 20;
 
 #[derive(Debug)]
 pub(super) enum Ground {
-    Disk(Root),
+    Disk(Disk),
     Nowhere(Names),
+}
+
+/// A folder, and who sees to it that what was written there gets to the disk early.
+#[derive(Debug)]
+pub(super) struct Disk {
+    pub(super) root: Root,
+    pub(super) flusher: Option<Flusher>,
 }
 
 /// Hashes of the names of files, with a key drawn for this process: a tar cannot aim at a collision.
@@ -32,35 +42,53 @@ impl Ground {
         Self::Nowhere(Names::default())
     }
 
-    /// Makes a folder and its parents; one that is there is fine.
-    pub(super) fn folder(&self, path: &[u8]) -> Result<(), PlaceError> {
+    pub(super) const fn disk(&self) -> Option<&Disk> {
         match self {
-            Self::Disk(root) => root.folder(path),
+            Self::Disk(disk) => Some(disk),
+            Self::Nowhere(_) => None,
+        }
+    }
+
+    /// Makes a folder and its parents; one that is there is fine.
+    pub(super) fn folder(&self, way: &mut Way, path: &[u8]) -> Result<(), PlaceError> {
+        match self {
+            Self::Disk(disk) => disk.root.folder(way, path),
             Self::Nowhere(names) => names.folder(path),
         }
     }
 
     /// Makes a file that is not there yet, and its parents; `None` where nothing is written.
-    pub(super) fn create(&self, path: &[u8]) -> Result<Option<File>, PlaceError> {
+    pub(super) fn create(&self, way: &mut Way, path: &[u8]) -> Result<Option<File>, PlaceError> {
         match self {
-            Self::Disk(root) => root.create(path).map(Some),
+            Self::Disk(disk) => disk.root.create(way, path).map(Some),
             Self::Nowhere(names) => names.create(path).map(|()| None),
         }
     }
 
-    pub(super) fn write(&self, file: &mut File, bytes: &[u8]) -> Result<(), Error> {
-        match self {
-            Self::Disk(root) => file.write_all(bytes).map_err(|error| root.failed("write", &error)),
-            Self::Nowhere(_) => Ok(()),
+    /// Makes a file of these bytes.
+    pub(super) fn put(&self, path: &[u8], bytes: &[u8]) -> Result<(), PlaceError> {
+        let file = self.create(&mut Way::default(), path)?;
+        let (Some(mut file), Some(Disk { root, .. })) = (file, self.disk()) else { return Ok(()) };
+        root.give(&file).map_err(PlaceError::Local)?;
+        file.write_all(bytes).map_err(|error| PlaceError::Local(root.failed("write", &error)))
+    }
+
+    /// Begins to bring to the disk what is written from now on.
+    pub(super) fn write_back(&mut self) -> Result<(), Error> {
+        if let Self::Disk(disk) = self {
+            disk.flusher = Some(disk.root.flusher()?);
         }
+        Ok(())
     }
 
     /// Makes everything durable.
-    pub(super) fn sync(&self) -> Result<(), Error> {
-        match self {
-            Self::Disk(root) => root.sync(),
-            Self::Nowhere(_) => Ok(()),
-        }
+    pub(super) fn sync(&mut self) -> Result<(), Error> {
+        let Self::Disk(disk) = self else { return Ok(()) };
+        // What failed early is told here, and only here: the system says it once.
+        let early = disk.flusher.take().map_or(Ok(()), Flusher::end);
+        early
+            .and_then(|()| disk.root.sync())
+            .map_err(|error| disk.root.failed("make the files durable", &error))
     }
 }
 
