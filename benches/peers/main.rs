@@ -19,6 +19,9 @@ mod measure;
 mod peer;
 mod scale;
 mod server;
+#[path = "../../tests/it/support/shaping.rs"]
+#[allow(dead_code, unused_imports, reason = "the tests use all of it")]
+mod shaping;
 mod subject;
 mod subjects;
 #[path = "../../tests/it/support/tools.rs"]

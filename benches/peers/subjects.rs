@@ -2,11 +2,13 @@
 
 mod base;
 mod checks;
+mod link;
 mod ready;
 mod walk;
 
 use std::time::Instant;
 
+use self::link::Shaped;
 use crate::{
     bench::{Bench, Target},
     data::{self, Cluster},
@@ -50,9 +52,15 @@ fn mixed(run: &Run<'_>) -> Vec<Table> {
     };
     let mut tables = Vec::new();
     let to_check = checks().iter().any(|subject| run.wants(subject));
-    if to_check || base::mixed(bench, &floor).iter().any(|subject| run.wants(subject)) {
+    let shaped = Shaped::start(bench);
+    let restores = || {
+        let mut subjects = base::mixed(bench, &floor);
+        subjects.extend(link::link(bench, &shaped, &floor));
+        subjects
+    };
+    if to_check || restores().iter().any(|subject| run.wants(subject)) {
         extract(bench, "mixed-gz", &bench.facts.mixed, &floor);
-        tables.extend(run.measure(base::mixed(bench, &floor)));
+        tables.extend(run.measure(restores()));
     }
     if to_check {
         recover(bench, &floor);

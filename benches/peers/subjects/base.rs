@@ -10,13 +10,13 @@ use super::super::{
     subject::{Bar, Contender, Goal, Subject},
 };
 
-const OURS: &str = "pgassay";
+pub const OURS: &str = "pgassay";
 const OURS_TLS: &str = "pgassay, TLS";
-const BARMAN: &str = "barman-cloud-restore";
+pub const BARMAN: &str = "barman-cloud-restore";
 const PGBACKREST: &str = "pgBackRest, TLS";
-const FLOOR: &str = "cp";
+pub const FLOOR: &str = "cp";
 
-const COUNTS: &str = "Seconds from an empty folder to files that are synced. Ours are those of the stages `plan` and \
+pub const COUNTS: &str = "Seconds from an empty folder to files that are synced. Ours are those of the stages `plan` and \
     `fetch` in a drill's report, which hold listing, fetching, decoding, verifying every page and every WAL record up \
     to the backup's end, writing and syncing; its processor seconds are those of the whole drill, PostgreSQL \
     and all, and no measure of the restore. The page cache is warm, the S3 server is on the same machine and takes its \
@@ -30,7 +30,7 @@ pub fn mixed<'a>(bench: &'a Bench, extracted: &'a Target) -> Vec<Subject<'a>> {
         counts: COUNTS.to_owned(),
         contenders: vec![
             ours(bench, OURS, &bench.server.plain, name),
-            barman(bench, cluster, name),
+            barman(bench, &bench.server.plain, cluster, name),
             floor(bench, cluster, extracted),
         ],
         goals: vec![],
@@ -58,7 +58,7 @@ pub fn small<'a>(bench: &'a Bench, extracted: &'a Target) -> Subject<'a> {
         counts: format!("{} files. {COUNTS}", cluster.volume.files),
         contenders: vec![
             ours(bench, OURS, &bench.server.plain, SMALL),
-            barman(bench, cluster, SMALL),
+            barman(bench, &bench.server.plain, cluster, SMALL),
             floor(bench, cluster, extracted),
             pgbackrest(bench, cluster, "small"),
         ],
@@ -66,7 +66,7 @@ pub fn small<'a>(bench: &'a Bench, extracted: &'a Target) -> Subject<'a> {
     }
 }
 
-fn ours<'a>(
+pub fn ours<'a>(
     bench: &'a Bench,
     name: &'static str,
     endpoint: &'a Endpoint,
@@ -80,11 +80,16 @@ fn ours<'a>(
     })
 }
 
-fn barman<'a>(bench: &'a Bench, cluster: &'a Cluster, server: &'static str) -> Contender<'a> {
+pub fn barman<'a>(
+    bench: &'a Bench,
+    endpoint: &'a Endpoint,
+    cluster: &'a Cluster,
+    server: &'static str,
+) -> Contender<'a> {
     let how = "`barman-cloud-restore --tablespace space:DIR URL SERVER BACKUP DIR && sync -f DIR`";
     Contender::new(BARMAN, how, move || {
         let backup = &cluster.archives[server].backup;
-        restored(bench, cluster, |to| barman::restore(&bench.server.plain, server, backup, to))
+        restored(bench, cluster, |to| barman::restore(endpoint, server, backup, to))
     })
 }
 
@@ -96,7 +101,7 @@ fn pgbackrest<'a>(bench: &'a Bench, cluster: &'a Cluster, stanza: &'static str) 
     })
 }
 
-fn floor<'a>(bench: &'a Bench, cluster: &'a Cluster, extracted: &'a Target) -> Contender<'a> {
+pub fn floor<'a>(bench: &'a Bench, cluster: &'a Cluster, extracted: &'a Target) -> Contender<'a> {
     let how = "`cp -a` of the extracted cluster, from the page cache, then `sync -f DIR`";
     Contender::new(FLOOR, how, move || restored(bench, cluster, |to| floor::copy(extracted, to)))
 }
