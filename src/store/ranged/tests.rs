@@ -426,7 +426,7 @@ proptest! {
             });
             let piece = piece.max(length as u64 / 50);
             let store = Ranged::new(Faulty::new(memory, rules), cut(connections, piece));
-            let size = (length as i64 + lie).max(0) as u64;
+            let size = (length as u64).saturating_add_signed(lie);
             let range = GetRange { offset, ..listed(&etag, size) };
             let (got, error) = read(&store, range).await;
             let expected = &bytes[bytes.len().min(offset as usize)..];

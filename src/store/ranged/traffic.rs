@@ -111,7 +111,7 @@ impl State {
         let seconds = length.as_secs_f64();
         let before = self.climb.connections();
         self.climb.observe(Interval {
-            bytes_per_second: (self.bytes as f64 / seconds) as u64,
+            bytes_per_second: self.bytes.saturating_mul(1000) / length.as_millis().max(1) as u64,
             begun: self.begun,
             full: self.full,
             starved: self.waited.as_secs_f64() >= STARVED * seconds,

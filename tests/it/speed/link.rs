@@ -103,7 +103,6 @@ impl Reader {
 
 #[test]
 #[ignore = "takes minutes: `make bench-fetch`"]
-#[expect(clippy::print_stdout, reason = "the numbers are what it is run for")]
 fn of_a_restore_behind_latency() {
     let archive = archive();
     println!("Bytes a second as stored: to nowhere | into files, durably.");

@@ -191,8 +191,8 @@ impl Wire {
 
     /// Chunks that may be on their way: twice what the link holds, so that a late timer costs nothing.
     fn chunks(&self) -> usize {
-        let each = self.takes(CHUNK).max(Duration::from_micros(100)).as_secs_f64();
-        (2.0 * self.link.latency.as_secs_f64() / each) as usize + 8
+        let each = self.takes(CHUNK).max(Duration::from_micros(100));
+        (2 * self.link.latency.as_nanos() / each.as_nanos()) as usize + 8
     }
 }
 
