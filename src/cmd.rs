@@ -10,6 +10,7 @@ mod drill;
 mod init;
 mod job_args;
 mod ledger_file;
+mod rescue;
 mod selftest;
 mod signals;
 mod sweep;
@@ -89,7 +90,7 @@ fn run() -> u8 {
 /// Runs a command until it ends or a second signal asks for the end at once.
 async fn supervised(command: Command, console: Console) -> u8 {
     let cancel = CancellationToken::new();
-    let signals = match signals::watch(cancel.clone(), console.clone()) {
+    let signals = match signals::watch(cancel.clone(), console.clone(), command.parting()) {
         Ok(signals) => signals,
         Err(error) => {
             let error = Error::io("cannot watch for signals", &error);
@@ -120,6 +121,7 @@ async fn supervised(command: Command, console: Console) -> u8 {
 async fn dispatch(command: Command, context: Context) -> Outcome {
     match command {
         Command::Drill(args) => Box::pin(drill::run(*args, &context)).await,
+        Command::Rescue(args) => Box::pin(rescue::run(*args, &context)).await,
         Command::Catalog(args) => Box::pin(catalog::run(*args, &context)).await,
         Command::Verify(args) => Box::pin(verify::run(*args, &context)).await,
         Command::Check(args) => check::run(&args, &context),

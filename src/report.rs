@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod json;
 pub mod kept;
 pub mod plan;
+pub mod rescue;
 pub mod selftest;
 pub mod terminal;
 pub mod verify;

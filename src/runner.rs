@@ -4,6 +4,7 @@ pub mod catalog;
 mod course;
 mod floor;
 mod judge;
+pub mod rescue;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 

@@ -18,7 +18,6 @@ const IGNORED: &[&str] = &[
     "begin_offset",
     "children_backup_ids",
     "compression",
-    "config_file",
     "copy_stats",
     "deduplicated_size",
     "encryption",
@@ -55,6 +54,8 @@ pub struct BackupInfo {
     pub backup_label: Option<String>,
     /// Uncompressed bytes as PostgreSQL estimated them.
     pub cluster_size: Option<u64>,
+    /// The source's `postgresql.conf`.
+    pub config_file: Option<String>,
     /// The backup lies in disk snapshots, not in the bucket.
     pub snapshots: bool,
     /// The backup that this one holds only the changes of.
@@ -84,6 +85,7 @@ impl BackupInfo {
         tablespaces: Vec::new(),
         backup_label: None,
         cluster_size: None,
+        config_file: None,
         snapshots: false,
         parent_backup_id: None,
         unknown_keys: Vec::new(),
@@ -149,6 +151,7 @@ impl BackupInfo {
             "tablespaces" => self.tablespaces = tablespaces(value)?,
             "backup_label" => self.backup_label = value.map(label).transpose()?,
             "cluster_size" => self.cluster_size = read(value, "a number of bytes")?,
+            "config_file" => self.config_file = text(),
             "snapshots_info" => self.snapshots = value.is_some(),
             "parent_backup_id" => self.parent_backup_id = text(),
             _ if IGNORED.contains(&key) => {}

@@ -10,7 +10,9 @@ use super::{
     doctor::DoctorArgs,
     drill::DrillArgs,
     init::InitArgs,
+    rescue::RescueArgs,
     selftest::SelftestArgs,
+    signals::Parting,
     sweep::SweepArgs,
     verify::VerifyArgs,
 };
@@ -41,6 +43,7 @@ Start here:
   pgassay demo                              a whole drill on this machine, to see one
   pgassay init s3://bucket/path             write a job for an archive of yours
   pgassay drill orders.yaml                 drill it
+  pgassay rescue orders.yaml /srv/pg/main   when production is gone: restore it for good
 
 Exit status:
   0  pass: the backup restores, completely and within the objectives
@@ -111,6 +114,7 @@ impl From<When> for Color {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     Drill(Box<DrillArgs>),
+    Rescue(Box<RescueArgs>),
     Verify(Box<VerifyArgs>),
     Catalog(Box<CatalogArgs>),
     Check(CheckArgs),
@@ -126,6 +130,7 @@ impl Command {
     pub(super) fn output(&self) -> Output {
         match self {
             Self::Drill(args) => args.output,
+            Self::Rescue(args) => args.output,
             Self::Verify(args) => args.output,
             Self::Catalog(args) => args.output,
             Self::Check(args) => args.output,
@@ -134,6 +139,22 @@ impl Command {
             Self::Selftest(args) => args.output,
             Self::Sweep(args) => args.output,
             Self::Init(_) => Output::Human,
+        }
+    }
+
+    /// What becomes of its work when somebody stops it.
+    pub(super) const fn parting(&self) -> Parting {
+        match self {
+            Self::Rescue(_) => Parting::GoesOn,
+            Self::Drill(_)
+            | Self::Verify(_)
+            | Self::Catalog(_)
+            | Self::Check(_)
+            | Self::Init(_)
+            | Self::Doctor(_)
+            | Self::Demo(_)
+            | Self::Selftest(_)
+            | Self::Sweep(_) => Parting::CleansUp,
         }
     }
 }

@@ -54,10 +54,10 @@ pub(super) struct S3Args {
     pub anonymous: bool,
 }
 
-/// Flags that change what a job says.
+/// Flags that name a recovery point.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Instead of what the job says")]
-pub(super) struct OverrideArgs {
+pub(super) struct PointArgs {
     /// `latest`, `random`, `worstCase`, `retentionEdge` or an id
     #[arg(long, value_name = "CHOICE")]
     pub backup: Option<String>,
@@ -82,6 +82,14 @@ pub(super) struct OverrideArgs {
     /// Stop just before the target instead of just after it
     #[arg(long)]
     pub exclusive: bool,
+}
+
+/// Flags that change what a job says.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Instead of what the job says")]
+pub(super) struct OverrideArgs {
+    #[command(flatten)]
+    pub point: PointArgs,
     /// How deep to look: `catalog` (the listing), `read` (every byte that recovery reads), `restore`
     /// (recover) or `deep` (and examine everything)
     #[arg(long, value_name = "DEPTH")]
@@ -158,15 +166,15 @@ impl OverrideArgs {
     fn flags(&self) -> Result<Overrides, Error> {
         Ok(Overrides {
             name: self.name.clone(),
-            backup: self.backup.clone(),
+            backup: self.point.backup.clone(),
             target: TargetFlags {
-                time: self.target_time.clone(),
-                lsn: self.target_lsn.clone(),
-                xid: self.target_xid.clone(),
-                name: self.target_name.clone(),
-                immediate: self.target_immediate,
-                timeline: self.target_timeline.clone(),
-                exclusive: self.exclusive,
+                time: self.point.target_time.clone(),
+                lsn: self.point.target_lsn.clone(),
+                xid: self.point.target_xid.clone(),
+                name: self.point.target_name.clone(),
+                immediate: self.point.target_immediate,
+                timeline: self.point.target_timeline.clone(),
+                exclusive: self.point.exclusive,
             },
             depth: self.depth.clone(),
             rto: self.rto.clone(),
@@ -226,7 +234,7 @@ pub(super) fn read(file: &Path) -> Result<Job, Failure> {
     Ok(config::parse(&text, &name)?)
 }
 
-fn absolute(path: Option<&Path>) -> Result<Option<PathBuf>, Error> {
+pub(super) fn absolute(path: Option<&Path>) -> Result<Option<PathBuf>, Error> {
     path.map(|path| {
         std::path::absolute(path)
             .map_err(|error| Error::io(format_args!("cannot use `{}`", path.display()), &error))

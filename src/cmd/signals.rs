@@ -1,4 +1,5 @@
-//! SIGINT and SIGTERM: the first ends the drill and removes the sandbox, the second ends at once.
+//! SIGINT and SIGTERM: the first ends the work in order (a drill removes its sandbox, a rescue keeps what
+//! it has), the second ends at once.
 
 use std::{io, sync::Arc, sync::OnceLock};
 
@@ -21,8 +22,41 @@ struct State {
     again: Notify,
 }
 
+/// What becomes of the work.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Parting {
+    /// Nothing is left.
+    CleansUp,
+    /// Another run goes on from there.
+    GoesOn,
+}
+
+impl Parting {
+    const fn first(self) -> &'static str {
+        match self {
+            Self::CleansUp => {
+                "stopping: the sandbox is removed first (a second signal stops at once)"
+            }
+            Self::GoesOn => {
+                "stopping: the next run goes on from here (a second signal stops at once)"
+            }
+        }
+    }
+
+    const fn second(self) -> &'static str {
+        match self {
+            Self::CleansUp => "stopped at once; `pgassay sweep` removes what is left behind",
+            Self::GoesOn => "stopped at once; the same command goes on from here",
+        }
+    }
+}
+
 /// Watches from now on; the first signal cancels `cancel`.
-pub(super) fn watch(cancel: CancellationToken, console: Console) -> io::Result<Signals> {
+pub(super) fn watch(
+    cancel: CancellationToken,
+    console: Console,
+    parting: Parting,
+) -> io::Result<Signals> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let signals = Signals::default();
@@ -30,11 +64,11 @@ pub(super) fn watch(cancel: CancellationToken, console: Console) -> io::Result<S
     tokio::spawn(async move {
         let first = next(&mut interrupt, &mut terminate).await;
         let _ = state.first.set(first);
-        console.talk("stopping: the sandbox is removed first (a second signal stops at once)");
+        console.talk(parting.first());
         cancel.cancel();
         let second = next(&mut interrupt, &mut terminate).await;
         let _ = state.second.set(second);
-        console.talk("stopped at once; `pgassay sweep` removes what is left behind");
+        console.talk(parting.second());
         state.again.notify_one();
     });
     Ok(signals)

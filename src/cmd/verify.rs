@@ -8,7 +8,7 @@ use super::{
     Context, Outcome,
     cli::help,
     console::Output,
-    job_args::{self, ArchiveArgs, OverrideArgs},
+    job_args::{self, ArchiveArgs, OverrideArgs, PointArgs},
     ledger_file::LedgerFile,
 };
 use crate::{
@@ -100,10 +100,13 @@ pub(super) struct VerifyArgs {
 pub(super) async fn run(args: VerifyArgs, context: &Context) -> Outcome {
     let overrides = OverrideArgs {
         name: args.name.clone(),
-        backup: args.backup.clone(),
-        target_time: args.target_time.clone(),
-        target_lsn: args.target_lsn.clone(),
-        target_immediate: args.target_immediate,
+        point: PointArgs {
+            backup: args.backup.clone(),
+            target_time: args.target_time.clone(),
+            target_lsn: args.target_lsn.clone(),
+            target_immediate: args.target_immediate,
+            ..PointArgs::default()
+        },
         ..OverrideArgs::default()
     };
     let job = job_args::job(args.job.as_deref(), &args.archive, &overrides)?;

@@ -115,6 +115,12 @@ codes! {
     Unsupported => "E012", Environment;
     /// The budget of a run left something unread.
     OverBudget => "E013", Environment;
+    /// The folder of a rescue cannot be what it is to be.
+    RescueFolder => "E014", Usage;
+    /// What an interrupted rescue left there belongs to another one.
+    RescueOther => "E015", Usage;
+    /// Another rescue into the same folder is running.
+    RescueRunning => "E016", Environment;
     /// A report cannot be kept or read.
     ReportStore => "R001", Environment;
     /// Metrics cannot be delivered.

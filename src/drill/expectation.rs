@@ -1,6 +1,6 @@
 //! What the archive promises: first by its listing, then, once the WAL has been read, to the record.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::pg::{Lsn, TimelineId};
 
@@ -16,7 +16,7 @@ pub struct Expectation {
 }
 
 /// From the records of the planned range: exact.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Promise {
     pub timeline: TimelineId,
     /// End of the last record that replay applies, aligned as PostgreSQL writes it to the new
@@ -27,7 +27,7 @@ pub struct Promise {
 }
 
 /// `last completed transaction was at log time …`: a commit or an abort.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastTransaction {
     pub at: jiff::Timestamp,
     pub xid: u32,

@@ -1,12 +1,12 @@
 //! What recovery really reached, as the recovered cluster's own files and log tell it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{FailureClass, Finding, expectation::Promise};
 use crate::pg::{Lsn, TimelineId};
 
 /// The outcome of a recovery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reached {
     /// The timeline that replay ended on: the parent in the new timeline's history file.
     pub timeline: TimelineId,

@@ -24,10 +24,12 @@ pub enum Stage {
     Verify,
     /// Removing the sandbox: never part of the RTO.
     Teardown,
+    /// Of a rescue: stopping the recovered server and making its folder the operator's.
+    HandOver,
 }
 
 impl Stage {
-    /// Every stage in order.
+    /// Every stage of a drill, in order.
     pub const ALL: [Self; 8] = [
         Self::Plan,
         Self::Fetch,
@@ -51,13 +53,22 @@ impl Stage {
             Self::Mend => "mend",
             Self::Verify => "verify",
             Self::Teardown => "teardown",
+            Self::HandOver => "hand_over",
         }
     }
 
     /// Whether a real restore would have spent this time too.
     #[must_use]
     pub const fn counts_for_rto(self) -> bool {
-        matches!(self, Self::Plan | Self::Fetch | Self::Start | Self::Replay | Self::Promote)
+        match self {
+            Self::Plan
+            | Self::Fetch
+            | Self::Start
+            | Self::Replay
+            | Self::Promote
+            | Self::HandOver => true,
+            Self::Mend | Self::Verify | Self::Teardown => false,
+        }
     }
 }
 

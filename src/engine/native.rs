@@ -6,7 +6,7 @@
 //! only [`mend`] makes, so that the caller runs and counts it.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -36,6 +36,7 @@ mod pages;
 pub mod place;
 mod processes;
 mod recover;
+pub mod rescue;
 mod sandbox;
 mod server;
 mod spool;
@@ -45,7 +46,8 @@ mod tree;
 mod wal_server;
 
 use activity::Activity;
-use sandbox::NativeSandbox;
+use rescue::Keeping;
+use sandbox::{Cluster, Hold, NativeSandbox};
 use stages::StageClock;
 
 /// Restores on this machine with an installed PostgreSQL.
@@ -85,61 +87,63 @@ struct Run {
     notes: Vec<String>,
     unfinished: Vec<RelationFile>,
     preloads: Preloads,
-    sandbox: Option<Box<NativeSandbox>>,
+    cluster: Option<Cluster>,
+    /// Of a sandbox.
+    hold: Option<Hold>,
+    /// Of a rescue.
+    keeping: Option<Keeping>,
 }
 
-#[async_trait]
-impl Engine for NativeEngine {
-    async fn restore(&self, context: EngineContext) -> Restored {
+impl Run {
+    /// Nothing has begun. `program` serves as the helper; without one the running program does.
+    fn new(context: EngineContext, program: Option<&Path>) -> Self {
         let activity = Arc::new(Activity::new());
-        let cancel = context.cancel.child_token();
-        let mut run = Run {
+        Self {
             stages: StageClock::new(context.progress.clone(), Arc::clone(&activity)),
-            program: self.program.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe")),
-            cancel: cancel.clone(),
-            activity: Arc::clone(&activity),
+            program: program.unwrap_or(Path::new("/proc/self/exe")).to_path_buf(),
+            cancel: context.cancel.child_token(),
+            activity,
             findings: Vec::new(),
             proven: Mutex::default(),
             promise: None,
             notes: Vec::new(),
             unfinished: Vec::new(),
             preloads: Preloads::default(),
-            sandbox: None,
+            cluster: None,
+            hold: None,
+            keeping: None,
             context,
-        };
-        let total = run.context.job.limits.total;
-        let no_progress = run.context.job.limits.no_progress;
+        }
+    }
+
+    /// A deadline's error with the stage that went over it.
+    fn named(&self, error: Error) -> Error {
+        match self.stages.current() {
+            Some(stage) if error.code == Code::DeadlineExceeded => {
+                error.context(format!("stage {}", stage.name()))
+            }
+            _ => error,
+        }
+    }
+}
+
+#[async_trait]
+impl Engine for NativeEngine {
+    async fn restore(&self, context: EngineContext) -> Restored {
+        let mut run = Run::new(context, self.program.as_deref());
+        let (cancel, activity) = (run.cancel.clone(), Arc::clone(&run.activity));
+        let limits = &run.context.job.limits;
+        let (total, no_progress) = (limits.total, limits.no_progress);
         let interrupted = run.context.cancel.clone();
-        let ended = tokio::select! {
-            biased;
-            () = interrupted.cancelled() => Err(spool::interrupted()),
-            () = deadline(total) => Err(Error::new(
-                Code::DeadlineExceeded,
-                format!("the drill took longer than {} seconds", total.unwrap_or_default().as_secs()),
-            )
-            .class(FailureClass::InfraError)
-            .hint("Raise `limits.total`, or look at which stage took so long.")),
-            idle = watch(&activity, no_progress) => Err(Error::new(
-                Code::DeadlineExceeded,
-                format!("nothing has moved for {} seconds", idle.as_secs()),
-            )
-            .class(FailureClass::NoProgress)
-            .hint("Look at the stage that was running, or raise `limits.noProgress`.")),
-            ended = run.flow() => ended,
-        };
+        let work = supervised(interrupted, total, (&activity, no_progress), run.flow());
+        let ended = Box::pin(work).await;
         // Whatever still fetches ends here.
         cancel.cancel();
-        let end = ended.unwrap_or_else(|error| {
-            RestoreEnd::Errored(match run.stages.current() {
-                Some(stage) if error.code == Code::DeadlineExceeded => {
-                    error.context(format!("stage {}", stage.name()))
-                }
-                _ => error,
-            })
-        });
+        let end = ended.unwrap_or_else(|error| RestoreEnd::Errored(run.named(error)));
         let proven = run.take_proven();
         run.findings.extend(proven);
-        let Run { stages, findings, promise, notes, unfinished, preloads, sandbox, .. } = run;
+        let Run { stages, findings, promise, notes, unfinished, preloads, cluster, hold, .. } = run;
+        let sandbox = cluster.zip(hold).map(|(cluster, hold)| NativeSandbox { cluster, hold });
         Restored {
             end,
             findings,
@@ -148,8 +152,34 @@ impl Engine for NativeEngine {
             notes,
             unfinished,
             preloads,
-            sandbox: sandbox.map(|sandbox| sandbox as Box<dyn super::Sandbox>),
+            sandbox: sandbox.map(|sandbox| Box::new(sandbox) as Box<dyn super::Sandbox>),
         }
+    }
+}
+
+/// Does the work, until somebody stops it, the time is over or nothing moves.
+async fn supervised<T>(
+    interrupted: CancellationToken,
+    total: Option<Duration>,
+    (activity, no_progress): (&Activity, Duration),
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::select! {
+        biased;
+        () = interrupted.cancelled() => Err(spool::interrupted()),
+        () = deadline(total) => Err(Error::new(
+            Code::DeadlineExceeded,
+            format!("the drill took longer than {} seconds", total.unwrap_or_default().as_secs()),
+        )
+        .class(FailureClass::InfraError)
+        .hint("Raise `limits.total`, or look at which stage took so long.")),
+        idle = watch(activity, no_progress) => Err(Error::new(
+            Code::DeadlineExceeded,
+            format!("nothing has moved for {} seconds", idle.as_secs()),
+        )
+        .class(FailureClass::NoProgress)
+        .hint("Look at the stage that was running, or raise `limits.noProgress`.")),
+        ended = work => ended,
     }
 }
 

@@ -31,6 +31,31 @@ pub struct Preloads {
     pub whole: bool,
 }
 
+/// What the files say last of a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The file that has the last word.
+    pub file: String,
+    pub value: String,
+}
+
+/// What a server would make of the files at hand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effective {
+    /// By name.
+    pub settings: BTreeMap<String, Setting>,
+    /// Files and folders that are included and are not at hand, each with the file that includes it.
+    pub absent: Vec<(String, String)>,
+}
+
+impl Effective {
+    /// The value of a setting that is not empty.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Setting> {
+        self.settings.get(name).filter(|setting| !setting.value.is_empty())
+    }
+}
+
 /// The lines `name = value` of one file: names in lower case, values without their quotes. Lines that
 /// the server would refuse are passed over.
 pub fn entries(text: &str) -> impl Iterator<Item = (String, String)> {
@@ -70,19 +95,28 @@ pub fn list(value: &str) -> impl Iterator<Item = String> {
     value.split(',').map(|item| item.trim().trim_matches('"').to_owned()).filter(|i| !i.is_empty())
 }
 
+/// What a server would take from these files, by their names below the data directory.
+#[must_use]
+pub fn effective(files: &BTreeMap<String, String>) -> Effective {
+    let mut reader = Reader { files, found: Effective::default(), read: 0 };
+    reader.file("postgresql.conf", 0, Some(""));
+    reader.file("postgresql.auto.conf", 0, None);
+    reader.found
+}
+
 /// The libraries that a server would load on these files, by their names below the data directory.
 #[must_use]
 pub fn preloads(files: &BTreeMap<String, String>) -> Preloads {
-    let mut reader = Reader { files, last: BTreeMap::new(), whole: true, read: 0 };
-    reader.file("postgresql.conf", 0, true);
-    reader.file("postgresql.auto.conf", 0, false);
-    let Reader { last, whole, .. } = reader;
+    let Effective { settings, absent } = effective(files);
     let mut libraries = Vec::new();
-    for (setting, (file, value)) in last {
+    let mut by_name = PRELOADS;
+    by_name.sort_unstable();
+    for setting in by_name {
+        let Some(Setting { file, value }) = settings.get(setting) else { continue };
         let preload = |library| Preload { setting, file: file.clone(), library };
-        libraries.extend(preloaded(setting, &value).map(preload));
+        libraries.extend(preloaded(setting, value).map(preload));
     }
-    Preloads { libraries, whole }
+    Preloads { libraries, whole: absent.is_empty() }
 }
 
 /// What a value of one of these settings loads, as the server looks for it (`load_libraries`).
@@ -96,37 +130,44 @@ pub fn preloaded(setting: &str, value: &str) -> impl Iterator<Item = String> {
 
 struct Reader<'a> {
     files: &'a BTreeMap<String, String>,
-    /// What was said last of a setting, and where.
-    last: BTreeMap<&'static str, (String, String)>,
-    whole: bool,
+    found: Effective,
     /// Files read so far, each as often as it was included.
     read: usize,
 }
 
 impl Reader<'_> {
-    fn file(&mut self, name: &str, depth: usize, needed: bool) {
+    /// `by` is who needs the file, where one that is not at hand counts.
+    fn file(&mut self, name: &str, depth: usize, by: Option<&str>) {
         let files = self.files;
         let allowed = depth <= MAX_DEPTH && self.read < MOST_INCLUDES;
         let Some(text) = files.get(name).filter(|_| allowed) else {
-            self.whole &= !needed;
+            self.absent(name, by);
             return;
         };
         self.read += 1;
         for (key, value) in entries(text) {
             match key.as_str() {
-                "include" => self.file(below(&value), depth + 1, true),
+                "include" => self.file(below(&value), depth + 1, Some(name)),
                 // One that is missing is nothing, but only of what the data directory would have.
                 "include_if_exists" => {
-                    let name = below(&value);
-                    self.file(name, depth + 1, name.contains('/'));
+                    let included = below(&value);
+                    let by = included.contains('/').then_some(name);
+                    self.file(included, depth + 1, by);
                 }
-                "include_dir" => self.whole = false,
-                key => {
-                    if let Some(setting) = PRELOADS.into_iter().find(|setting| *setting == key) {
-                        self.last.insert(setting, (name.to_owned(), value));
-                    }
+                "include_dir" => self.absent(&value, Some(name)),
+                _ => {
+                    let file = name.to_owned();
+                    self.found.settings.insert(key, Setting { file, value });
                 }
             }
+        }
+    }
+
+    fn absent(&mut self, name: &str, by: Option<&str>) {
+        let Some(by) = by else { return };
+        let absent = (name.to_owned(), by.to_owned());
+        if self.found.absent.len() < MOST_INCLUDES && !self.found.absent.contains(&absent) {
+            self.found.absent.push(absent);
         }
     }
 }
@@ -191,6 +232,25 @@ mod tests {
                 "postgresql.conf session_preload_libraries auto_explain"
             ]
         );
+    }
+
+    #[test]
+    fn a_setting_has_a_file_and_a_value() {
+        let main =
+            "Archive_Command = 'cp %p /a/%f'\narchive_mode = on\ninclude 'c.conf'\nport = 1\n";
+        let list = [
+            ("postgresql.conf", main),
+            ("c.conf", "port = 2\n"),
+            ("postgresql.auto.conf", "archive_mode = ''"),
+        ];
+        let found = effective(&files(&list));
+        let get = |name: &str| found.get(name).map(|s| (s.file.as_str(), s.value.as_str()));
+        assert_eq!(get("archive_command"), Some(("postgresql.conf", "cp %p /a/%f")));
+        assert_eq!(get("port"), Some(("postgresql.conf", "1")));
+        assert_eq!(get("archive_mode"), None);
+        assert_eq!(found.absent, []);
+        let found = effective(&files(&[("postgresql.conf", "include '/etc/x.conf'")]));
+        assert_eq!(found.absent, [("/etc/x.conf".to_owned(), "postgresql.conf".to_owned())]);
     }
 
     #[test]

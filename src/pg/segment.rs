@@ -49,7 +49,9 @@ impl SegmentSize {
 }
 
 /// A segment's number: its first byte's position divided by the segment size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct SegmentNumber(pub u64);
 
 impl SegmentNumber {

@@ -5,7 +5,9 @@ use std::fmt;
 use super::{Lsn, SegmentNumber, SegmentSize};
 
 /// A timeline's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct TimelineId(pub u32);
 
 impl TimelineId {

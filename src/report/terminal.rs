@@ -9,8 +9,8 @@ use crate::drill::{
     format::{bytes, count, counted, duration, rate},
     measure::RpoEvidence,
     reached::compare,
-    report::{CheckStatus, SandboxReport},
-    stage::StageEnd,
+    report::{CheckStatus, ErrorReport, SandboxReport},
+    stage::{StageEnd, StageLog},
 };
 
 use layout::{Align, Page, Tone};
@@ -57,9 +57,9 @@ pub fn render(report: &DrillReport, style: Style) -> String {
     rto(&mut page, report);
     rpo(&mut page, report);
     findings(&mut page, report);
-    errors(&mut page, report);
+    errors(&mut page, &report.errors);
     checks(&mut page, report);
-    stages(&mut page, report);
+    stages(&mut page, &report.stages);
     page.gap();
     sandbox(&mut page, report.sandbox.as_ref());
     drill(&mut page, report);
@@ -70,7 +70,7 @@ pub fn render(report: &DrillReport, style: Style) -> String {
 }
 
 /// Wall clock to the second, in UTC.
-fn time(at: Timestamp) -> String {
+pub(super) fn time(at: Timestamp) -> String {
     at.round(Unit::Second).unwrap_or(at).to_string()
 }
 
@@ -222,12 +222,12 @@ fn findings(page: &mut Page, report: &DrillReport) {
     }
 }
 
-fn errors(page: &mut Page, report: &DrillReport) {
-    if report.errors.is_empty() {
+pub(super) fn errors(page: &mut Page, errors: &[ErrorReport]) {
+    if errors.is_empty() {
         return;
     }
-    page.title(&format!("Errors ({})", count(report.errors.len() as u64)));
-    for error in &report.errors {
+    page.title(&format!("Errors ({})", count(errors.len() as u64)));
+    for error in errors {
         let class = error.class.map_or_else(String::new, |class| format!("  {class}"));
         let hint = error.hint.as_ref().map(|hint| format!("hint: {hint}"));
         let mut below = vec![error.message.as_str()];
@@ -260,14 +260,14 @@ fn checks(page: &mut Page, report: &DrillReport) {
     page.table(&["status", "check", "time", "detail"], &aligns, rows);
 }
 
-fn stages(page: &mut Page, report: &DrillReport) {
+pub(super) fn stages(page: &mut Page, stages: &StageLog) {
     page.title("Stages");
-    if report.stages.0.is_empty() {
+    if stages.0.is_empty() {
         page.line("none was begun");
         return;
     }
     let some = |amount: u64, text: String| if amount == 0 { "-".to_owned() } else { text };
-    let rows = report.stages.0.iter().map(|record| {
+    let rows = stages.0.iter().map(|record| {
         let seconds = record.duration.as_secs_f64();
         let aborted = record.end == StageEnd::Aborted;
         let rate = rate(record.fetched_bytes, seconds).unwrap_or_else(|| "-".to_owned());

@@ -1,18 +1,30 @@
 //! Restores one base backup into a data directory: every part of every tar, two at a time.
 
 mod examine;
+mod journal;
 mod look;
 mod part;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
-use self::part::{Again, Part, PartFailure, fetch_part, read_again};
 pub use self::{
     examine::{BaseExamined, examine_base},
     look::look_into,
+};
+use self::{
+    journal::Journal,
+    part::{Again, Part, PartFailure, fetch_part, read_again},
 };
 use super::{
     FetchFailure,
@@ -29,14 +41,21 @@ use crate::{
 /// Parts fetched at the same time: one decodes while the other waits for the store.
 const AT_A_TIME: usize = 2;
 
+/// How often a look at what is there already is said to move.
+const TICK: Duration = Duration::from_secs(1);
+
 const NEW_BACKUP: &str = "Nothing can restore this backup whole: take a new one with \
     `barman-cloud-backup`, and use an older one until it is there.";
 
 /// Where a base backup goes.
 #[derive(Clone, Debug)]
 pub struct BaseTarget {
-    /// Made if it is missing; must be empty.
+    /// Made if it is missing; must be empty, unless a run that was broken off has made what is in it.
     pub data_dir: PathBuf,
+    /// A folder, made if it is missing, for what another run needs to know to go on where this one is
+    /// broken off, or of the run before. The data directory must not be of anybody else's making then,
+    /// and no PostgreSQL may have run in it.
+    pub journal: Option<PathBuf>,
     /// User and group that everything shall belong to; `None` keeps the caller's.
     pub owner: Option<(u32, u32)>,
     /// Make everything durable before returning.
@@ -60,6 +79,9 @@ pub struct BaseRestored {
     /// The first 256 KiB of each configuration file in the top folder, by name:
     /// `postgresql.conf`, `postgresql.auto.conf` and what they may include.
     pub config_texts: BTreeMap<String, String>,
+    /// All of `postgresql.auto.conf`, which is not written: PostgreSQL reads it also where it is told to
+    /// read another configuration.
+    pub auto_conf: Option<Vec<u8>>,
     /// What was left out and why, for the report.
     pub notes: Vec<String>,
     /// Defects of the layout, and what is not there, as this reading shows them.
@@ -86,19 +108,14 @@ pub async fn restore_base(
     cancel: &CancellationToken,
 ) -> Result<BaseRestored, FetchFailure> {
     let parts = parts_of(backup).map_err(FetchFailure::Damaged)?;
-    let (data_dir, owner, fsync) = (target.data_dir.clone(), target.owner, target.fsync);
     let hint = backup.info.as_ref().ok().and_then(|info| info.data_checksums);
     let rules = WatchRules::within(target.memory, hint);
-    let open = move || {
-        let unpacker = Unpacker::open(&data_dir, owner)?.watching(rules);
-        if fsync { unpacker.writing_back() } else { Ok(unpacker) }
-    };
-    let unpacker = Arc::new(blocking(open).await?);
+    let (unpacker, parts, journal) = begin(target, rules, parts, on_bytes, cancel).await?;
 
     // Ends the other part when one fails.
     let stop = cancel.child_token();
     let mut running = stream::iter(parts)
-        .map(|part| restore_part(store, part, &unpacker, on_bytes, &stop, cancel))
+        .map(|part| restore_part(store, part, &unpacker, journal.as_ref(), on_bytes, &stop, cancel))
         .buffer_unordered(AT_A_TIME);
     let mut fetched_bytes = 0;
     let mut failures = Failures::default();
@@ -124,17 +141,76 @@ pub async fn restore_base(
     Ok(restored)
 }
 
+/// Opens the data directory, and takes up what the journal says, if there is one. Gives the parts that are
+/// left.
+async fn begin(
+    target: &BaseTarget,
+    rules: WatchRules,
+    parts: Vec<Part>,
+    on_bytes: &(dyn Fn(u64) + Send + Sync),
+    cancel: &CancellationToken,
+) -> Result<(Arc<Unpacker>, Vec<Part>, Option<Arc<Journal>>), FetchFailure> {
+    let (data_dir, owner, fsync) = (target.data_dir.clone(), target.owner, target.fsync);
+    let Some(folder) = target.journal.clone() else {
+        let open = move || {
+            let unpacker = Unpacker::open(&data_dir, owner)?.watching(rules);
+            if fsync { unpacker.writing_back() } else { Ok(unpacker) }
+        };
+        return Ok((Arc::new(blocking(open).await?), parts, None));
+    };
+    let stop = cancel.child_token();
+    let _stop = stop.clone().drop_guard();
+    let moved = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&moved);
+    let opened = blocking(move || {
+        let journal = Journal::open(&folder, &parts)?;
+        let opened = journal.unpacker(&data_dir, owner, rules, &counted, &stop);
+        Ok(opened.map(|unpacker| {
+            let left = parts.into_iter().filter(|part| !journal.is_done(part)).collect();
+            (Arc::new(unpacker), left, Some(Arc::new(journal)))
+        }))
+    });
+    // Nothing comes from the store meanwhile, but whoever watches must see that it moves.
+    let telling = async {
+        let mut seen = 0;
+        loop {
+            tokio::time::sleep(TICK).await;
+            let now = moved.load(Ordering::Relaxed);
+            if std::mem::replace(&mut seen, now) != now {
+                on_bytes(0);
+            }
+        }
+    };
+    tokio::select! {
+        opened = opened => opened?,
+        () = telling => Err(bug("nobody waits for it")),
+    }
+}
+
 /// Fetches and unpacks a part. Damage ends the others, and is looked at a second time.
 async fn restore_part(
     store: &SharedStore,
     part: Part,
     unpacker: &Arc<Unpacker>,
+    journal: Option<&Arc<Journal>>,
     on_bytes: &(dyn Fn(u64) + Send + Sync),
     stop: &CancellationToken,
     cancel: &CancellationToken,
 ) -> Result<u64, PartFailure> {
     let first = fetch_part(store, part.clone(), Arc::clone(unpacker), on_bytes, stop).await;
-    let Err(PartFailure::Damaged(finding)) = first else { return first };
+    let finding = match (first, journal) {
+        (Err(PartFailure::Damaged(finding)), _) => finding,
+        (Ok(bytes), Some(journal)) => {
+            let (journal, unpacker) = (Arc::clone(journal), Arc::clone(unpacker));
+            let settled = tokio::task::spawn_blocking(move || journal.settle(&part, &unpacker));
+            let settled = settled.await.map_err(|error| {
+                Error::new(Code::Bug, format!("remembering a part of a base backup: {error}"))
+            });
+            settled.flatten().map_err(PartFailure::Local)?;
+            return Ok(bytes);
+        }
+        (first, _) => return first,
+    };
     stop.cancel();
     let key = part.object.key.clone();
     Err(match read_again(store, part, finding, on_bytes, cancel).await {
@@ -162,6 +238,7 @@ impl BaseRestored {
             pg_control: unpacked.pg_control,
             backup_label: unpacked.backup_label,
             config_texts: unpacked.config_texts,
+            auto_conf: unpacked.auto_conf,
             notes: unpacked.notes,
             findings: unpacked.findings,
             pages: unpacked.pages,

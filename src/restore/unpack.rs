@@ -9,6 +9,7 @@ mod ground;
 mod look;
 mod place;
 mod policy;
+mod resume;
 mod write;
 
 use std::{
@@ -36,11 +37,14 @@ use crate::drill::{Code, Error, FailureClass, Finding};
 
 pub use look::look;
 pub use policy::Place;
+pub use resume::{MadeFiles, Said};
 
 /// How much of a configuration file is kept for the engine.
 const MAX_CONFIG_TEXT: usize = 256 * 1024;
 /// How many of them.
 const MAX_CONFIG_FILES: usize = 32;
+/// What `ALTER SYSTEM` writes.
+const AUTO_CONF: &str = "postgresql.auto.conf";
 /// How much of `global/pg_control` and `backup_label` is kept; both have less than 9 KB.
 const MAX_KEPT: usize = 64 * 1024;
 /// Findings and notes beyond these are only counted.
@@ -93,6 +97,8 @@ pub struct Unpacked {
     /// `PG_VERSION` of the top folder was there.
     pub version_seen: bool,
     pub config_texts: BTreeMap<String, String>,
+    /// All of `postgresql.auto.conf`, which is not written.
+    pub auto_conf: Option<Vec<u8>>,
     /// Tablespaces that the data directory links to, with where the links pointed.
     pub tablespace_links: BTreeMap<u32, String>,
     pub notes: Vec<String>,
@@ -107,6 +113,8 @@ pub struct Unpacker {
     ground: Ground,
     state: Mutex<State>,
     pages: PageWatch,
+    /// Who remembers the files, so that another run can go on.
+    made: Option<MadeFiles>,
 }
 
 #[derive(Debug, Default)]
@@ -117,6 +125,8 @@ struct State {
     more_notes: usize,
     /// Files left out of [`OWN_FOLDERS`].
     left_out: u64,
+    /// An earlier run has said part of it: what comes again is known.
+    resumed: bool,
 }
 
 impl Unpacker {
@@ -146,7 +156,8 @@ impl Unpacker {
     }
 
     fn on(ground: Ground) -> Self {
-        Self { ground, state: Mutex::default(), pages: PageWatch::new(WatchRules::default()) }
+        let pages = PageWatch::new(WatchRules::default());
+        Self { ground, state: Mutex::default(), pages, made: None }
     }
 
     /// Looks at pages by these rules.
@@ -212,7 +223,7 @@ impl Unpacker {
     /// # Errors
     /// What the system said.
     pub fn finish(self, fsync: bool) -> Result<Unpacked, Error> {
-        let Self { mut ground, state, pages } = self;
+        let Self { mut ground, state, pages, .. } = self;
         let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut done = state.done;
         done.pages = pages.finish();
@@ -269,6 +280,9 @@ impl Unpacker {
 
     fn note(&self, note: String) {
         let mut state = self.state();
+        if state.resumed && state.done.notes.contains(&note) {
+            return;
+        }
         if state.done.notes.len() < MAX_NOTES {
             state.done.notes.push(note);
         } else {
@@ -278,6 +292,9 @@ impl Unpacker {
 
     fn find(&self, finding: Finding) {
         let mut state = self.state();
+        if state.resumed && state.done.findings.contains(&finding) {
+            return;
+        }
         if state.done.findings.len() < MAX_FINDINGS {
             state.done.findings.push(finding);
         } else {
@@ -312,6 +329,7 @@ impl Member<'_> {
             Action::File { path, keep } => {
                 let created = self.unpacker.ground.create(self.way, &path);
                 if let Some(file) = self.placed(created)? {
+                    self.unpacker.remember(self.source, &path).map_err(UnpackFailure::Local)?;
                     let pages = self.unpacker.pages.file(&path);
                     if let (Some(file), Some(steps)) = (file, &mut self.steps) {
                         steps.file(file)?;
@@ -325,6 +343,10 @@ impl Member<'_> {
             }
             Action::Omit { keep, note } => {
                 let kept = self.copy(tar, false, None, keep.as_ref())?;
+                if matches!(&keep, Some(Keep::Config(name)) if name == AUTO_CONF) {
+                    let whole = kept.len() as u64 == self.entry.size;
+                    self.unpacker.state().done.auto_conf = whole.then(|| kept.clone());
+                }
                 self.unpacker.state().keep(keep, kept, self.source.part);
                 if let Some(note) = note {
                     self.unpacker.note(note);

@@ -116,21 +116,7 @@ impl Course {
     /// There is a plan.
     pub fn planned(&mut self, plan: &DrillPlan) {
         let info = plan.backup.info.as_ref().ok();
-        self.backup = Some(BackupSummary {
-            id: plan.backup.id.clone(),
-            name: info.and_then(|i| i.backup_name.clone()),
-            why: plan.why.clone(),
-            begin_at: info.and_then(|i| i.begin_time),
-            end_at: info.and_then(|i| i.end_time),
-            begin_lsn: info.and_then(|i| i.begin_xlog).unwrap_or_default(),
-            end_lsn: info.and_then(|i| i.end_xlog).unwrap_or_default(),
-            timeline: info.and_then(|i| i.timeline).unwrap_or(plan.expectation.timeline),
-            system_id: plan.system_id,
-            major: plan.major,
-            compressed_bytes: plan.base_bytes,
-            wal_segments: plan.wal.len() as u64,
-            wal_bytes: plan.wal_bytes,
-        });
+        self.backup = Some(summary(plan));
         for key in info.map(|i| i.unknown_keys.as_slice()).unwrap_or_default() {
             self.notes.push(format!("`backup.info` has the key `{key}`, which is not known here"));
         }
@@ -193,5 +179,25 @@ impl Course {
     /// Adds what was examined.
     pub fn check(&mut self, name: &str, outcome: CheckOutcome, took: Duration) {
         self.checks.push(CheckReport::new(name, outcome, took.as_secs_f64()));
+    }
+}
+
+/// The base backup of a plan.
+pub(super) fn summary(plan: &DrillPlan) -> BackupSummary {
+    let info = plan.backup.info.as_ref().ok();
+    BackupSummary {
+        id: plan.backup.id.clone(),
+        name: info.and_then(|i| i.backup_name.clone()),
+        why: plan.why.clone(),
+        begin_at: info.and_then(|i| i.begin_time),
+        end_at: info.and_then(|i| i.end_time),
+        begin_lsn: info.and_then(|i| i.begin_xlog).unwrap_or_default(),
+        end_lsn: info.and_then(|i| i.end_xlog).unwrap_or_default(),
+        timeline: info.and_then(|i| i.timeline).unwrap_or(plan.expectation.timeline),
+        system_id: plan.system_id,
+        major: plan.major,
+        compressed_bytes: plan.base_bytes,
+        wal_segments: plan.wal.len() as u64,
+        wal_bytes: plan.wal_bytes,
     }
 }

@@ -101,7 +101,8 @@ fn restore(
     data_dir: PathBuf,
     fsync: bool,
 ) -> Result<BaseRestored, FetchFailure> {
-    let target = BaseTarget { data_dir, owner: tools::postgres_owner(), fsync, memory: 1 << 30 };
+    let owner = tools::postgres_owner();
+    let target = BaseTarget { data_dir, journal: None, owner, fsync, memory: 1 << 30 };
     let cancel = CancellationToken::new();
     RUNTIME.block_on(restore_base(store, backup, &target, &|_| (), &cancel))
 }

@@ -59,8 +59,11 @@ impl Run {
         let Some(finding) = gone.first() else { return Ok(()) };
         let what = format!("{} of backup {id}", finding.subject);
         Err(match missed {
-            None => two_readings(&what, &finding.detail)
-                .context("the archive does not hold what was restored from it"),
+            None => {
+                self.forget_base();
+                two_readings(&what, &finding.detail)
+                    .context("the archive does not hold what was restored from it")
+            }
             Some(missed) => seen_once(&what, &finding.detail, Some(&missed)),
         })
     }

@@ -17,8 +17,9 @@ use super::{
     lease::{self, JobLock, Lease, LeaseRecord},
     pages::PageCase,
     place::{self, Place},
-    recover::Recovery,
-    sandbox::NativeSandbox,
+    recover::Material,
+    rescue::consent_helps,
+    sandbox::{Cluster, Hold},
     spool::{Spool, Spooled, interrupted},
 };
 use crate::{
@@ -56,18 +57,32 @@ impl Run {
     /// Everything up to the open cluster.
     pub async fn flow(&mut self) -> Result<RestoreEnd, Error> {
         let machine = self.prepare()?;
+        let all = match self.gather(&machine).await? {
+            Gathered::All(all) => all,
+            Gathered::End(end) => return Ok(end),
+        };
+        self.stages.begin(Stage::Start, Instant::now(), None);
+        make_ready(&machine)?;
+        match self.recover(&machine, &all.material).await? {
+            Ok(reached) => self.open(&machine, reached).await,
+            Err(cause) => self.stopped(cause),
+        }
+    }
+
+    /// Base and WAL onto the disk, and the judgement of both.
+    pub async fn gather(&mut self, machine: &Machine) -> Result<Gathered, Error> {
         let begin = self.begin()?;
         self.stages.begin(
             Stage::Fetch,
             Instant::now(),
             Some(self.context.plan.base_bytes + self.context.plan.wal_bytes),
         );
-        let fetched = self.fetch(&machine, begin).await?;
+        let fetched = self.fetch(machine, begin).await?;
         // From here on it is judged together.
         self.take_proven();
         let (mut restored, spooled) = match fetched {
             Fetched::Both(both) => *both,
-            Fetched::End(end) => return Ok(end),
+            Fetched::End(end) => return Ok(Gathered::End(end)),
         };
         let volume = Volume {
             fetched_bytes: restored.fetched_bytes + spooled.volume.fetched_bytes,
@@ -81,27 +96,29 @@ impl Run {
         // Judged before the base where the target allows it; the answer is the same.
         let outlook = self.judge_wal(&spooled);
         let found = std::mem::take(&mut restored.findings);
-        if !found.is_empty() {
+        if !found.is_empty() && !self.goes_on(&found) {
             let (prints, wal) = (Prints::default(), &spooled.summary);
             self.confirm(FirstReading { found, prints, begin, control: None, wal }).await?;
-            return Ok(RestoreEnd::Damaged);
+            return Ok(Gathered::End(RestoreEnd::Damaged));
         }
+        let layout = found;
         let own = match judge::base(&self.context.plan, &restored, begin) {
             Ok(own) => own,
-            Err(found) => {
+            Err(mut found) => {
+                found.extend(layout);
                 let (prints, wal) = (Prints::default(), &spooled.summary);
                 self.confirm(FirstReading { found, prints, begin, control: None, wal }).await?;
-                return Ok(RestoreEnd::Damaged);
+                return Ok(Gathered::End(RestoreEnd::Damaged));
             }
         };
         let target = match outlook {
             Outlook::Replay { target } => target,
-            Outlook::Damaged => return Ok(RestoreEnd::Damaged),
+            Outlook::Damaged => return Ok(Gathered::End(RestoreEnd::Damaged)),
             Outlook::Inconsistent(finding) => {
                 self.findings.push(finding);
-                return Ok(RestoreEnd::Damaged);
+                return Ok(Gathered::End(RestoreEnd::Damaged));
             }
-            Outlook::Refused(refusal) => return Ok(RestoreEnd::Refused(refusal)),
+            Outlook::Refused(refusal) => return Ok(Gathered::End(RestoreEnd::Refused(refusal))),
         };
         let (backup, depth) = (&self.context.plan.backup.id, self.context.job.depth);
         let (mut found, notes) = moved_databases(backup, &restored, &spooled.summary, depth);
@@ -119,24 +136,37 @@ impl Run {
         };
         let (pages, prints) = case.judged(std::mem::take(&mut restored.pages)).await?;
         self.notes.extend(pages.notes());
+        found.extend(layout);
         found.extend(pages.findings);
         self.unfinished = pages.unfinished;
         let (control, wal) = (Some(&own.control), &spooled.summary);
+        let of_wal = self.findings.len();
         self.confirm(FirstReading { found, prints, begin, control, wal }).await?;
         postgres_install::check_tablespaces(
             &machine.server,
             !spooled.summary.tablespaces.is_empty(),
         )?;
         self.promise = Some(outlook::promise(&self.context.plan, &spooled.summary));
-        self.stages.begin(Stage::Start, Instant::now(), None);
-        make_ready(&machine)?;
-        let recovery = Recovery {
-            machine: &machine,
-            control: &own.control,
-            restored: &restored,
-            spooled: &spooled,
-        };
-        self.recover(recovery, target).await
+        let tablespaces = spooled.summary.tablespaces.into_iter();
+        Ok(Gathered::All(Box::new(AllThere {
+            material: Material {
+                control: own.control,
+                config_texts: restored.config_texts,
+                floor: spooled.summary.parameters,
+                custom_resource_managers: spooled.summary.custom_resource_managers,
+                last: spooled.last,
+                target,
+            },
+            pg_control: restored.pg_control,
+            auto_conf: restored.auto_conf,
+            made_tablespaces: tablespaces.map(|made| (made.oid, made.location)).collect(),
+            base_findings: self.findings[of_wal..].to_vec(),
+        })))
+    }
+
+    /// Whether a rescue was told to restore a base backup with such defects all the same.
+    fn goes_on(&self, found: &[Finding]) -> bool {
+        self.keeping.as_ref().is_some_and(|keeping| keeping.consent) && consent_helps(found)
     }
 
     /// Finds user, server and folder, refuses what cannot work, and takes the locks. Nothing has been
@@ -172,19 +202,18 @@ impl Run {
                 return Err(error);
             }
         };
-        self.sandbox = Some(Box::new(NativeSandbox {
+        self.cluster = Some(Cluster {
             report: SandboxReport {
                 path: place.root.display().to_string(),
                 postgres: server.version.clone(),
                 ..SandboxReport::default()
             },
             place: place.clone(),
-            lease,
-            _job_lock: job_lock,
             server: None,
             wal: None,
-            keep_on_failure: job.sandbox.keep_on_failure,
-        }));
+        });
+        let keep_on_failure = job.sandbox.keep_on_failure;
+        self.hold = Some(Hold { lease, _job_lock: job_lock, keep_on_failure });
         Ok(Machine { identity, server, place })
     }
 
@@ -283,6 +312,7 @@ impl Run {
         let (job, plan) = (&self.context.job, &self.context.plan);
         let target = BaseTarget {
             data_dir: machine.place.data.clone(),
+            journal: self.keeping.as_ref().map(|keeping| keeping.journal.clone()),
             owner: machine.identity.owner(),
             fsync: job.sandbox.fsync,
             memory: job.sandbox.memory,
@@ -315,6 +345,7 @@ impl Run {
             owner: machine.identity.owner(),
             fsync: job.sandbox.fsync,
             memory: job.sandbox.memory,
+            resumes: self.keeping.is_some(),
         };
         let start = outlook::scan_start(plan, begin, min_recovery_point);
         let counter = self.counter();
@@ -349,6 +380,26 @@ pub fn moved_databases(
     (findings, notes)
 }
 
+/// How far it is before PostgreSQL is started.
+#[derive(Debug)]
+pub enum Gathered {
+    All(Box<AllThere>),
+    End(RestoreEnd),
+}
+
+/// Base and WAL, judged.
+#[derive(Debug)]
+pub struct AllThere {
+    pub material: Material,
+    pub pg_control: Vec<u8>,
+    /// All of `postgresql.auto.conf`, which is not among the files.
+    pub auto_conf: Option<Vec<u8>>,
+    /// Tablespaces that the WAL makes: OID and location.
+    pub made_tablespaces: Vec<(u32, String)>,
+    /// What of the findings is of the base backup.
+    pub base_findings: Vec<Finding>,
+}
+
 /// How far fetching led.
 enum Fetched {
     Both(Box<(BaseRestored, Spooled)>),
@@ -366,7 +417,7 @@ fn vanished(error: Error) -> Error {
 }
 
 /// Makes the data directory what PostgreSQL needs to begin an archive recovery that stays inside.
-fn make_ready(machine: &Machine) -> Result<(), Error> {
+pub fn make_ready(machine: &Machine) -> Result<(), Error> {
     let (data, owner) = (&machine.place.data, machine.identity.owner());
     config::disarm(data, owner)?;
     empty_pg_wal(data, owner)

@@ -12,7 +12,7 @@ use std::{
 
 use rustix::fs::StatVfsMountFlags;
 
-use super::identity::Identity;
+use super::{identity::Identity, tree};
 use crate::drill::{Code, Error, FailureClass, format::bytes};
 
 /// Name of the folder that holds every sandbox of one user.
@@ -156,7 +156,17 @@ impl Place {
             }
             Err(error) => return Err(sandbox_error(&root, &error)),
         }
-        let place = Self {
+        let place = Self::at(root);
+        place.fill(identity, program).inspect_err(|_| {
+            // Nothing but our own folders is in it yet.
+            let _ = fs::remove_dir_all(&place.root);
+        })
+    }
+
+    /// The folders below `root`, which need not exist.
+    #[must_use]
+    pub fn at(root: PathBuf) -> Self {
+        Self {
             data: root.join("data"),
             conf: root.join("conf"),
             run: root.join("run"),
@@ -164,11 +174,20 @@ impl Place {
             log: root.join("postgresql.log"),
             helper: String::new(),
             root,
-        };
-        place.fill(identity, program).inspect_err(|_| {
-            // Nothing but our own folders is in it yet.
-            let _ = fs::remove_dir_all(&place.root);
-        })
+        }
+    }
+
+    /// The folders below `root`, which is ours and exists, with the data and the WAL of an earlier run that
+    /// was broken off, and nothing else of it.
+    ///
+    /// # Errors
+    /// `Sandbox` and `Io` where they cannot be made.
+    pub fn reopen(root: PathBuf, identity: &Identity, program: &Path) -> Result<Self, Error> {
+        let place = Self::at(root);
+        for folder in [place.run.clone(), place.conf.clone(), place.root.join("bin")] {
+            tree::remove(&folder).map_err(|error| sandbox_error(&folder, &error))?;
+        }
+        place.fill(identity, program)
     }
 
     fn fill(&self, identity: &Identity, program: &Path) -> Result<Self, Error> {
@@ -180,7 +199,15 @@ impl Place {
                 (&self.conf, 0o755, false),
                 (&self.wal, 0o700, false),
             ] {
-                DirBuilder::new().mode(mode).create(dir)?;
+                match DirBuilder::new().mode(mode).create(dir) {
+                    // Of an earlier run; a link there is no folder of ours.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                        if !fs::symlink_metadata(dir)?.is_dir() {
+                            return Err(error);
+                        }
+                    }
+                    made => made?,
+                }
                 set_mode(dir, mode)?;
                 if let (true, Some((uid, gid))) = (theirs, identity.owner()) {
                     chown(dir, Some(uid), Some(gid))?;

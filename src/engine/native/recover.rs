@@ -1,4 +1,4 @@
-//! Start, replay and promotion, and the second start of the mended cluster.
+//! Start, replay and promotion, and the second start of the mended cluster of a drill.
 
 use std::{
     collections::BTreeMap,
@@ -15,62 +15,74 @@ use super::{
     flow::Machine,
     mend::{self, Mended, Role},
     outcome, processes,
-    sandbox::NativeSandbox,
+    sandbox::Cluster,
     server::{Launch, Server},
-    spool::Spooled,
     wal_server::{Menu, WalServer, WalServerSetup},
 };
 use crate::{
     drill::{
         Code, Error, FailureClass,
         job::Target,
+        reached::Reached,
         stage::{Stage, Volume},
     },
     engine::{ClusterAccess, RestoreEnd},
-    pg::{ControlFile, SegmentNumber},
-    restore::base::BaseRestored,
+    pg::{ControlFile, SegmentNumber, wal::scan::ParameterFloor},
 };
 
 /// How often the server's status file is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What recovery works with.
-#[derive(Clone, Copy, Debug)]
-pub struct Recovery<'a> {
-    pub machine: &'a Machine,
-    pub control: &'a ControlFile,
-    pub restored: &'a BaseRestored,
-    pub spooled: &'a Spooled,
+/// What recovery works with, beside the data directory and the spool.
+#[derive(Clone, Debug)]
+pub struct Material {
+    /// `pg_control` as the backup has it.
+    pub control: ControlFile,
+    /// The backup's configuration files.
+    pub config_texts: BTreeMap<String, String>,
+    /// From the records of the range.
+    pub floor: ParameterFloor,
+    pub custom_resource_managers: Vec<u8>,
+    /// The last segment that replay may be given; `None`: not one.
+    pub last: Option<SegmentNumber>,
+    /// `None` replays to the end of what is served.
+    pub target: Option<Target>,
 }
 
 impl Run {
-    /// Recovers, promotes and mends; begins inside the stage `Start`.
+    /// Recovers and promotes; begins inside the stage `Start`. The inner error is why the server stopped
+    /// by itself.
     pub async fn recover(
         &mut self,
-        recovery: Recovery<'_>,
-        target: Option<Target>,
-    ) -> Result<RestoreEnd, Error> {
-        let machine = recovery.machine;
-        self.configure(recovery, target)?;
-        let wal = WalServer::start(self.wal_setup(recovery))?;
+        machine: &Machine,
+        material: &Material,
+    ) -> Result<Result<Reached, Cause>, Error> {
+        self.configure(machine, material)?;
+        let wal = WalServer::start(self.wal_setup(machine, material))?;
         let program = self.program.clone();
         let launch = launch(machine, &program);
-        let server = Server::start(launch.clone()).await?;
-        let sandbox = self.sandbox()?;
-        sandbox.wal = Some(wal);
-        sandbox.server = Some(server);
+        let server = Server::start(launch).await?;
+        let cluster = self.cluster()?;
+        cluster.wal = Some(wal);
+        cluster.server = Some(server);
         if let Some(cause) = self.replay().await? {
-            return self.stopped(cause);
+            return Ok(Err(cause));
         }
-        let sandbox = self.sandbox()?;
-        sandbox.report.network_isolated =
-            sandbox.server.as_ref().is_some_and(Server::has_own_network);
+        let cluster = self.cluster()?;
+        cluster.report.network_isolated =
+            cluster.server.as_ref().is_some_and(Server::has_own_network);
         let followed = self.context.plan.history.timeline;
-        let reached = self.with_server(|server| {
+        self.with_server(|server| {
             server.log.with(|facts| outcome::read(&machine.place.data, followed, facts))
-        })??;
+        })?
+        .map(Ok)
+    }
+
+    /// Makes the recovered cluster fit to be looked at.
+    pub async fn open(&mut self, machine: &Machine, reached: Reached) -> Result<RestoreEnd, Error> {
+        let program = self.program.clone();
         self.stages.begin(Stage::Mend, Instant::now(), None);
-        match self.mend(machine, &launch).await? {
+        match self.mend(machine, &launch(machine, &program)).await? {
             Ok(cluster) => {
                 self.stages.done(Instant::now(), Volume::default());
                 Ok(RestoreEnd::Ready { reached, cluster })
@@ -85,8 +97,8 @@ impl Run {
         let mut moved = 0;
         let mut looked = Instant::now();
         loop {
-            let sandbox = self.sandbox()?;
-            let (Some(server), Some(wal)) = (&sandbox.server, &sandbox.wal) else {
+            let cluster = self.cluster()?;
+            let (Some(server), Some(wal)) = (&cluster.server, &cluster.wal) else {
                 return Err(Error::new(Code::Bug, "the sandbox has no server"));
             };
             let heard = Arc::clone(&server.log.heard);
@@ -106,7 +118,7 @@ impl Run {
             if looked.elapsed() > Duration::from_secs(1) {
                 looked = Instant::now();
                 // A long checkpoint says nothing, but its bytes move.
-                let now = processes::bytes_moved(&sandbox.place.data) + lines;
+                let now = processes::bytes_moved(&cluster.place.data) + lines;
                 if now != moved {
                     moved = now;
                     self.activity.touch();
@@ -127,7 +139,8 @@ impl Run {
                 });
             }
             if status.as_deref() == Some("ready") {
-                if self.stages.current() != Some(Stage::Promote) {
+                // A rescue may have been broken off behind its promotion.
+                if self.stages.current() != Some(Stage::Promote) && self.keeping.is_none() {
                     return Err(Error::new(
                         Code::PostgresFailed,
                         "PostgreSQL opened without a recovery",
@@ -148,8 +161,8 @@ impl Run {
     ) -> Result<Result<ClusterAccess, Cause>, Error> {
         let role = Role::random()?;
         let activity = Arc::clone(&self.activity);
-        let sandbox = self.sandbox()?;
-        if let Some(server) = &mut sandbox.server
+        let cluster = self.cluster()?;
+        if let Some(server) = &mut cluster.server
             && let Err(error) = server.stop().await
         {
             // What it said of its last checkpoint tells whose fault it is.
@@ -159,7 +172,7 @@ impl Run {
             });
             return judged.map_or(Err(error), |cause| Ok(Err(cause)));
         }
-        sandbox.wal = None;
+        cluster.wal = None;
         activity.touch();
         if let Mended::Damaged(finding) = mend::mend(first, &role).await? {
             return Ok(Err(Cause::Backup(finding)));
@@ -169,7 +182,7 @@ impl Run {
         let hba = config::hba(Some(&role.name), logins.map(|login| login.name.as_str()));
         config::write(&machine.place, "pg_hba.conf", &hba)?;
         let server = Server::start(first.clone()).await?;
-        self.sandbox()?.server = Some(server);
+        self.cluster()?.server = Some(server);
         loop {
             let (ended, status) = self.with_server(|s| (s.exit_status(), s.status()))?;
             if let Some(exit) = ended {
@@ -194,11 +207,10 @@ impl Run {
         }))
     }
 
-    fn configure(&mut self, recovery: Recovery<'_>, target: Option<Target>) -> Result<(), Error> {
-        let Recovery { machine, control, restored, spooled } = recovery;
+    fn configure(&mut self, machine: &Machine, material: &Material) -> Result<(), Error> {
         let (job, plan) = (Arc::clone(&self.context.job), Arc::clone(&self.context.plan));
-        let custom = &spooled.summary.custom_resource_managers;
-        let preload = config::preload(custom, &restored.config_texts, &machine.server);
+        let custom = &material.custom_resource_managers;
+        let preload = config::preload(custom, &material.config_texts, &machine.server);
         if !custom.is_empty() && preload.is_empty() {
             let ids = custom.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             return Err(Error::new(
@@ -214,8 +226,8 @@ impl Run {
         let settings = config::settings(&Inputs {
             major: plan.major,
             version_num: machine.server.version_num,
-            control,
-            floor: spooled.summary.parameters,
+            control: &material.control,
+            floor: material.floor,
             segment_size: plan.segment_size,
             memory: job.sandbox.memory,
             fsync: job.sandbox.fsync,
@@ -223,7 +235,7 @@ impl Run {
             recovery: &RecoverySettings {
                 timeline: (followed.0 == 1 || !plan.history.ancestors.is_empty())
                     .then_some(followed),
-                target,
+                target: material.target.clone(),
                 exclusive: plan.exclusive,
                 restore_command: exec::restore_command(&machine.place.helper),
             },
@@ -233,13 +245,13 @@ impl Run {
         config::write(place, "pg_hba.conf", &config::hba(None, std::iter::empty()))?;
         config::write(place, "pg_ident.conf", "")?;
         let shown = settings.into_iter().map(|(name, value)| format!("{name}={value}"));
-        self.sandbox()?.report.settings = shown.collect();
+        self.cluster()?.report.settings = shown.collect();
         Ok(())
     }
 
-    fn wal_setup(&self, recovery: Recovery<'_>) -> WalServerSetup {
+    fn wal_setup(&self, machine: &Machine, material: &Material) -> WalServerSetup {
         let plan = &self.context.plan;
-        let place = &recovery.machine.place;
+        let place = &machine.place;
         let histories: BTreeMap<String, String> = plan
             .history_files
             .iter()
@@ -252,19 +264,20 @@ impl Run {
                 histories,
                 size: plan.segment_size,
                 first: first.unwrap_or(SegmentNumber(0)),
-                last: recovery.spooled.last,
+                last: material.last,
             },
             run: place.run.clone(),
             spool: place.wal.clone(),
             data: place.data.clone(),
-            owner: recovery.machine.identity.owner(),
+            owner: machine.identity.owner(),
             progress: self.context.progress.clone(),
             activity: Arc::clone(&self.activity),
+            keeps: self.keeping.is_some(),
         }
     }
 
     /// The server stopped by itself: the backup's fault or the machine's.
-    fn stopped(&mut self, cause: Cause) -> Result<RestoreEnd, Error> {
+    pub fn stopped(&mut self, cause: Cause) -> Result<RestoreEnd, Error> {
         match cause {
             Cause::Backup(finding) => {
                 self.findings.push(finding);
@@ -274,12 +287,12 @@ impl Run {
         }
     }
 
-    fn sandbox(&mut self) -> Result<&mut NativeSandbox, Error> {
-        self.sandbox.as_deref_mut().ok_or_else(|| Error::new(Code::Bug, "there is no sandbox"))
+    pub fn cluster(&mut self) -> Result<&mut Cluster, Error> {
+        self.cluster.as_mut().ok_or_else(|| Error::new(Code::Bug, "there is no cluster"))
     }
 
     fn with_server<T>(&mut self, look: impl FnOnce(&Server) -> T) -> Result<T, Error> {
-        let server = self.sandbox()?.server.as_ref();
+        let server = self.cluster()?.server.as_ref();
         server.map(look).ok_or_else(|| Error::new(Code::Bug, "the sandbox has no server"))
     }
 }

@@ -21,39 +21,52 @@ use crate::{
 /// How often the removal is tried: what writes there may still be ending.
 const ATTEMPTS: u32 = 5;
 
-/// Everything that a drill owns on this machine.
+/// A cluster in the making, and what runs there.
 #[derive(Debug)]
-pub struct NativeSandbox {
+pub struct Cluster {
     pub place: Place,
-    pub lease: Lease,
-    /// Held until the sandbox is gone.
-    pub _job_lock: JobLock,
     pub server: Option<Server>,
     pub wal: Option<WalServer>,
     pub report: SandboxReport,
+}
+
+/// Who owns a sandbox, and what becomes of it.
+#[derive(Debug)]
+pub struct Hold {
+    pub lease: Lease,
+    /// Held until the sandbox is gone.
+    pub _job_lock: JobLock,
     pub keep_on_failure: Option<Duration>,
+}
+
+/// Everything that a drill owns on this machine.
+#[derive(Debug)]
+pub struct NativeSandbox {
+    pub cluster: Cluster,
+    pub hold: Hold,
 }
 
 #[async_trait]
 impl Sandbox for NativeSandbox {
     async fn stop_server(&mut self) -> Result<(), Error> {
-        match &mut self.server {
+        match &mut self.cluster.server {
             Some(server) => server.stop().await,
             None => Ok(()),
         }
     }
 
     async fn teardown(mut self: Box<Self>, failed: bool) -> SandboxReport {
-        if let Some(server) = &mut self.server {
+        let cluster = &mut self.cluster;
+        if let Some(server) = &mut cluster.server {
             server.kill().await;
         }
-        processes::end_all(&self.place.data).await;
-        self.wal = None;
-        let mut report = std::mem::take(&mut self.report);
-        if failed && let Some(kept) = self.keep(&mut report) {
+        processes::end_all(&cluster.place.data).await;
+        cluster.wal = None;
+        let mut report = std::mem::take(&mut cluster.report);
+        let root = cluster.place.root.clone();
+        if failed && let Some(kept) = self.hold.keep(&mut report) {
             return kept;
         }
-        let root = self.place.root.clone();
         for attempt in 0..ATTEMPTS {
             let path = root.clone();
             let removed = tokio::task::spawn_blocking(move || tree::remove(&path)).await;
@@ -72,7 +85,7 @@ impl Sandbox for NativeSandbox {
     }
 }
 
-impl NativeSandbox {
+impl Hold {
     /// Keeps the files where the job says so; the lease tells `sweep` until when.
     fn keep(&mut self, report: &mut SandboxReport) -> Option<SandboxReport> {
         let until = Timestamp::now().checked_add(self.keep_on_failure?).ok()?;

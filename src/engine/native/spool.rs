@@ -2,6 +2,7 @@
 //! replay: what PostgreSQL will be given is what was verified.
 
 mod again;
+mod held;
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -42,6 +43,9 @@ pub struct Spool {
     pub fsync: bool,
     /// Bytes that the job allows.
     pub memory: u64,
+    /// Whether segments that are there already are of an earlier run that was broken off: they are read as
+    /// if they were fetched. The run after this one can go on in the same way.
+    pub resumes: bool,
 }
 
 /// What was fetched.
@@ -69,13 +73,19 @@ impl Spool {
         on_bytes: &(dyn Fn(u64) + Send + Sync),
         cancel: &CancellationToken,
     ) -> Result<Spooled, Error> {
+        if self.resumes {
+            self.begin_again()?;
+        }
         let expected = self.size.bytes();
         let at_once = (self.memory / 8 / expected).clamp(1, CONCURRENCY) as usize;
         let mut fetches = stream::iter(wal.iter().cloned().map(|segment| {
             let (store, cancel) = (Arc::clone(store), cancel.clone());
             async move {
+                if let Some(bytes) = self.held(&segment).await {
+                    return (segment, Ok((bytes, false)));
+                }
                 let fetched = fetch_segment(&store, &segment.object, expected, &cancel).await;
-                (segment, fetched)
+                (segment, fetched.map(|bytes| (bytes, true)))
             }
         }))
         .buffered(at_once);
@@ -87,8 +97,8 @@ impl Spool {
         let mut last = None;
         let mut unreadable = None;
         while let Some((segment, fetched)) = fetches.next().await {
-            let bytes = match fetched {
-                Ok(bytes) => bytes,
+            let (bytes, is_new) = match fetched {
+                Ok(fetched) => fetched,
                 Err(SegmentFailure::Damaged { detail, kind }) => {
                     on_bytes(segment.object.size);
                     again.undecodable(&segment, &detail).await?;
@@ -98,18 +108,23 @@ impl Spool {
                 Err(SegmentFailure::Store(error)) => return Err(gone(error, &segment.object)),
                 Err(SegmentFailure::Cancelled) => return Err(interrupted()),
             };
-            on_bytes(segment.object.size);
-            volume.fetched_bytes += segment.object.size;
-            volume.restored_bytes += bytes.len() as u64;
+            // Of those that were there only that they move is told.
+            on_bytes(if is_new { segment.object.size } else { 0 });
+            if is_new {
+                volume.fetched_bytes += segment.object.size;
+                volume.restored_bytes += bytes.len() as u64;
+            }
             volume.wal_segments += 1;
             last = Some(segment.number);
             let here = (segment.clone(), scan.clone());
             let step;
-            (scan, step) = self.keep(scan, segment, bytes).await?;
+            (scan, step) = self.keep(scan, segment, bytes, is_new).await?;
             if let Some(damage) = scan.damage() {
                 let earlier = before.take().filter(|_| damage.segment < here.0.number);
-                let segments = earlier.into_iter().chain([here]).collect();
-                Box::pin(again.damaged(damage, segments)).await?;
+                let segments: Vec<_> = earlier.into_iter().chain([here]).collect();
+                let doubtful = self.paths(&segments);
+                let stands = Box::pin(again.damaged(damage, segments)).await;
+                stands.inspect_err(|_| self.forget(&doubtful))?;
                 break;
             }
             earlier = before.replace(here);
@@ -122,11 +137,14 @@ impl Spool {
         let summary = scan.finish();
         if let (false, Some(seen), Some(last)) = (is_confirmed, summary.defect(), before) {
             let earlier = earlier.filter(|_| seen.segment < last.0.number);
-            let segments = earlier.into_iter().chain([last]).collect();
-            Box::pin(again.broken_off(seen, segments)).await?;
+            let segments: Vec<_> = earlier.into_iter().chain([last]).collect();
+            let doubtful = self.paths(&segments);
+            let stands = Box::pin(again.broken_off(seen, segments)).await;
+            stands.inspect_err(|_| self.forget(&doubtful))?;
         }
         let found = summary.damage.as_ref().map(|damage| self.locate(damage, wal));
         let damage = found.or(unreadable);
+        self.give_up(damage.as_ref(), wal, &summary.patches)?;
         if let Some(damage) = &damage {
             last = self.cut(damage, wal)?;
         }
@@ -145,11 +163,17 @@ impl Spool {
         mut scan: WalScan,
         segment: PlannedSegment,
         bytes: Vec<u8>,
+        is_new: bool,
     ) -> Result<(WalScan, ScanStep), Error> {
         let (path, owner, fsync) = (self.path(&segment), self.owner, self.fsync);
+        let resumes = self.resumes;
         let work = move || {
             let step = scan.segment(segment.timeline, segment.number, bytes.as_slice());
-            let written = write(&path, owner, fsync, &bytes);
+            let written = match (is_new, resumes) {
+                (false, _) => Ok(()),
+                (true, false) => write(&path, owner, fsync, &bytes),
+                (true, true) => held::write(&path, owner, &bytes),
+            };
             written.map_err(|error| Error::io(format!("write `{}`", path.display()), &error))?;
             Ok((scan, step))
         };

@@ -110,6 +110,7 @@ struct Shared {
     owner: Option<(u32, u32)>,
     progress: Progress,
     activity: Arc<Activity>,
+    keeps: bool,
     state: Mutex<State>,
     asked: Notify,
 }
@@ -125,6 +126,9 @@ pub struct WalServerSetup {
     pub owner: Option<(u32, u32)>,
     pub progress: Progress,
     pub activity: Arc<Activity>,
+    /// Whether segments that were served stay in the spool: a replay that is broken off asks for them
+    /// again.
+    pub keeps: bool,
 }
 
 impl WalServer {
@@ -133,7 +137,7 @@ impl WalServer {
     /// # Errors
     /// `Sandbox` where the socket cannot be made.
     pub fn start(setup: WalServerSetup) -> Result<Self, Error> {
-        let WalServerSetup { menu, run, spool, data, owner, progress, activity } = setup;
+        let WalServerSetup { menu, run, spool, data, owner, progress, activity, keeps } = setup;
         let listener = listen(&run, owner).map_err(|error| {
             Error::new(
                 Code::Sandbox,
@@ -144,7 +148,7 @@ impl WalServer {
         let state = Mutex::new(State::default());
         let asked = Notify::new();
         let shared =
-            Arc::new(Shared { menu, spool, data, owner, progress, activity, state, asked });
+            Arc::new(Shared { menu, spool, data, owner, progress, activity, keeps, state, asked });
         let task = tokio::spawn(Arc::clone(&shared).serve(listener));
         Ok(Self { shared, task })
     }
@@ -323,6 +327,9 @@ impl Shared {
     /// Frees the spool of segments that are well behind and have been served. The checkpoint's own
     /// segment is asked for before those that lead to it, so a larger number says nothing.
     fn forget_behind(&self, number: SegmentNumber) {
+        if self.keeps {
+            return;
+        }
         let mut state = self.state();
         if !state.spooled_behind.contains(&number) {
             state.spooled_behind.push(number);
@@ -401,6 +408,7 @@ mod tests {
             owner: None,
             progress: Progress::silent(),
             activity: Arc::new(Activity::new()),
+            keeps: false,
             state: Mutex::default(),
             asked: Notify::new(),
         }

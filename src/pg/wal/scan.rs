@@ -79,7 +79,7 @@ pub struct TransactionEnd {
 }
 
 /// The highest values that recovery needs (`xl_parameter_change`, and the checkpoint's).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ParameterFloor {
     pub max_connections: u32,
     pub max_worker_processes: u32,

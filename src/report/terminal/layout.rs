@@ -98,6 +98,20 @@ impl Page {
         }
     }
 
+    /// A step of a list, with its number.
+    pub fn numbered(&mut self, number: usize, text: &str) {
+        let head = format!("{number:>4}. ");
+        for (index, line) in wrap(&printable(text), self.room(head.len())).iter().enumerate() {
+            let before = if index == 0 { head.clone() } else { " ".repeat(head.len()) };
+            self.push(&before, line);
+        }
+    }
+
+    /// A line that is never broken, so that it can be copied.
+    pub fn verbatim(&mut self, indent: usize, text: &str) {
+        self.push(&" ".repeat(indent), &printable(text));
+    }
+
     /// A line in its tone and others below it.
     pub fn item(&mut self, head: &str, tone: Tone, below: &[&str]) {
         for line in wrap(&printable(head), self.room(INDENT)) {

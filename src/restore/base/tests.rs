@@ -1,6 +1,6 @@
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -77,15 +77,18 @@ async fn backup(store: &MemoryStore, codec: Codec) -> Backup {
     backup
 }
 
+fn target(dir: &Path) -> BaseTarget {
+    let data_dir = dir.join("pgdata");
+    BaseTarget { data_dir, journal: None, owner: None, fsync: false, memory: 1 << 30 }
+}
+
 async fn restore(
     store: impl crate::store::ObjectStore + 'static,
     backup: &Backup,
     dir: &Path,
 ) -> Result<BaseRestored, FetchFailure> {
     let store: SharedStore = Arc::new(store);
-    let target =
-        BaseTarget { data_dir: dir.join("pgdata"), owner: None, fsync: false, memory: 1 << 30 };
-    restore_base(&store, backup, &target, &|_| (), &CancellationToken::new()).await
+    restore_base(&store, backup, &target(dir), &|_| (), &CancellationToken::new()).await
 }
 
 fn damaged(result: Result<BaseRestored, FetchFailure>) -> Vec<Finding> {
@@ -113,12 +116,7 @@ async fn all_parts_of_all_codecs() {
         let backup = backup(&memory, codec).await;
         let store: SharedStore = Arc::new(memory);
         let dir = tempfile::tempdir().unwrap();
-        let target = BaseTarget {
-            data_dir: dir.path().join("pgdata"),
-            owner: None,
-            fsync: true,
-            memory: 1 << 30,
-        };
+        let target = BaseTarget { fsync: true, ..target(dir.path()) };
         let seen = AtomicU64::new(0);
         let on_bytes = |bytes| {
             seen.fetch_add(bytes, Ordering::Relaxed);
@@ -298,12 +296,7 @@ async fn cancelling_leaves_no_writer_behind() {
     let rule = Rule::every(Call::Get, "data_0001", Fault::Hang);
     let store: SharedStore = Arc::new(Faulty::new(memory, [rule]));
     let dir = tempfile::tempdir().unwrap();
-    let target = BaseTarget {
-        data_dir: dir.path().join("pgdata"),
-        owner: None,
-        fsync: false,
-        memory: 1 << 30,
-    };
+    let target = target(dir.path());
     let cancel = CancellationToken::new();
     let seen = AtomicU64::new(0);
     let on_bytes = |bytes| {
@@ -314,6 +307,142 @@ async fn cancelling_leaves_no_writer_behind() {
     let result = restore_base(&store, &backup, &target, &on_bytes, &cancel).await;
     assert!(matches!(result, Err(FetchFailure::Cancelled)), "{result:?}");
     fs::remove_dir_all(dir.path().join("pgdata")).unwrap();
+}
+
+/// Files below `dir` with what they hold.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            let name = |below: PathBuf| PathBuf::from(path.file_name().unwrap()).join(below);
+            found.extend(contents(&path).into_iter().map(|(below, text)| (name(below), text)));
+        } else {
+            found.insert(path.file_name().unwrap().into(), fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+/// A page of no relation that has one: its checksum is wrong.
+fn bad_page() -> Vec<u8> {
+    let mut page = noise(8192, 11);
+    // `PageHeaderIsValid`: sizes that are possible, and a checksum that is not.
+    page[8..20].copy_from_slice(&[0, 0, 0, 0, 24, 0, 0, 32, 0, 32, 4, 32]);
+    page
+}
+
+/// Five parts, of which the second holds a bad page and is broken off behind it.
+fn to_be_broken_off() -> MemoryStore {
+    let memory = filled(Codec::Plain);
+    let mut tar = Builder::default();
+    tar =
+        tar.file("base/5/1", &bad_page()).file("base/2", &noise(3_000_000, 2)).file("../out", b"x");
+    memory.put(key("data_0001", Codec::Plain), tar.end());
+    let first = Builder::default()
+        .file("PG_VERSION", b"15\n")
+        .file("postgresql.conf", b"port = 1\n")
+        .file("postgresql.auto.conf", b"port = 2\n")
+        .file("base/5/2", &bad_page())
+        .file("base/1", &noise(300_000, 1));
+    memory.put(key("data", Codec::Plain), first.end());
+    memory
+}
+
+#[tokio::test]
+async fn what_was_broken_off_goes_on_behind_its_last_whole_part() {
+    let memory = to_be_broken_off();
+    let backup = backup(&memory, Codec::Plain).await;
+    let (whole, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let expected = restore(memory.clone(), &backup, whole.path()).await.unwrap();
+
+    let rule = Rule::every(Call::Get, "data_0001", Fault::HangAfter(2_000_000));
+    let store: SharedStore = Arc::new(Faulty::new(memory.clone(), [rule]));
+    let journal = dir.path().join("journal");
+    let target = BaseTarget { journal: Some(journal.clone()), ..target(dir.path()) };
+    let cancel = CancellationToken::new();
+    let break_off = async {
+        // All but the one that hangs, which has come as far as a file that it writes.
+        let done = ["part-0.json", "part-2.json", "part-3.json"].map(|name| journal.join(name));
+        let half = target.data_dir.join("base/2");
+        while !(done.iter().all(|record| record.exists()) && half.exists()) {
+            tokio::task::yield_now().await;
+        }
+        cancel.cancel();
+    };
+    let (broken, ()) =
+        tokio::join!(restore_base(&store, &backup, &target, &|_| (), &cancel), break_off);
+    assert!(matches!(broken, Err(FetchFailure::Cancelled)), "{broken:?}");
+    assert!(fs::metadata(target.data_dir.join("base/2")).unwrap().len() < 3_000_000);
+    // A list of a tar without a record says nothing: what was written of it may be half of it.
+    assert!(journal.join("part-1.files").exists());
+
+    let again = Faulty::new(memory.clone(), []);
+    let store: SharedStore = Arc::new(again.clone());
+    let seen = AtomicU64::new(0);
+    let on_bytes = |bytes| {
+        seen.fetch_add(bytes, Ordering::Relaxed);
+    };
+    let cancel = CancellationToken::new();
+    let resumed = restore_base(&store, &backup, &target, &on_bytes, &cancel).await.unwrap();
+    let keys: Vec<String> = again.calls().into_iter().map(|(_, key)| key).collect();
+    assert_eq!(keys, [key("data_0001", Codec::Plain)]);
+    assert_eq!(resumed.fetched_bytes, backup.data.parts[&1].size);
+    assert_eq!(seen.into_inner(), resumed.fetched_bytes);
+    assert_eq!(contents(&target.data_dir), contents(&whole.path().join("pgdata")));
+
+    assert_eq!((resumed.files, resumed.bytes), (expected.files, expected.bytes));
+    assert_eq!(resumed.pg_control, expected.pg_control);
+    assert_eq!(resumed.backup_label, expected.backup_label);
+    assert_eq!(resumed.config_texts, expected.config_texts);
+    assert_eq!(resumed.auto_conf.as_deref(), Some(&b"port = 2\n"[..]));
+    assert_eq!(resumed.auto_conf, expected.auto_conf);
+    assert_eq!(resumed.notes, expected.notes);
+    assert_eq!(resumed.findings, expected.findings);
+    assert_eq!(resumed.findings.len(), 1, "{:#?}", resumed.findings);
+    assert_eq!(format!("{:?}", resumed.pages), format!("{:?}", expected.pages));
+    assert!(resumed.pages.has_suspects());
+
+    // Once more, when all is there: nothing is fetched.
+    let again = Faulty::new(memory, []);
+    let store: SharedStore = Arc::new(again.clone());
+    let third = restore_base(&store, &backup, &target, &|_| (), &cancel).await.unwrap();
+    assert_eq!(again.calls(), []);
+    assert_eq!((third.files, third.findings), (expected.files, expected.findings));
+    assert_eq!(format!("{:?}", third.pages), format!("{:?}", expected.pages));
+    assert_eq!(contents(&target.data_dir), contents(&whole.path().join("pgdata")));
+}
+
+#[tokio::test]
+async fn a_journal_of_other_tars_is_not_taken_up() {
+    let memory = filled(Codec::Plain);
+    let listed = backup(&memory, Codec::Plain).await;
+    let dir = tempfile::tempdir().unwrap();
+    let target = BaseTarget { journal: Some(dir.path().join("journal")), ..target(dir.path()) };
+    let store: SharedStore = Arc::new(memory.clone());
+    let cancel = CancellationToken::new();
+    restore_base(&store, &listed, &target, &|_| (), &cancel).await.unwrap();
+    memory.put(key("data_0001", Codec::Plain), Builder::default().file("base/2", b"other").end());
+    let replaced = backup(&memory, Codec::Plain).await;
+    match restore_base(&store, &replaced, &target, &|_| (), &cancel).await {
+        Err(FetchFailure::Local(error)) => assert!(error.message.contains("data_0001"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_removed_or_read_through_a_link() {
+    let memory = filled(Codec::Plain);
+    let backup = backup(&memory, Codec::Plain).await;
+    let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(outside.path().join("keep"), "x").unwrap();
+    let target = BaseTarget { journal: Some(dir.path().join("journal")), ..target(dir.path()) };
+    let store: SharedStore = Arc::new(memory);
+    let cancel = CancellationToken::new();
+    restore_base(&store, &backup, &target, &|_| (), &cancel).await.unwrap();
+    std::os::unix::fs::symlink(outside.path(), target.data_dir.join("planted")).unwrap();
+    restore_base(&store, &backup, &target, &|_| (), &cancel).await.unwrap();
+    assert!(outside.path().join("keep").exists());
 }
 
 #[tokio::test]

@@ -56,6 +56,12 @@ impl Root {
         if entries.next().is_some() {
             return Err(unusable(dir, "is not empty"));
         }
+        Self::reopen(dir, owner)
+    }
+
+    /// One that an earlier run of the same restore has made, with what is in it.
+    pub(super) fn reopen(dir: &Path, owner: Option<(u32, u32)>) -> Result<Self, Error> {
+        let fail = |doing, error: io::Error| local(doing, dir, &error);
         let fd = rustix::fs::open(dir, FOLDER, Mode::empty())
             .map_err(|error| fail("open the data directory", error.into()))?;
         let root = Self { fd, dir: dir.into(), owner };
@@ -98,6 +104,10 @@ impl Root {
     pub(super) fn flusher(&self) -> Result<Flusher, Error> {
         let fd = self.fd.try_clone();
         fd.and_then(Flusher::start).map_err(|error| self.failed("begin to write", &error))
+    }
+
+    pub(super) fn as_fd(&self) -> &OwnedFd {
+        &self.fd
     }
 
     pub(super) fn failed(&self, doing: &str, error: &io::Error) -> Error {

@@ -91,6 +91,7 @@ impl Reader {
     fn restore(&self) -> Measured {
         let work = WorkDir::new();
         let target = BaseTarget {
+            journal: None,
             data_dir: work.join("pgdata"),
             owner: tools::postgres_owner(),
             fsync: true,

@@ -1,0 +1,116 @@
+//! Segments of an earlier run that was broken off. A segment has its name once it is whole and durable,
+//! so that whatever has one can be used; it is read and checked as if it had just come. What was
+//! changed for the replay is given up before it is changed: the next run must see what the archive holds.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use super::Spool;
+use crate::{
+    drill::{Error, outlook::Damage, plan::PlannedSegment},
+    pg::wal::{scan::WalScan, tablespace::WalPatch},
+};
+
+/// Lists the segments that are not as the archive holds them.
+const CHANGED: &str = "changed";
+
+/// Writes a segment that has its name only when it is whole and durable.
+pub(super) fn write(path: &Path, owner: Option<(u32, u32)>, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("part");
+    // Of a run that was broken off.
+    remove(&temporary)?;
+    super::write(&temporary, owner, true, bytes)?;
+    fs::rename(&temporary, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+impl Spool {
+    /// Removes what an earlier run has changed.
+    ///
+    /// # Errors
+    /// `Io`
+    pub(super) fn begin_again(&self) -> Result<(), Error> {
+        let list = self.dir.join(CHANGED);
+        let failed = |error: io::Error| Error::io(format!("read `{}`", list.display()), &error);
+        let names = match fs::read_to_string(&list) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(error)),
+        };
+        // Only ever plain names: the list is ours.
+        let plain = |name: &&str| !name.is_empty() && !name.contains(['/', '.']);
+        for name in names.lines().filter(plain) {
+            remove(&self.dir.join(name)).map_err(failed)?;
+        }
+        File::open(&self.dir)
+            .and_then(|folder| folder.sync_all())
+            .and_then(|()| remove(&list))
+            .map_err(failed)
+    }
+
+    /// A segment that is there already.
+    pub(super) async fn held(&self, segment: &PlannedSegment) -> Option<Vec<u8>> {
+        if !self.resumes {
+            return None;
+        }
+        let (path, expected) = (self.path(segment), self.size.bytes());
+        let read = move || {
+            let bytes = fs::read(&path).ok()?;
+            (bytes.len() as u64 == expected).then_some(bytes)
+        };
+        tokio::task::spawn_blocking(read).await.ok().flatten()
+    }
+
+    /// Where these segments lie.
+    pub(super) fn paths(&self, segments: &[(PlannedSegment, WalScan)]) -> Vec<PathBuf> {
+        segments.iter().map(|(segment, _)| self.path(segment)).collect()
+    }
+
+    /// The next run fetches these anew: a second reading was not the same as what lies there.
+    pub(super) fn forget(&self, segments: &[PathBuf]) {
+        if self.resumes {
+            for path in segments {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+
+    /// Notes the segments that are about to be cut or patched.
+    pub(super) fn give_up(
+        &self,
+        damage: Option<&Damage>,
+        wal: &[PlannedSegment],
+        patches: &[WalPatch],
+    ) -> Result<(), Error> {
+        let is_cut = |segment: &PlannedSegment| damage.is_some_and(|d| d.segment == segment.number);
+        let is_patched = |segment: &PlannedSegment| {
+            patches.iter().any(|patch| self.size.segment_of(patch.lsn) == segment.number)
+        };
+        let changed: Vec<String> = wal
+            .iter()
+            .filter(|segment| is_cut(segment) || is_patched(segment))
+            .map(|segment| segment.number.file_name(segment.timeline, self.size))
+            .collect();
+        if !self.resumes || changed.is_empty() {
+            return Ok(());
+        }
+        let list = self.dir.join(CHANGED);
+        let write = || {
+            let mut file = OpenOptions::new().create(true).append(true).open(&list)?;
+            writeln!(file, "{}", changed.join("\n"))?;
+            file.sync_all()?;
+            File::open(&self.dir)?.sync_all()
+        };
+        write().map_err(|error| Error::io(format!("write `{}`", list.display()), &error))
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
