@@ -1,12 +1,13 @@
 //! The check `checksums`: every page of every relation of the stopped cluster, as the server itself
 //! would judge it on reading.
 
-use std::collections::BTreeSet;
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    cmp::Reverse,
+    collections::BTreeSet,
+    path::Path,
+    ptr,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
-use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -28,9 +29,10 @@ use crate::{
 
 pub mod files;
 pub mod scan;
+mod visibility_map;
 
 use files::ForkFiles;
-use scan::{ForkScan, Settings};
+use scan::{Scan, Settings, Stretch};
 
 const NAME: &str = "checksums";
 /// Bytes between two progress events.
@@ -112,47 +114,127 @@ pub fn verify_cluster(
         checksums: control.has_data_checksums(),
         segment_blocks: control.relation_segment_blocks,
     };
-    let mut cluster = ClusterPages { checksums: settings.checksums, ..ClusterPages::default() };
     let mut forks = files::list(data_dir)?;
-    forks.sort_by_key(ForkFiles::bytes);
-    let total = forks.iter().map(ForkFiles::bytes).sum();
-    let queue = Mutex::new(forks);
-    let read = Arc::new(AtomicU64::new(0));
-    let count = |bytes: u64| {
-        let before = read.fetch_add(bytes, Ordering::Relaxed);
-        if before / STEP != (before + bytes) / STEP {
-            progress.emit(ProgressEvent::CheckProgress {
-                name: NAME.into(),
-                done: before + bytes,
-                total,
-                unit: "bytes",
-            });
-        }
-    };
+    forks.sort_by_key(|fork| Reverse(fork.bytes()));
+    let units: Vec<Unit> = forks.iter().flat_map(units_of).collect();
+    let progress = Counter::new(progress, forks.iter().map(ForkFiles::bytes).sum());
+    let (next, pages) = (AtomicUsize::new(0), AtomicU64::new(0));
     let work = || {
-        let mut scans = Vec::new();
+        let mut found = Vec::new();
         loop {
-            // The largest is the last of the list.
-            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some(fork) = next else { return Ok(scans) };
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(unit) = units.get(at) else { return Ok(found) };
             if cancel.is_cancelled() {
                 return Err(interrupted());
             }
-            scans.push(scan::fork(data_dir, &fork, settings, &count, cancel)?);
+            let count = |bytes| progress.add(bytes);
+            let scan = scan::stretch(data_dir, unit.fork, unit.stretch, settings, &count, cancel)?;
+            pages.fetch_add(scan.pages, Ordering::Relaxed);
+            let edges = unit.opens.then(|| Edges::of(data_dir, unit.fork, settings));
+            let (fork, edges) = (unit.fork, edges.unwrap_or_default());
+            if !scan.is_sound() || edges != Edges::default() {
+                found.push((at, Found { fork, scan, edges }));
+            }
         }
     };
-    let ends: Vec<Result<Vec<ForkScan>, Error>> = std::thread::scope(|scope| {
+    let ends: Vec<Result<Vec<_>, Error>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..width()).map(|_| scope.spawn(work)).collect();
         let panicked = || Err(Error::new(Code::Bug, "a page reader panicked"));
         threads.into_iter().map(|t| t.join().unwrap_or_else(|_| panicked())).collect()
     });
-    for end in ends {
-        for scan in end? {
-            cluster.add(scan);
+    let mut found: Vec<(usize, Found<'_>)> =
+        ends.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+    found.sort_by_key(|(at, _)| *at);
+    let mut cluster = ClusterPages {
+        files: forks.iter().map(|fork| fork.segments.len() as u64).sum(),
+        pages: pages.into_inner(),
+        checksums: settings.checksums,
+        ..ClusterPages::default()
+    };
+    // Stretches of one fork stand side by side.
+    let mut found = found.into_iter().map(|(_, found)| found).peekable();
+    while let Some(mut whole) = found.next() {
+        while let Some(behind) = found.next_if(|next| ptr::eq(next.fork, whole.fork)) {
+            whole = whole.and_then(behind);
         }
+        cluster.add(whole);
     }
     cluster.findings.sort_by(|a, b| a.subject.cmp(&b.subject));
     Ok(cluster)
+}
+
+/// What one thread does without another's help.
+#[derive(Clone, Copy, Debug)]
+struct Unit<'a> {
+    fork: &'a ForkFiles,
+    stretch: Stretch,
+    /// The fork's first: its edges are looked at with it.
+    opens: bool,
+}
+
+fn units_of(fork: &ForkFiles) -> impl Iterator<Item = Unit<'_>> {
+    let stretches = scan::stretches(fork).enumerate();
+    stretches.map(move |(at, stretch)| Unit { fork, stretch, opens: at == 0 })
+}
+
+/// What is wrong with stretches of a fork.
+#[derive(Debug)]
+struct Found<'a> {
+    fork: &'a ForkFiles,
+    scan: Scan,
+    edges: Edges,
+}
+
+/// What is wrong with a fork's files.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Edges {
+    /// How many blocks the visibility map knows beyond the heap's end, and the first of them.
+    beyond: Option<(u64, u64)>,
+    /// Files that are missing, cut or not made of whole pages.
+    broken: Vec<(RelationFile, String)>,
+}
+
+impl Edges {
+    fn of(data_dir: &Path, fork: &ForkFiles, settings: Settings) -> Self {
+        Self {
+            beyond: visibility_map::beyond(data_dir, fork, settings),
+            broken: fork.broken(settings.segment_blocks),
+        }
+    }
+}
+
+impl Found<'_> {
+    fn and_then(mut self, behind: Self) -> Self {
+        self.scan.extend(behind.scan);
+        self.edges.broken.extend(behind.edges.broken);
+        self.edges.beyond = self.edges.beyond.or(behind.edges.beyond);
+        self
+    }
+}
+
+/// Tells how far all threads together are.
+struct Counter<'a> {
+    progress: &'a Progress,
+    total: u64,
+    read: AtomicU64,
+}
+
+impl<'a> Counter<'a> {
+    const fn new(progress: &'a Progress, total: u64) -> Self {
+        Self { progress, total, read: AtomicU64::new(0) }
+    }
+
+    fn add(&self, bytes: u64) {
+        let before = self.read.fetch_add(bytes, Ordering::Relaxed);
+        if before / STEP != (before + bytes) / STEP {
+            self.progress.emit(ProgressEvent::CheckProgress {
+                name: NAME.into(),
+                done: before + bytes,
+                total: self.total,
+                unit: "bytes",
+            });
+        }
+    }
 }
 
 impl ClusterPages {
@@ -164,10 +246,9 @@ impl ClusterPages {
         });
     }
 
-    fn add(&mut self, scan: ForkScan) {
-        self.files += scan.files;
-        self.pages += scan.pages;
-        if matches!(scan.first.fork, Fork::Fsm | Fork::Vm) {
+    fn add(&mut self, found: Found<'_>) {
+        let Found { fork, scan, edges } = found;
+        if matches!(fork.first.fork, Fork::Fsm | Fork::Vm) {
             self.bad_map_pages += scan.damaged.count;
             return;
         }
@@ -178,10 +259,10 @@ impl ClusterPages {
             let detail = format!(
                 "{} of {} pages are damaged, {}",
                 scan.damaged.count,
-                scan.pages,
+                fork.bytes() / PAGE_SIZE as u64,
                 scan.damaged.words()
             );
-            add(FailureClass::PageChecksum, &scan.first, detail);
+            add(FailureClass::PageChecksum, &fork.first, detail);
         }
         if scan.zeroed.count > 0 {
             let detail = format!(
@@ -189,16 +270,16 @@ impl ClusterPages {
                 scan.zeroed.count,
                 scan.zeroed.words()
             );
-            add(FailureClass::PageZeroed, &scan.first, detail);
+            add(FailureClass::PageZeroed, &fork.first, detail);
         }
-        if let Some((count, first)) = scan.beyond {
+        if let Some((count, first)) = edges.beyond {
             let detail = format!(
                 "the relation ends too early: its visibility map knows {count} more pages with rows, \
                  from block {first} on"
             );
-            add(FailureClass::RelationMissing, &scan.first, detail);
+            add(FailureClass::RelationMissing, &fork.first, detail);
         }
-        for (file, what) in scan.broken_files {
+        for (file, what) in edges.broken {
             add(FailureClass::RelationMissing, &file, what);
         }
     }

@@ -1,4 +1,4 @@
-//! Reads the pages of one fork.
+//! Reads the pages of forks.
 
 use std::{
     fs::{File, OpenOptions},
@@ -9,21 +9,17 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::files::ForkFiles;
+use super::{files::ForkFiles, visibility_map::VisibilityMap};
 use crate::{
     check::failure::interrupted,
     drill::Error,
-    pg::{
-        page::{self, PAGE_HEADER_SIZE, PAGE_SIZE, PageState},
-        relation_file::{Fork, RelationFile},
-    },
+    pg::page::{self, PAGE_SIZE, PageState},
 };
 
 /// Pages read at once.
 const BATCH: usize = 32;
-/// Heap blocks whose bits fit into one page of a visibility map, two bits each
-/// (`HEAPBLOCKS_PER_PAGE`, `visibilitymap.c`).
-const BLOCKS_PER_VM_PAGE: u32 = (PAGE_SIZE - PAGE_HEADER_SIZE) as u32 * 4;
+/// Blocks that one thread reads at most, 128 MiB: the largest relation must not end alone.
+const STRETCH: u32 = 16 << 10;
 /// Most places that a finding names.
 const MOST_PLACES: usize = 5;
 
@@ -50,6 +46,12 @@ impl BadPages {
         }
     }
 
+    fn extend(&mut self, behind: Self) {
+        self.count += behind.count;
+        let room = MOST_PLACES - self.places.len();
+        self.places.extend(behind.places.into_iter().take(room));
+    }
+
     /// Such as `the first are block 7 (…), block 9 (…)`.
     #[must_use]
     pub fn words(&self) -> String {
@@ -58,66 +60,76 @@ impl BadPages {
     }
 }
 
-/// What one fork's pages said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ForkScan {
-    pub first: RelationFile,
-    pub files: u64,
+/// What pages of one fork said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scan {
     pub pages: u64,
     pub damaged: BadPages,
     /// Zero pages that the visibility map says hold rows.
     pub zeroed: BadPages,
-    /// How many blocks the visibility map knows beyond the heap's end, and the first of them.
-    pub beyond: Option<(u64, u64)>,
-    /// Files that are missing, cut or not made of whole pages.
-    pub broken_files: Vec<(RelationFile, String)>,
 }
 
-/// Reads one fork from its first to its last block. `count` is told every batch's bytes.
+/// Blocks of one file that one thread reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    segment: u32,
+    /// Within the file.
+    first: u32,
+    blocks: u32,
+}
+
+/// The stretches of a fork, in order: one for each file at least.
+pub fn stretches(files: &ForkFiles) -> impl Iterator<Item = Stretch> {
+    files.segments.iter().flat_map(|(&segment, &length)| {
+        let blocks = u32::try_from(length / PAGE_SIZE as u64).unwrap_or(u32::MAX);
+        (0..blocks.max(1)).step_by(STRETCH as usize).map(move |first| Stretch {
+            segment,
+            first,
+            blocks: (blocks - first.min(blocks)).min(STRETCH),
+        })
+    })
+}
+
+/// Reads one stretch of a fork. `count` is told every batch's bytes.
 ///
 /// # Errors
 /// Where a file cannot be read.
-pub fn fork(
+pub fn stretch(
     data_dir: &Path,
     files: &ForkFiles,
+    stretch: Stretch,
     settings: Settings,
     count: &impl Fn(u64),
     cancel: &CancellationToken,
-) -> Result<ForkScan, Error> {
-    let mut scan = ForkScan {
-        first: files.first.clone(),
-        files: files.segments.len() as u64,
-        pages: 0,
-        damaged: BadPages::default(),
-        zeroed: BadPages::default(),
-        beyond: None,
-        broken_files: files.broken(settings.segment_blocks),
-    };
-    let mut map = VisibilityMap::of(data_dir, files, settings);
-    let mut buffer = vec![0; BATCH * PAGE_SIZE];
-    for &segment in files.segments.keys() {
-        let name = files.first.with_segment(segment);
-        let path = data_dir.join(name.to_string());
-        let failed = |error: io::Error| Error::io(format!("reading `{}`", path.display()), &error);
-        let Some(mut block) = name.first_block(settings.segment_blocks) else { continue };
-        let mut file = open(&path).map_err(failed)?;
-        loop {
-            if cancel.is_cancelled() {
-                return Err(interrupted());
-            }
-            let length = fill(&mut file, &mut buffer).map_err(failed)?;
-            let (pages, _partial) = buffer[..length].as_chunks::<PAGE_SIZE>();
-            for page in pages {
-                scan.page(page, block, settings.checksums, map.as_mut());
-                block = block.wrapping_add(1);
-            }
-            count(length as u64);
-            if length < buffer.len() {
-                break;
-            }
-        }
+) -> Result<Scan, Error> {
+    let mut scan = Scan::default();
+    let name = files.first.with_segment(stretch.segment);
+    let path = data_dir.join(name.to_string());
+    let failed = |error: io::Error| Error::io(format!("reading `{}`", path.display()), &error);
+    let Some(start) = name.first_block(settings.segment_blocks) else { return Ok(scan) };
+    if stretch.blocks == 0 {
+        return Ok(scan);
     }
-    scan.beyond = map.and_then(|mut map| map.beyond(files.blocks(settings.segment_blocks)));
+    let mut map = VisibilityMap::of(data_dir, files, settings);
+    let file = open(&path).map_err(failed)?;
+    let mut block = start.wrapping_add(stretch.first);
+    let mut offset = u64::from(stretch.first) * PAGE_SIZE as u64;
+    let mut left = stretch.blocks as usize;
+    let mut buffer = vec![0; BATCH * PAGE_SIZE];
+    while left > 0 {
+        if cancel.is_cancelled() {
+            return Err(interrupted());
+        }
+        let batch = &mut buffer[..left.min(BATCH) * PAGE_SIZE];
+        file.read_exact_at(batch, offset).map_err(failed)?;
+        for page in batch.as_chunks::<PAGE_SIZE>().0 {
+            scan.page(page, block, settings.checksums, map.as_mut());
+            block = block.wrapping_add(1);
+        }
+        count(batch.len() as u64);
+        offset += batch.len() as u64;
+        left -= batch.len() / PAGE_SIZE;
+    }
     Ok(scan)
 }
 
@@ -155,7 +167,20 @@ pub fn pages(
     Ok(true)
 }
 
-impl ForkScan {
+impl Scan {
+    /// Nothing is wrong with them.
+    #[must_use]
+    pub const fn is_sound(&self) -> bool {
+        self.damaged.count == 0 && self.zeroed.count == 0
+    }
+
+    /// Takes what the pages behind these said.
+    pub fn extend(&mut self, behind: Self) {
+        self.pages += behind.pages;
+        self.damaged.extend(behind.damaged);
+        self.zeroed.extend(behind.zeroed);
+    }
+
     fn page(
         &mut self,
         page: &[u8; PAGE_SIZE],
@@ -183,7 +208,7 @@ impl ForkScan {
 }
 
 /// Never through a link, never waiting for the other end of a pipe.
-fn open(path: &Path) -> io::Result<File> {
+pub(super) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
 }
 
@@ -199,150 +224,4 @@ fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(length)
-}
-
-/// The visibility map beside a heap, one page of it at a time.
-struct VisibilityMap {
-    files: Vec<(u32, File)>,
-    settings: Settings,
-    /// The page at hand and whether it can be believed.
-    current: Option<(u32, bool)>,
-    page: Box<[u8; PAGE_SIZE]>,
-}
-
-impl VisibilityMap {
-    /// `None` for forks other than main, for unlogged relations, and where there is no map.
-    fn of(data_dir: &Path, files: &ForkFiles, settings: Settings) -> Option<Self> {
-        if files.first.fork != Fork::Main || files.unlogged || !files.has_vm {
-            return None;
-        }
-        let first = RelationFile { fork: Fork::Vm, ..files.first.clone() };
-        let opened = |segment: u32| {
-            let path = data_dir.join(first.with_segment(segment).to_string());
-            Some((segment, open(&path).ok()?))
-        };
-        Some(Self {
-            files: (0..).map_while(opened).collect(),
-            settings,
-            current: None,
-            page: Box::new([0; PAGE_SIZE]),
-        })
-    }
-
-    /// Blocks at or beyond the heap's end whose rows a sound map says are visible: how many, and the
-    /// first. A heap that was truncated has none: its map is truncated with it, to the bit, in
-    /// production and in replay (`visibilitymap_prepare_truncate`, called by `RelationTruncate` and
-    /// `smgr_redo`), and a bit is only ever set after the block was logged.
-    fn beyond(&mut self, heap_blocks: u64) -> Option<(u64, u64)> {
-        let per_page = u64::from(BLOCKS_PER_VM_PAGE);
-        let lengths = self.files.iter().map(|(segment, file)| {
-            let pages = file.metadata().map_or(0, |m| m.len()) / PAGE_SIZE as u64;
-            if pages == 0 {
-                0
-            } else {
-                u64::from(*segment) * u64::from(self.settings.segment_blocks) + pages
-            }
-        });
-        let end = u32::try_from(lengths.max()?).ok()?;
-        let start = u32::try_from(heap_blocks / per_page).ok()?;
-        let (mut count, mut first) = (0, None);
-        for map_block in start..end {
-            if !self.load(map_block) {
-                continue;
-            }
-            let blocks = u64::from(map_block) * per_page..(u64::from(map_block) + 1) * per_page;
-            let bytes = self.page[PAGE_HEADER_SIZE..].iter();
-            let bits = bytes.flat_map(|byte| [0, 2, 4, 6].map(|shift| byte >> shift & 1 == 1));
-            for (block, _) in blocks.zip(bits).filter(|(block, set)| *set && *block >= heap_blocks)
-            {
-                count += 1;
-                first = first.or(Some(block));
-            }
-        }
-        self.current = None;
-        first.map(|first| (count, first))
-    }
-
-    /// Whether a sound map says that every row on this heap block is visible: then it has rows.
-    fn is_visible(&mut self, block: u32) -> bool {
-        let map_block = block / BLOCKS_PER_VM_PAGE;
-        if self.current.is_none_or(|(at, _)| at != map_block) {
-            self.current = Some((map_block, self.load(map_block)));
-        }
-        let index = block % BLOCKS_PER_VM_PAGE;
-        let byte = self.page[PAGE_HEADER_SIZE + (index / 4) as usize];
-        self.current.is_some_and(|(_, sound)| sound) && byte >> (index % 4 * 2) & 1 == 1
-    }
-
-    fn load(&mut self, map_block: u32) -> bool {
-        let segment = map_block / self.settings.segment_blocks;
-        let offset = u64::from(map_block % self.settings.segment_blocks) * PAGE_SIZE as u64;
-        let file = self.files.iter().find(|(n, _)| *n == segment);
-        let read = file.is_some_and(|(_, f)| f.read_exact_at(&mut self.page[..], offset).is_ok());
-        let state = if self.settings.checksums {
-            page::verify(&self.page, map_block)
-        } else {
-            page::verify_header(&self.page)
-        };
-        read && state == PageState::Valid
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::check::checksums::files;
-
-    /// A heap of so many pages of a relation with a map of two pages, in which these bits are set.
-    fn scanned(heap: u64, bits: &[u32], change: impl FnOnce(&Path)) -> ForkScan {
-        let data = tempfile::tempdir().unwrap();
-        for folder in ["global", "base/5", "pg_tblspc"] {
-            fs::create_dir_all(data.path().join(folder)).unwrap();
-        }
-        fs::File::create(data.path().join("base/5/16384")).unwrap().set_len(heap * 8192).unwrap();
-        let mut map = vec![0; 2 * PAGE_SIZE];
-        for page in map.as_chunks_mut::<PAGE_SIZE>().0 {
-            // pd_lower, pd_upper and pd_special of an empty page, its size and version.
-            for (at, value) in [(12, 24_u16), (14, 8192), (16, 8192), (18, 8192 | 4)] {
-                page[at..at + 2].copy_from_slice(&value.to_le_bytes());
-            }
-        }
-        for bit in bits {
-            let (page, index) = (bit / BLOCKS_PER_VM_PAGE, bit % BLOCKS_PER_VM_PAGE);
-            let at = page as usize * PAGE_SIZE + PAGE_HEADER_SIZE + index as usize / 4;
-            map[at] |= 1 << (index % 4 * 2);
-        }
-        fs::write(data.path().join("base/5/16384_vm"), map).unwrap();
-        change(data.path());
-        let forks = files::list(data.path()).unwrap();
-        let main = forks.iter().find(|f| f.first.fork == Fork::Main).unwrap();
-        let settings = Settings { checksums: false, segment_blocks: 131_072 };
-        fork(data.path(), main, settings, &|_| {}, &CancellationToken::new()).unwrap()
-    }
-
-    #[test]
-    fn a_map_that_knows_more_than_the_heap_holds() {
-        let beyond = |heap, bits: &[u32]| scanned(heap, bits, |_| {}).beyond;
-        assert_eq!(beyond(6, &[0, 5]), None);
-        assert_eq!(beyond(5, &[0, 4, 5]), Some((1, 5)), "the block at the end");
-        assert_eq!(beyond(0, &[0, 7]), Some((2, 0)), "nothing is left");
-        let second = BLOCKS_PER_VM_PAGE;
-        assert_eq!(beyond(6, &[5, second - 1, second + 9]), Some((2, u64::from(second) - 1)));
-    }
-
-    #[test]
-    fn a_map_that_says_nothing_of_the_end() {
-        let unlogged = |data: &Path| fs::write(data.join("base/5/16384_init"), []).unwrap();
-        assert_eq!(scanned(1, &[7], unlogged).beyond, None, "emptied by recovery");
-        let map = |data: &Path| data.join("base/5/16384_vm");
-        let torn = |data: &Path| {
-            let file = OpenOptions::new().write(true).open(map(data)).unwrap();
-            file.write_all_at(&[0xFF; 24], 0).unwrap();
-        };
-        assert_eq!(scanned(1, &[7], torn).beyond, None, "a bad map is no witness");
-        let short = |data: &Path| fs::write(map(data), []).unwrap();
-        assert_eq!(scanned(1, &[7], short).beyond, None);
-    }
 }
