@@ -168,7 +168,7 @@ pub fn registry(job: &Job) -> Vec<Box<dyn Check>> {
         checks.push(Box::new(files::RelationFiles));
         let may_be_missing = job.extensions_that_may_be_missing();
         checks.push(Box::new(extensions::Extensions(may_be_missing)));
-        checks.push(Box::new(read_all::ReadAll));
+        checks.push(Box::new(read_all::ReadAll::default()));
         if let Some(floor) = job.row_floor() {
             checks.push(Box::new(row_floor::RowFloorCheck(floor.clone())));
         }

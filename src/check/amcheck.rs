@@ -1,7 +1,10 @@
 //! The check `amcheck`: every heap, every B-tree index and, from 18 on, every GIN index by PostgreSQL's
 //! own extension (`contrib/amcheck`).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use async_trait::async_trait;
 
@@ -11,7 +14,7 @@ use super::{
         Connection, Database, connect, databases, end_prepared_transactions, quote_ident,
     },
     failure::{Meaning, SqlFailure, capped, damage_hint},
-    workers::{Work, over_connections},
+    workers::{Placed, Work, over_connections},
 };
 use crate::{
     drill::{CheckOutcome, Error, FailureClass, Finding},
@@ -28,6 +31,9 @@ use judge::judge;
 const NAME: &str = "amcheck";
 /// Our own schema for the extension, in the sandbox only.
 const SCHEMA: &str = "pgassay_amcheck";
+
+/// Relations that are listed before they are looked at: memory must not grow with the databases.
+const MOST_LISTED: usize = 100_000;
 
 /// Verifies heaps against themselves, and B-tree indexes against themselves and their heaps.
 #[derive(Clone, Copy, Debug)]
@@ -130,6 +136,7 @@ async fn check_all(context: &CheckContext, tally: &mut Tally) -> Result<(), Stop
     let broken = |failure: SqlFailure| Stop::Broken(failure.into_error("preparing amcheck"));
     let list: Vec<Database> = databases(&context.cluster, &context.cancel).await.map_err(broken)?;
     let mut shared_done = false;
+    let mut listed = Listed::default();
     for database in list.iter().filter(|d| !d.invalid) {
         if !database.connectable() {
             tally.findings.push(not_looked_at(&database.name, "it allows no connections"));
@@ -142,7 +149,11 @@ async fn check_all(context: &CheckContext, tally: &mut Tally) -> Result<(), Stop
                 tally.findings.push(error.finding(format!("database `{}`", database.name)));
                 continue;
             }
-            Err(Prepare::Failed(SqlFailure::Broken(error))) => return Err(Stop::Broken(error)),
+            Err(Prepare::Failed(SqlFailure::Broken(error))) => {
+                // What is listed was to be looked at all the same.
+                let _ = listed.look(context, tally).await;
+                return Err(Stop::Broken(error));
+            }
         };
         shared_done = true;
         tally.databases += 1;
@@ -150,26 +161,46 @@ async fn check_all(context: &CheckContext, tally: &mut Tally) -> Result<(), Stop
         tally.other_collations.extend(named);
         let (valid, invalid): (Vec<_>, Vec<_>) = relations.into_iter().partition(|r| r.valid);
         tally.invalid.extend(invalid.iter().map(|r| format!("{}.{}", database.name, r.name)));
-        for relation in &valid {
-            match relation.kind {
-                Kind::Heap => tally.heaps += 1,
-                Kind::Btree => tally.indexes += 1,
-                Kind::Gin => tally.gin_indexes += 1,
-            }
-        }
-        let verifier = Verifier {
-            context,
-            database: &database.name,
-            total: valid.iter().map(|r| r.size).sum(),
-            done: AtomicU64::new(0),
-        };
-        let done = over_connections(context, &database.name, valid, &verifier).await;
-        tally.findings.extend(done.results.into_iter().flatten());
-        if let Some(error) = done.broken {
-            return Err(Stop::Broken(error));
+        listed.add(&database.name, valid, tally);
+        if listed.first.len() >= MOST_LISTED {
+            listed.look(context, tally).await?;
         }
     }
-    Ok(())
+    listed.look(context, tally).await
+}
+
+/// Relations to look at, of some databases.
+#[derive(Default)]
+struct Listed {
+    first: Vec<Placed<Relation>>,
+    /// After all others: a server that dies of one has said what it knows of the rest.
+    gin: Vec<Placed<Relation>>,
+}
+
+impl Listed {
+    fn add(&mut self, database: &str, relations: Vec<Relation>, tally: &mut Tally) {
+        let database: Arc<str> = database.into();
+        for item in relations {
+            let (database, size) = (Arc::clone(&database), item.size);
+            let (count, list, size) = match item.kind {
+                Kind::Heap => (&mut tally.heaps, &mut self.first, size),
+                Kind::Btree => (&mut tally.indexes, &mut self.first, size),
+                Kind::Gin => (&mut tally.gin_indexes, &mut self.gin, 0),
+            };
+            *count += 1;
+            list.push(Placed { database, size, item });
+        }
+    }
+
+    async fn look(&mut self, context: &CheckContext, tally: &mut Tally) -> Result<(), Stop> {
+        let Self { first: mut relations, gin } = std::mem::take(self);
+        relations.extend(gin);
+        let total = relations.iter().map(|relation| relation.item.size).sum();
+        let verifier = Verifier { context, total, done: AtomicU64::new(0) };
+        let done = over_connections(context, relations, &verifier).await;
+        tally.findings.extend(done.results.into_iter().flatten());
+        done.broken.map_or(Ok(()), |error| Err(Stop::Broken(error)))
+    }
 }
 
 fn not_looked_at(database: &str, why: &str) -> Finding {
@@ -209,10 +240,9 @@ async fn prepare(
     setup.await.map_err(Prepare::Failed)
 }
 
-/// Looks at the relations of one database.
+/// Looks at relations.
 struct Verifier<'a> {
     context: &'a CheckContext,
-    database: &'a str,
     /// Bytes on disk, all and so far.
     total: u64,
     done: AtomicU64,
@@ -226,7 +256,7 @@ impl Work for Verifier<'_> {
     async fn one(
         &self,
         connection: &Connection,
-        relation: Relation,
+        Placed { database, item: relation, .. }: Placed<Relation>,
     ) -> Result<Option<Finding>, Error> {
         let class = FailureClass::AmcheckIndex;
         let outcome = match relation.kind {
@@ -240,7 +270,7 @@ impl Work for Verifier<'_> {
             total: self.total,
             unit: "bytes",
         });
-        let subject = format!("{}.{}", self.database, relation.name);
+        let subject = format!("{database}.{}", relation.name);
         match outcome {
             Ok(None) => Ok(None),
             Ok(Some(detail)) => Ok(Some(Finding::new(class, subject, detail, damage_hint(class)))),

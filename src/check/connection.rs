@@ -63,6 +63,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("zero_damaged_pages", "off"),
     ("ignore_checksum_failure", "off"),
     ("enable_seqscan", "on"),
+    // Without it each part of a table would be a scan of all of it.
+    ("enable_tidscan", "on"),
     // Whatever would need more than the sandbox has.
     ("default_tablespace", ""),
     ("temp_tablespaces", ""),

@@ -14,6 +14,7 @@ mod sound;
 use std::{
     collections::BTreeMap,
     fs,
+    num::NonZeroU32,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::Command,
@@ -49,6 +50,9 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{tools, workdir::WorkDir};
 
 const PASSWORD: &str = "one of a kind";
+
+/// Tables of some pages are already read in parts.
+const READ_ALL: ReadAll = ReadAll { range: NonZeroU32::new(16).unwrap() };
 
 const ENTRIES: IndexEntries = IndexEntries { memory: 64 << 20 };
 

@@ -35,7 +35,7 @@ fn rows_against_an_earlier_drill() {
         RowFloorCheck(RowFloor { tolerance: 500, tables, since: None, first: false })
     };
     let CheckOutcome::Skipped(_) = cluster.run(&check(&[])) else { panic!("nothing was read") };
-    cluster.passed(&ReadAll);
+    cluster.passed(&READ_ALL);
     cluster.context.floor =
         KnownFloor::Absent { why: "no report of this job is kept", place: "`/reports`".into() };
     let CheckOutcome::Skipped(why) = cluster.run(&check(&[])) else {

@@ -7,7 +7,7 @@ fn a_flipped_byte_in_a_heap() {
     let mut cluster = Cluster::shop();
     let orders = cluster.file("orders");
     cluster.damage(|_| flip(&orders, 3 * 8192 + 5000));
-    for check in [&ReadAll as &dyn Check, &Amcheck] {
+    for check in [&READ_ALL as &dyn Check, &Amcheck] {
         let findings = cluster.findings(check);
         expect(&findings, FailureClass::PageChecksum, "invalid page in block 3");
         expect(&findings, FailureClass::PageChecksum, "shop.public.orders");
@@ -93,7 +93,7 @@ fn a_name_that_is_not_utf_8_is_told() {
     ] {
         cluster.sql("shop", sql);
     }
-    for check in [&RelationFiles as &dyn Check, &ReadAll, &Amcheck] {
+    for check in [&RelationFiles as &dyn Check, &READ_ALL, &Amcheck] {
         let findings = cluster.findings(check);
         expect(&findings, FailureClass::InfraError, "not UTF-8");
         expect(&findings, FailureClass::InfraError, "database `shop`");
@@ -166,7 +166,7 @@ fn a_value_stored_out_of_line_is_lost() {
     kind('r');
     cluster.sql("shop", &format!("delete from {toast} where chunk_seq = 1"));
     kind('t');
-    expect(&cluster.findings(&ReadAll), FailureClass::RelationMissing, "shop.public.big");
+    expect(&cluster.findings(&READ_ALL), FailureClass::RelationMissing, "shop.public.big");
     expect(&cluster.findings(&Amcheck), FailureClass::AmcheckIndex, "shop.public.big");
 }
 
@@ -213,10 +213,10 @@ fn what_depends_on_a_collation_and_what_does_not() {
 #[test]
 fn a_sequence_that_lost_its_row() {
     let mut cluster = Cluster::shop();
-    cluster.passed(&ReadAll);
+    cluster.passed(&READ_ALL);
     let numbers = cluster.file("numbers");
     cluster.damage(|_| fs::write(&numbers, [0; 8192]).unwrap());
-    let findings = cluster.findings(&ReadAll);
+    let findings = cluster.findings(&READ_ALL);
     expect(&findings, FailureClass::PageZeroed, "shop.public.numbers");
     assert_eq!(findings.len(), 1, "{findings:#?}");
 }
@@ -229,5 +229,5 @@ fn a_schema_that_the_catalog_has_lost() {
     cluster.sql("shop", "delete from pg_namespace where nspname = 'lost'");
     let findings = cluster.findings(&RelationFiles);
     expect(&findings, FailureClass::RelationMissing, "its schema is not in the catalog");
-    cluster.findings(&ReadAll);
+    cluster.findings(&READ_ALL);
 }

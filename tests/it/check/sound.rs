@@ -10,7 +10,7 @@ fn every_major_is_sound_and_its_pg_control_is_read() {
         let files = cluster.passed(&RelationFiles);
         assert!(files.contains("4 databases"), "{files}");
         cluster.passed(&Extensions::default());
-        let rows = cluster.passed(&ReadAll);
+        let rows = cluster.passed(&READ_ALL);
         assert!(rows.contains("rows in"), "{rows}");
         cluster.passed(&ForeignKeys::default());
         cluster.passed(&Sequences);
@@ -41,7 +41,7 @@ fn a_sound_cluster_passes_every_check() {
         Box::new(assertion("select count(*) from orders", Comparison::GreaterOrEqual, "5000")),
         Box::new(RelationFiles),
         Box::new(Extensions::default()),
-        Box::new(ReadAll),
+        Box::new(READ_ALL),
         Box::new(Sequences),
         Box::new(ForeignKeys::default()),
         Box::new(Amcheck),
@@ -122,9 +122,9 @@ fn habits_of_production_do_not_stop_the_checks() {
     tools::RUNTIME.block_on(first_write(&cluster.context.cluster, stop)).unwrap();
     let list = tools::RUNTIME.block_on(databases(&cluster.context.cluster, stop)).unwrap();
     assert!(list.iter().any(|d| d.name == "shut" && !d.connectable()));
-    expect(&cluster.findings(&ReadAll), FailureClass::InfraError, "database `shut`");
+    expect(&cluster.findings(&READ_ALL), FailureClass::InfraError, "database `shut`");
     cluster.sql("template1", "alter database shut allow_connections true");
-    cluster.passed(&ReadAll);
+    cluster.passed(&READ_ALL);
     cluster.passed(&Amcheck);
     cluster.passed(&heartbeat("select max(at) from heartbeat"));
     cluster.passed(&assertion("select count(*) from orders", Comparison::Equal, "5000"));
@@ -151,7 +151,7 @@ fn cancelling_ends_the_query_in_the_server_too() {
     });
     wait_for("0");
     let left = tools::RUNTIME.block_on(run_all(
-        &[Box::new(ReadAll) as Box<dyn Check>],
+        &[Box::new(READ_ALL) as Box<dyn Check>],
         &cluster.context,
         Phase::Running,
     ));
@@ -167,4 +167,28 @@ fn a_socket_folder_may_have_a_long_name() {
     std::os::unix::fs::symlink(cluster.source.socket_dir(), &link).unwrap();
     cluster.context.cluster.socket_dir = link;
     cluster.passed(&heartbeat("select max(at) from heartbeat"));
+}
+
+#[test]
+fn tables_in_parts_hold_as_many_rows_as_whole_ones() {
+    let cluster = Cluster::shop();
+    cluster.sql("shop", "delete from orders where id % 3 = 0; vacuum orders; truncate big");
+    let whole = cluster.passed(&ReadAll::default());
+    for blocks in [1, 2, 7] {
+        let range = NonZeroU32::new(blocks).unwrap();
+        assert_eq!(cluster.passed(&ReadAll { range }), whole, "{blocks} blocks at a time");
+    }
+}
+
+#[test]
+fn a_part_of_a_table_is_no_scan_of_all_of_it_whatever_production_has_set() {
+    let cluster = Cluster::shop();
+    cluster.sql("shop", "alter database shop set enable_tidscan = off");
+    let plan = tools::RUNTIME.block_on(async {
+        let CheckContext { cluster, cancel, .. } = &cluster.context;
+        let connection = connect(cluster, "shop", cancel).await.unwrap();
+        let part = "SELECT id FROM ONLY public.orders WHERE ctid >= '(2,0)' AND ctid < '(4,0)'";
+        connection.rows(&format!("EXPLAIN {part}")).await.unwrap()
+    });
+    assert!(plan[0][0].as_deref().unwrap().contains("Tid Range Scan"), "{plan:?}");
 }
