@@ -149,7 +149,7 @@ async fn steps(
     let planned = async {
         let store = match given {
             Some(store) => store,
-            None => store::open(&job).await?,
+            None => store::open(job).await?,
         };
         let catalog = survey::survey(&store, &job.archive, progress, &request.cancel).await?;
         Ok::<_, Error>((store, catalog))
