@@ -117,7 +117,7 @@ fn mixed(scale: Scale, server: &Server, folder: &Path, work: &Path) -> (Cluster,
     live.pgbench(&["-i", "-q", "-s", &scale.pgbench.to_string()]);
     live.sql(&format!(
         "create table events (id bigint primary key, user_id int, at timestamptz, note text, doc jsonb);
-         insert into events select i, i * 7919 % 50000, '2026-01-01'::timestamptz + i * interval '7 seconds',
+         insert into events select i, i::bigint * 7919 % 50000, '2026-01-01'::timestamptz + i * interval '7 seconds',
            'customer ' || i % 977 || ' ' || repeat(md5(i::text), 4),
            jsonb_build_object('state', (array['new', 'paid', 'sent'])[i % 3 + 1], 'town', i % 313, 'key', md5((i * 3)::text))
            from generate_series(1, {}) i;
