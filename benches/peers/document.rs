@@ -75,11 +75,11 @@ fn section(table: &Table) -> String {
         let times = ours.map(|ours| format!("{:.2}", seconds.median / ours));
         writeln!(
             out,
-            "| {} | {:.2} [{:.2}..{:.2}] | {} | {} | {} | {} |",
+            "| {} | {} [{}..{}] | {} | {} | {} | {} |",
             row.name,
-            seconds.median,
-            seconds.least,
-            seconds.most,
+            short(seconds.median),
+            short(seconds.least),
+            short(seconds.most),
             times.unwrap_or_default(),
             row.cpu().map_or_else(|| "-".into(), |cpu| format!("{cpu:.2}")),
             row.peak().map_or_else(|| "-".into(), mb),
@@ -95,6 +95,11 @@ fn section(table: &Table) -> String {
         writeln!(out, "\n{goal}").unwrap();
     }
     out
+}
+
+/// Seconds; of very short ones as much as says something.
+fn short(seconds: f64) -> String {
+    if seconds < 0.1 { format!("{seconds:.4}") } else { format!("{seconds:.2}") }
 }
 
 fn mb(bytes: u64) -> String {

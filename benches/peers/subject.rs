@@ -42,7 +42,12 @@ pub enum Bar {
     Faster(f64),
     /// So many times as long, at most.
     Within(f64),
+    /// Less than so many seconds, whatever others take.
+    Under(f64),
 }
+
+/// What was measured, by our seconds, theirs and the bar, and whether that is enough.
+type Judge = fn(f64, f64, f64) -> (f64, bool);
 
 /// A comparison.
 pub struct Subject<'a> {
@@ -140,9 +145,18 @@ impl Table {
 
     fn goal(&self, goal: Goal) -> String {
         let Goal { ours, than, bar } = goal;
-        let wanted = match bar {
-            Bar::Faster(times) => format!("at least {times} times faster than {than}"),
-            Bar::Within(times) => format!("at most {times} times as long as {than}"),
+        let (wanted, times, judge): (_, _, Judge) = match bar {
+            Bar::Faster(times) => (
+                format!("at least {times} times faster than {than}"),
+                times,
+                |own, other, times| (other / own, other / own >= times),
+            ),
+            Bar::Within(times) => {
+                (format!("at most {times} times as long as {than}"), times, |own, other, times| {
+                    (own / other, own / other <= times)
+                })
+            }
+            Bar::Under(limit) => return self.limit(ours, limit),
         };
         let (own, other) = match (self.median(ours), self.median(than)) {
             (Ok(own), Ok(other)) => (own, other),
@@ -150,11 +164,19 @@ impl Table {
                 return format!("Goal for {ours}: {wanted}. **Not measured**: {why}.");
             }
         };
-        let (measured, reached) = match bar {
-            Bar::Faster(times) => (other / own, other / own >= times),
-            Bar::Within(times) => (own / other, own / other <= times),
-        };
-        let word = if reached { "reached" } else { "**not reached**" };
-        format!("Goal for {ours}: {wanted}. Measured {measured:.2}: {word}.")
+        let (measured, reached) = judge(own, other, times);
+        format!("Goal for {ours}: {wanted}. Measured {measured:.2}: {}.", word(reached))
     }
+
+    fn limit(&self, ours: &str, limit: f64) -> String {
+        let wanted = format!("Goal for {ours}: under {:.1} ms", limit * 1e3);
+        match self.median(ours) {
+            Ok(own) => format!("{wanted}. Measured {:.2}: {}.", own * 1e3, word(own < limit)),
+            Err(why) => format!("{wanted}. **Not measured**: {why}."),
+        }
+    }
+}
+
+const fn word(reached: bool) -> &'static str {
+    if reached { "reached" } else { "**not reached**" }
 }

@@ -2,7 +2,9 @@
 
 mod base;
 mod checks;
+mod helper;
 mod link;
+mod one_pass;
 mod ready;
 mod walk;
 
@@ -48,7 +50,8 @@ fn mixed(run: &Run<'_>) -> Vec<Table> {
     let checks = || {
         let checksums = |cache| checks::checksums(bench, &floor, cache);
         let (warm, cold) = (checksums(checks::Cache::Warm), checksums(checks::Cache::Cold));
-        vec![warm, cold, checks::amcheck(bench, &floor)]
+        let one_pass = one_pass::one_pass(bench, &floor);
+        vec![warm, cold, one_pass, checks::amcheck(bench, &floor)]
     };
     let mut tables = Vec::new();
     let to_check = checks().iter().any(|subject| run.wants(subject));
@@ -72,7 +75,10 @@ fn mixed(run: &Run<'_>) -> Vec<Table> {
 
 /// The WAL behind it.
 fn log(run: &Run<'_>) -> Vec<Table> {
-    run.measure(vec![walk::walk(run.bench), ready::ready(run.bench), ready::codecs(run.bench)])
+    let bench = run.bench;
+    let subjects =
+        vec![walk::walk(bench), helper::helper(bench), ready::ready(bench), ready::codecs(bench)];
+    run.measure(subjects)
 }
 
 /// The cluster of many small relations.

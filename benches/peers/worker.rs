@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    io::Read as _,
+    io::{BufReader, Read as _},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -16,9 +16,15 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use pgassay::{
+    archive::Codec,
     check::checksums::verify_cluster,
     config,
     drill::{Code, Error},
+    restore::{
+        codec::decoder,
+        pages::{PageWatch, WatchRules},
+        tar::TarReader,
+    },
     store::{ByteStream, GetRange, ListedObject, ObjectStore, SharedStore},
     telemetry::Progress,
     verify::{self, VerifyOptions},
@@ -40,6 +46,8 @@ pub fn work(words: &[String]) -> Option<ExitCode> {
     }
     let done = match (verb.as_str(), rest) {
         ("checksums", [folder]) => checksums(Path::new(folder)),
+        ("decode", [tar]) => decode(Path::new(tar), false),
+        ("decode-and-check", [tar]) => decode(Path::new(tar), true),
         ("walk", [folder, count]) => walk(Path::new(folder), count.parse().unwrap()),
         _ => Err(format!("no such work: {words:?}")),
     };
@@ -61,6 +69,33 @@ fn checksums(data: &Path) -> Outcome<()> {
     } else {
         Err(format!("{} pages, {} findings", pages.pages, pages.findings.len()))
     }
+}
+
+/// A tar in gzip, decoded and walked, and its pages verified on the way or not.
+fn decode(tar: &Path, check: bool) -> Outcome<()> {
+    let file = File::open(tar).map_err(|error| error.to_string())?;
+    let input = BufReader::with_capacity(PIECE, decoder(Codec::Gzip, file));
+    let mut tar = TarReader::new(input);
+    let watch = PageWatch::new(WatchRules::default());
+    while let Some(entry) = tar.next_entry().map_err(|error| error.to_string())? {
+        let mut file = if check { watch.file(&entry.path) } else { None };
+        loop {
+            let piece = tar.data().map_err(|error| error.to_string())?;
+            if piece.is_empty() {
+                break;
+            }
+            if let Some(file) = &mut file {
+                file.data(piece);
+            }
+            let count = piece.len();
+            tar.consume(count);
+        }
+    }
+    let pages = watch.finish();
+    if pages.has_suspects() || check != (pages.checked().pages > 0) {
+        return Err(format!("{:?}", pages.checked()));
+    }
+    Ok(())
 }
 
 /// Every record of so many segments, by a `verify` of an archive that has nothing else: that the tars of

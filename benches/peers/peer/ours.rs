@@ -28,12 +28,12 @@ pub fn job(server: &Server, endpoint: &Endpoint, name: &str) -> String {
     )
 }
 
-/// A small object of the archive.
+/// An object of the archive, all of it.
 pub fn read(server: &Server, name: &str, key: &str) -> Vec<u8> {
     let job = config::parse(&job(server, &server.plain, name), "job.yaml").unwrap();
     tools::RUNTIME.block_on(async {
         let store = store::open(&job).await.unwrap();
-        store::read_all(&*store, store::GetRange::whole(key), 1 << 20).await.unwrap().to_vec()
+        store::read_all(&*store, store::GetRange::whole(key), 1 << 30).await.unwrap().to_vec()
     })
 }
 

@@ -88,7 +88,8 @@ pub fn pinned(cores: Option<&str>, program: &std::ffi::OsStr) -> Timed {
     }
 }
 
-fn prepare(cluster: &Target, cache: Cache) -> Outcome<()> {
+/// Puts all files where the subject wants them: into the page cache or out of it.
+pub fn prepare(cluster: &Target, cache: Cache) -> Outcome<()> {
     for folder in [&cluster.data, &cluster.space] {
         touch(folder, cache).map_err(|error| error.to_string())?;
     }
