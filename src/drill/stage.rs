@@ -10,11 +10,12 @@ use serde::Serialize;
 pub enum Stage {
     /// Listing, choosing, refusing.
     Plan,
-    /// Base backup and WAL from the store onto the disk, decoded and verified.
+    /// The base backup from the store onto the disk, decoded and verified, and as much WAL as was there by
+    /// then.
     Fetch,
     /// PostgreSQL's start up to the first segment asked for.
     Start,
-    /// Recovery.
+    /// Recovery, while the rest of the WAL is fetched and verified.
     Replay,
     /// From the end of replay to the first successful read-write query.
     Promote,
@@ -107,6 +108,19 @@ pub struct Volume {
     pub restored_bytes: u64,
     pub files: u64,
     pub wal_segments: u64,
+}
+
+impl Volume {
+    /// What was moved since it was as much as `before`.
+    #[must_use]
+    pub const fn since(self, before: Self) -> Self {
+        Self {
+            fetched_bytes: self.fetched_bytes - before.fetched_bytes,
+            restored_bytes: self.restored_bytes - before.restored_bytes,
+            files: self.files - before.files,
+            wal_segments: self.wal_segments - before.wal_segments,
+        }
+    }
 }
 
 /// The stages of one drill, in the order in which they ended.

@@ -25,6 +25,7 @@ mod classify;
 mod config;
 mod confirm;
 pub mod exec;
+mod fetch;
 mod flow;
 pub mod identity;
 mod judge;
@@ -82,7 +83,7 @@ struct Run {
     findings: Vec<Finding>,
     /// What base or WAL alone has proven while the other one is still fetched. It stands however that
     /// ends.
-    proven: Mutex<Vec<Finding>>,
+    proven: Arc<Mutex<Vec<Finding>>>,
     promise: Option<Promise>,
     notes: Vec<String>,
     unfinished: Vec<RelationFile>,
@@ -104,7 +105,7 @@ impl Run {
             cancel: context.cancel.child_token(),
             activity,
             findings: Vec::new(),
-            proven: Mutex::default(),
+            proven: Arc::default(),
             promise: None,
             notes: Vec::new(),
             unfinished: Vec::new(),

@@ -1,13 +1,17 @@
 //! Fetches one WAL segment, whole or as it comes. What its pages and records say is the reader's
 //! business.
 
+mod flight;
 mod pieces;
 
 use std::io::ErrorKind;
 
 use tokio_util::sync::CancellationToken;
 
-pub use self::pieces::{PieceSink, Pieces, Spares, in_pieces};
+pub use self::{
+    flight::Flight,
+    pieces::{Keep, PieceSink, Pieces, Spares, in_pieces},
+};
 use super::{
     codec::{ExactError, decode_exact},
     pipe::{FeedEnd, PipeReader, pipe},
@@ -31,12 +35,32 @@ pub enum SegmentDamage {
 /// Why a segment could not be had.
 #[derive(Debug)]
 pub enum SegmentFailure {
-    /// The store failed; nothing is known of the segment.
+    /// The store failed, or who keeps what is decoded; nothing is known of the segment.
     Store(Error),
     /// The object is damaged; `detail` is one sentence without the key.
     Damaged { detail: String, kind: SegmentDamage },
     /// The caller's token was cancelled.
     Cancelled,
+}
+
+/// Why a segment was not decoded to its end.
+#[derive(Debug)]
+enum Undecoded {
+    Exact(ExactError),
+    /// What was decoded could not be kept.
+    Kept(Error),
+}
+
+impl From<ExactError> for Undecoded {
+    fn from(error: ExactError) -> Self {
+        Self::Exact(error)
+    }
+}
+
+impl From<Error> for Undecoded {
+    fn from(error: Error) -> Self {
+        Self::Kept(error)
+    }
 }
 
 /// Fetches a segment of exactly `expected` bytes and decodes it as it comes, off the threads that run
@@ -53,7 +77,7 @@ pub async fn fetch_segment(
     expected: u64,
     cancel: &CancellationToken,
 ) -> Result<Vec<u8>, SegmentFailure> {
-    let decode = move |codec, reader: PipeReader| decode_exact(codec, reader, expected);
+    let decode = move |codec, reader: PipeReader| Ok(decode_exact(codec, reader, expected)?);
     decode_segment(store, object, expected, cancel, decode).await
 }
 
@@ -106,7 +130,7 @@ async fn decode_segment<T: Send + 'static>(
     object: &ObjectRef,
     expected: u64,
     cancel: &CancellationToken,
-    decode: impl FnOnce(Codec, PipeReader) -> Result<T, ExactError> + Send + 'static,
+    decode: impl FnOnce(Codec, PipeReader) -> Result<T, Undecoded> + Send + 'static,
 ) -> Result<T, SegmentFailure> {
     let damaged = |detail: String, kind| Err(SegmentFailure::Damaged { detail, kind });
     let body = open_segment(store, object, expected, cancel).await?;
@@ -118,6 +142,11 @@ async fn decode_segment<T: Send + 'static>(
         let what = format!("the thread that decodes `{}` died: {error}", object.key);
         SegmentFailure::Store(Error::new(Code::Bug, what))
     })?;
+    let decoded = match decoded {
+        Ok(decoded) => Ok(decoded),
+        Err(Undecoded::Exact(error)) => Err(error),
+        Err(Undecoded::Kept(error)) => return Err(SegmentFailure::Store(error)),
+    };
     // A body of another length explains all that its decoder had to say.
     if let FeedEnd::Complete { bytes } = end
         && bytes != object.size

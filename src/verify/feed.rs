@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, num::NonZero, sync::Arc, thread};
 
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::sync::CancellationToken;
 
 use super::Reading;
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     pg::{SegmentNumber, SegmentSize, TimelineId, wal::quiet::Skim},
     restore::{
         seen_once, two_readings,
-        wal::{Pieces, SegmentFailure, Spares, in_pieces, stream_segment},
+        wal::{Flight, Pieces, SegmentFailure, Spares, in_pieces, stream_segment},
     },
     store::SharedStore,
 };
@@ -49,11 +49,8 @@ pub(super) type Fetched = Result<Coming, Lost>;
 pub(super) struct Coming {
     source: Arc<Source>,
     object: ObjectRef,
-    pieces: Box<Pieces>,
     flight: Flight,
 }
-
-type Flight = AbortOnDropHandle<Result<(), SegmentFailure>>;
 
 /// Where segments come from.
 #[derive(Debug)]
@@ -77,21 +74,18 @@ impl Source {
     fn launch(self: &Arc<Self>, object: ObjectRef, skim: Option<Skim>) -> Coming {
         let length = self.size.bytes();
         let (sink, pieces) = in_pieces(length, HELD / self.at_a_time as u64, &self.spares, skim);
-        let (own, wanted) = (Arc::clone(self), object.clone());
-        let work =
-            async move { stream_segment(&own.store, &wanted, length, sink, &own.cancel).await };
-        let flight = AbortOnDropHandle::new(tokio::spawn(work));
-        Coming { source: Arc::clone(self), object, pieces: Box::new(pieces), flight }
+        let flight = Flight::launch(&self.store, &object, length, (sink, pieces), &self.cancel);
+        Coming { source: Arc::clone(self), object, flight }
     }
 
-    async fn landed(&self, object: &ObjectRef, flight: Flight) -> Result<(), Lost> {
-        match flight.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(failure)) => Err(self.lost(object, failure).await),
-            Err(error) => {
-                let what = format!("reading `{}` ended: {error}", object.key);
-                Err(Lost::Unread(Error::new(Code::Bug, what)))
-            }
+    async fn landed(
+        &self,
+        object: &ObjectRef,
+        end: Result<(), SegmentFailure>,
+    ) -> Result<(), Lost> {
+        match end {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(self.lost(object, failure).await),
         }
     }
 
@@ -117,17 +111,17 @@ impl Source {
 
 impl Coming {
     async fn begun(mut self) -> Fetched {
-        if !self.pieces.first_page().await.is_empty() {
+        if !self.flight.first_page().await.is_empty() {
             return Ok(self);
         }
         let what = format!("`{}` holds nothing", self.object.key);
-        self.source.landed(&self.object, self.flight).await?;
+        self.source.landed(&self.object, self.flight.landed().await).await?;
         Err(Lost::Unread(Error::new(Code::Bug, what)))
     }
 
     /// The segment's first page.
     pub(super) async fn first_page(&mut self) -> &[u8] {
-        self.pieces.first_page().await
+        self.flight.first_page().await
     }
 
     /// Gives the pages to `work`, off the threads that run futures, while they come. What it makes of
@@ -148,12 +142,9 @@ impl Coming {
         self,
         work: impl FnOnce(&mut Pieces) -> T + Send + 'static,
     ) -> Result<(T, Result<(), Lost>), Error> {
-        let Self { source, object, mut pieces, flight } = self;
-        let thread = tokio::task::spawn_blocking(move || work(&mut pieces));
-        let made = thread.await.map_err(|error| {
-            Error::new(Code::Bug, format!("reading `{}` ended: {error}", object.key))
-        })?;
-        Ok((made, source.landed(&object, flight).await))
+        let Self { source, object, flight } = self;
+        let (made, end) = flight.read(work).await?;
+        Ok((made, source.landed(&object, end).await))
     }
 }
 

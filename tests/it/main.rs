@@ -21,6 +21,7 @@ mod lying;
 mod memory;
 mod metrics;
 mod pages;
+mod replay_speed;
 mod rescue;
 mod restore;
 mod sample_report;

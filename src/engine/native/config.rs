@@ -91,7 +91,7 @@ pub fn settings(inputs: &Inputs<'_>) -> Vec<Setting> {
         recovery,
     } = inputs;
     let on = |yes: bool| if yes { "on" } else { "off" }.to_owned();
-    let most = |control: u32, wal: u32, least: u32| control.max(wal).max(least).to_string();
+    let granted = granted(control, *floor);
     let megabytes = |bytes: u64| format!("{}MB", bytes >> 20);
     let segment = segment_size.bytes();
     let mut list: Vec<Setting> = vec![
@@ -111,22 +111,16 @@ pub fn settings(inputs: &Inputs<'_>) -> Vec<Setting> {
         // What recovery needs: at least what the source had at any time in the range.
         ("hot_standby", "off".to_owned()),
         ("wal_level", "replica".to_owned()),
-        ("max_connections", most(control.max_connections, floor.max_connections, 30)),
-        ("max_worker_processes", most(control.max_worker_processes, floor.max_worker_processes, 8)),
-        ("max_wal_senders", most(control.max_wal_senders, floor.max_wal_senders, 0)),
-        (
-            "max_prepared_transactions",
-            most(control.max_prepared_transactions, floor.max_prepared_transactions, 0),
-        ),
-        (
-            "max_locks_per_transaction",
-            most(control.max_locks_per_transaction, floor.max_locks_per_transaction, 64),
-        ),
+        ("max_connections", granted.max_connections.to_string()),
+        ("max_worker_processes", granted.max_worker_processes.to_string()),
+        ("max_wal_senders", granted.max_wal_senders.to_string()),
+        ("max_prepared_transactions", granted.max_prepared_transactions.to_string()),
+        ("max_locks_per_transaction", granted.max_locks_per_transaction.to_string()),
         // Neither pg_control nor the WAL names how many origins there were.
         ("max_replication_slots", "1000".to_owned()),
         ("track_commit_timestamp", on(control.track_commit_timestamp)),
         // Speed and room.
-        ("shared_buffers", megabytes((memory / 4).clamp(16 << 20, 8 << 30))),
+        ("shared_buffers", megabytes((memory / 4 * 3).clamp(16 << 20, 8 << 30))),
         ("maintenance_work_mem", megabytes((memory / 16).clamp(16 << 20, 1 << 30))),
         ("huge_pages", "off".to_owned()),
         ("dynamic_shared_memory_type", "mmap".to_owned()),
@@ -134,7 +128,7 @@ pub fn settings(inputs: &Inputs<'_>) -> Vec<Setting> {
         // The restored files are durable already; file by file takes as long as the restore.
         ("recovery_init_sync_method", "syncfs".to_owned()),
         ("checkpoint_timeout", "15min".to_owned()),
-        ("max_wal_size", megabytes((segment * 64).max(4 << 30))),
+        ("max_wal_size", megabytes((segment * 64).max(64 << 30))),
         ("min_wal_size", megabytes((segment * 2).max(80 << 20))),
         // A segment that was linked from our spool must not be written over.
         ("wal_recycle", "off".to_owned()),
@@ -184,6 +178,24 @@ pub fn settings(inputs: &Inputs<'_>) -> Vec<Setting> {
         list.push(("recovery_target_inclusive", on(!recovery.exclusive)));
     }
     list
+}
+
+/// What the server has of what recovery needs: as much as the source had by `pg_control` and by the WAL's
+/// records, and what we need ourselves.
+#[must_use]
+pub fn granted(control: &ControlFile, floor: ParameterFloor) -> ParameterFloor {
+    ParameterFloor {
+        max_connections: control.max_connections.max(floor.max_connections).max(30),
+        max_worker_processes: control.max_worker_processes.max(floor.max_worker_processes).max(8),
+        max_wal_senders: control.max_wal_senders.max(floor.max_wal_senders),
+        max_prepared_transactions: control
+            .max_prepared_transactions
+            .max(floor.max_prepared_transactions),
+        max_locks_per_transaction: control
+            .max_locks_per_transaction
+            .max(floor.max_locks_per_transaction)
+            .max(64),
+    }
 }
 
 fn target_setting(target: &Target) -> Option<Setting> {

@@ -3,7 +3,7 @@
 use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown, fchown},
     path::Path,
-    sync::{Arc, PoisonError},
+    sync::Arc,
     time::Instant,
 };
 
@@ -12,23 +12,25 @@ use jiff::Timestamp;
 use super::{
     Run, config,
     confirm::FirstReading,
+    fetch::Fetched,
     identity::Identity,
     judge,
     lease::{self, JobLock, Lease, LeaseRecord},
-    pages::PageCase,
+    pages::{JudgedPages, PageCase},
     place::{self, Place},
-    recover::Material,
+    recover::{Material, Recovered},
     rescue::consent_helps,
     sandbox::{Cluster, Hold},
-    spool::{Spool, Spooled, interrupted},
+    spool::{Spooled, coming::ComingWal},
 };
 use crate::{
     archive::BackupInfo,
     drill::{
-        Code, Error, FailureClass, Finding,
+        Code, Error, Finding,
         job::{Depth, Target},
         moved_databases,
         outlook::{self, Outlook},
+        own_files::OwnFiles,
         report::SandboxReport,
         stage::{Stage, Volume},
     },
@@ -36,13 +38,8 @@ use crate::{
         RestoreEnd,
         postgres_install::{self, Installation},
     },
-    pg::{Lsn, conf, wal::scan::WalSummary},
-    restore::{
-        FetchFailure,
-        base::{BaseRestored, BaseTarget, restore_base},
-        pages::Prints,
-    },
-    telemetry::progress::ProgressEvent,
+    pg::{Lsn, SegmentNumber, conf, relation_file::RelationFile, wal::scan::WalSummary},
+    restore::{base::BaseRestored, pages::Prints},
 };
 
 /// The machine's side of the drill.
@@ -57,19 +54,21 @@ impl Run {
     /// Everything up to the open cluster.
     pub async fn flow(&mut self) -> Result<RestoreEnd, Error> {
         let machine = self.prepare()?;
-        let all = match self.gather(&machine).await? {
+        let mut all = match self.gather(&machine).await? {
             Gathered::All(all) => all,
             Gathered::End(end) => return Ok(end),
         };
         self.stages.begin(Stage::Start, Instant::now(), None);
         make_ready(&machine)?;
-        match self.recover(&machine, &all.material).await? {
-            Ok(reached) => self.open(&machine, reached).await,
-            Err(cause) => self.stopped(cause),
+        match self.recover(&machine, &all.material, &mut all.wal).await? {
+            Recovered::Open(reached) => self.open(&machine, reached).await,
+            Recovered::Stopped(cause) => self.stopped(cause),
+            Recovered::Ended(end) => Ok(end),
         }
     }
 
-    /// Base and WAL onto the disk, and the judgement of both.
+    /// Base and WAL onto the disk, and the judgement of both. Where recovery may begin before all of the
+    /// WAL is there, the rest of it is still on its way, and what it promises is not known.
     pub async fn gather(&mut self, machine: &Machine) -> Result<Gathered, Error> {
         let begin = self.begin()?;
         self.stages.begin(
@@ -77,91 +76,163 @@ impl Run {
             Instant::now(),
             Some(self.context.plan.base_bytes + self.context.plan.wal_bytes),
         );
-        let fetched = self.fetch(machine, begin).await?;
-        // From here on it is judged together.
-        self.take_proven();
-        let (mut restored, spooled) = match fetched {
+        let (mut restored, mut wal) = match self.fetch(machine, begin).await? {
             Fetched::Both(both) => *both,
             Fetched::End(end) => return Ok(Gathered::End(end)),
         };
-        let volume = Volume {
-            fetched_bytes: restored.fetched_bytes + spooled.volume.fetched_bytes,
-            restored_bytes: restored.bytes + spooled.volume.restored_bytes,
-            files: restored.files,
-            wal_segments: spooled.volume.wal_segments,
-        };
-        self.stages.done(Instant::now(), volume);
-        self.notes.extend(restored.notes.iter().cloned());
+        let plan = Arc::clone(&self.context.plan);
         self.preloads = conf::preloads(&restored.config_texts);
+        let found = std::mem::take(&mut restored.findings);
+        let own = judge::base(&plan, &restored, begin);
+        let base = Base { machine, begin, restored: &restored };
+        // The WAL of the backup's own time is enough to begin with where nothing is wrong.
+        if let (true, true, Ok(own)) = (self.begins_early(), found.is_empty(), &own)
+            && !own.is_from_standby()
+            && let Some(consistent) = wal.consistent().await
+        {
+            let reach = wal.reach();
+            // What keeps it from looking is told when it looks again, with all of the WAL.
+            let looked = self.look(base, own, &consistent, reach.settled).await.ok();
+            if let Some(looked) = looked.filter(|looked| looked.is_final && looked.found.is_empty())
+            {
+                self.fetched(&restored, reach.volume);
+                self.looked_at(looked);
+                let material = Material::new(own.control, restored.config_texts, None);
+                return Ok(Gathered::All(Box::new(AllThere {
+                    material,
+                    wal,
+                    pg_control: restored.pg_control,
+                    auto_conf: restored.auto_conf,
+                    made_tablespaces: Vec::new(),
+                    base_findings: Vec::new(),
+                })));
+            }
+        }
+        let spooled = wal.all().await?;
+        let summary = &spooled.summary;
+        // From here on it is judged together.
+        self.take_proven();
+        self.fetched(&restored, spooled.volume);
         // Judged before the base where the target allows it; the answer is the same.
         let outlook = self.judge_wal(&spooled);
-        let found = std::mem::take(&mut restored.findings);
         if !found.is_empty() && !self.goes_on(&found) {
-            let (prints, wal) = (Prints::default(), &spooled.summary);
-            self.confirm(FirstReading { found, prints, begin, control: None, wal }).await?;
+            let prints = Prints::default();
+            self.confirm(FirstReading { found, prints, begin, control: None, wal: summary })
+                .await?;
             return Ok(Gathered::End(RestoreEnd::Damaged));
         }
         let layout = found;
-        let own = match judge::base(&self.context.plan, &restored, begin) {
+        let own = match own {
             Ok(own) => own,
             Err(mut found) => {
                 found.extend(layout);
-                let (prints, wal) = (Prints::default(), &spooled.summary);
+                let (prints, wal) = (Prints::default(), summary);
                 self.confirm(FirstReading { found, prints, begin, control: None, wal }).await?;
                 return Ok(Gathered::End(RestoreEnd::Damaged));
             }
         };
-        let target = match outlook {
-            Outlook::Replay { target } => target,
-            Outlook::Damaged => return Ok(Gathered::End(RestoreEnd::Damaged)),
+        let target = match self.course(outlook) {
+            Ok(target) => target,
+            Err(end) => return Ok(Gathered::End(end)),
+        };
+        let end = spooled.last.map_or(SegmentNumber(0), SegmentNumber::next);
+        let mut looked = self.look(base, &own, summary, end).await?;
+        let prints = std::mem::take(&mut looked.prints);
+        let mut found = std::mem::take(&mut looked.found);
+        found.extend(layout);
+        self.looked_at(looked);
+        let of_wal = self.findings.len();
+        let control = Some(&own.control);
+        self.confirm(FirstReading { found, prints, begin, control, wal: summary }).await?;
+        postgres_install::check_tablespaces(&machine.server, !summary.tablespaces.is_empty())?;
+        self.promise = Some(outlook::promise(&plan, summary));
+        let tablespaces = summary.tablespaces.iter();
+        Ok(Gathered::All(Box::new(AllThere {
+            material: Material::new(own.control, restored.config_texts, target),
+            made_tablespaces: tablespaces.map(|made| (made.oid, made.location.clone())).collect(),
+            wal,
+            pg_control: restored.pg_control,
+            auto_conf: restored.auto_conf,
+            base_findings: self.findings[of_wal..].to_vec(),
+        })))
+    }
+
+    /// Whether recovery may begin before all of the WAL has been read. Where a target must lie in it, that
+    /// decides whether there is anything to recover, and a rescue keeps what the WAL has shown for the run
+    /// that goes on after it.
+    pub fn begins_early(&self) -> bool {
+        self.context.plan.target == Target::Latest && self.keeping.is_none()
+    }
+
+    /// The stage `Fetch` is over: the base is there, and so much WAL.
+    fn fetched(&mut self, restored: &BaseRestored, wal: Volume) {
+        let volume = Volume {
+            fetched_bytes: restored.fetched_bytes + wal.fetched_bytes,
+            restored_bytes: restored.bytes + wal.restored_bytes,
+            files: restored.files,
+            wal_segments: wal.wal_segments,
+        };
+        self.stages.done(Instant::now(), volume);
+        self.notes.extend(restored.notes.iter().cloned());
+    }
+
+    /// Where recovery is to go by what the WAL says, or where the drill ends.
+    fn course(&mut self, outlook: Outlook) -> Result<Option<Target>, RestoreEnd> {
+        match outlook {
+            Outlook::Replay { target } => Ok(target),
+            Outlook::Damaged => Err(RestoreEnd::Damaged),
             Outlook::Inconsistent(finding) => {
                 self.findings.push(finding);
-                return Ok(Gathered::End(RestoreEnd::Damaged));
+                Err(RestoreEnd::Damaged)
             }
-            Outlook::Refused(refusal) => return Ok(Gathered::End(RestoreEnd::Refused(refusal))),
-        };
-        let (backup, depth) = (&self.context.plan.backup.id, self.context.job.depth);
-        let (mut found, notes) = moved_databases(backup, &restored, &spooled.summary, depth);
-        self.notes.extend(notes);
+            Outlook::Refused(refusal) => Err(RestoreEnd::Refused(refusal)),
+        }
+    }
+
+    /// What all of the WAL says, learned while PostgreSQL replays the first of it; the end of the drill
+    /// where it need not go on.
+    pub fn learn(&mut self, spooled: &Spooled) -> Option<RestoreEnd> {
+        self.take_proven();
+        let outlook = self.judge_wal(spooled);
+        if let Err(end) = self.course(outlook) {
+            return Some(end);
+        }
+        self.promise = Some(outlook::promise(&self.context.plan, &spooled.summary));
+        None
+    }
+
+    /// What the base and the WAL before `end` say of each other.
+    async fn look(
+        &self,
+        base: Base<'_>,
+        own: &OwnFiles,
+        wal: &WalSummary,
+        end: SegmentNumber,
+    ) -> Result<Looked, Error> {
+        let Base { machine, begin, restored } = base;
+        let plan = Arc::clone(&self.context.plan);
+        let (mut found, mut notes) =
+            moved_databases(&plan.backup.id, restored, wal, self.context.job.depth);
         let case = PageCase {
-            plan: Arc::clone(&self.context.plan),
-            control: own.control,
+            plan,
             begin,
             min_recovery_point: own.min_recovery_point(),
             data: machine.place.data.clone(),
             wal: machine.place.wal.clone(),
             activity: Arc::clone(&self.activity),
             cancel: self.cancel.clone(),
-            last: spooled.last,
+            end,
         };
-        let (pages, prints) = case.judged(std::mem::take(&mut restored.pages)).await?;
-        self.notes.extend(pages.notes());
-        found.extend(layout);
-        found.extend(pages.findings);
-        self.unfinished = pages.unfinished;
-        let (control, wal) = (Some(&own.control), &spooled.summary);
-        let of_wal = self.findings.len();
-        self.confirm(FirstReading { found, prints, begin, control, wal }).await?;
-        postgres_install::check_tablespaces(
-            &machine.server,
-            !spooled.summary.tablespaces.is_empty(),
-        )?;
-        self.promise = Some(outlook::promise(&self.context.plan, &spooled.summary));
-        let tablespaces = spooled.summary.tablespaces.into_iter();
-        Ok(Gathered::All(Box::new(AllThere {
-            material: Material {
-                control: own.control,
-                config_texts: restored.config_texts,
-                floor: spooled.summary.parameters,
-                custom_resource_managers: spooled.summary.custom_resource_managers,
-                last: spooled.last,
-                target,
-            },
-            pg_control: restored.pg_control,
-            auto_conf: restored.auto_conf,
-            made_tablespaces: tablespaces.map(|made| (made.oid, made.location)).collect(),
-            base_findings: self.findings[of_wal..].to_vec(),
-        })))
+        let suspects = restored.pages.clone().judged_by(&own.control)?;
+        let JudgedPages { verdict, prints, is_final } = case.judged(suspects).await?;
+        notes.extend(verdict.notes());
+        found.extend(verdict.findings);
+        Ok(Looked { found, notes, prints, unfinished: verdict.unfinished, is_final })
+    }
+
+    fn looked_at(&mut self, looked: Looked) {
+        self.notes.extend(looked.notes);
+        self.unfinished = looked.unfinished;
     }
 
     /// Whether a rescue was told to restore a base backup with such defects all the same.
@@ -228,135 +299,25 @@ impl Run {
             )
         })
     }
+}
 
-    /// Base and WAL at the same time, unless one decides whether the other is worth it.
-    async fn fetch(&mut self, machine: &Machine, begin: Lsn) -> Result<Fetched, Error> {
-        let plan = Arc::clone(&self.context.plan);
-        let info = plan.backup.info.as_ref().ok();
-        // Where `backup.info` quotes no label the backup's own one must be read first.
-        let standby = info.is_none_or(|info| info.is_from_standby() || info.backup_label.is_none());
-        let wal_decides = matches!(plan.target, Target::Time(_) | Target::Xid(_) | Target::Name(_));
-        if standby {
-            // Consistency is told by the base's own pg_control then.
-            let restored = match self.base(machine).await? {
-                Ok(restored) => restored,
-                Err(findings) => return Ok(self.damaged(findings)),
-            };
-            let own = judge::base(&plan, &restored, begin).ok();
-            let point = own.and_then(|own| own.min_recovery_point());
-            let spooled = self.wal(machine, begin, point).await?;
-            return Ok(Fetched::Both(Box::new((restored, spooled))));
-        }
-        if wal_decides {
-            let spooled = self.wal(machine, begin, None).await?;
-            let mut found = Vec::new();
-            match outlook::wal(&plan, &spooled.summary, spooled.damage.as_ref(), &mut found) {
-                Outlook::Replay { .. } => {}
-                Outlook::Damaged => return Ok(self.damaged(found)),
-                Outlook::Inconsistent(finding) => {
-                    found.push(finding);
-                    return Ok(self.damaged(found));
-                }
-                Outlook::Refused(refusal) => {
-                    self.findings.extend(found);
-                    return Ok(Fetched::End(RestoreEnd::Refused(refusal)));
-                }
-            }
-            return Ok(match self.base(machine).await? {
-                Ok(restored) => Fetched::Both(Box::new((restored, spooled))),
-                Err(findings) => {
-                    self.findings.extend(found);
-                    self.damaged(findings)
-                }
-            });
-        }
-        let (restored, spooled) =
-            tokio::try_join!(self.base(machine), self.wal(machine, begin, None))?;
-        Ok(match restored {
-            Ok(restored) => Fetched::Both(Box::new((restored, spooled))),
-            Err(findings) => {
-                let mut found = Vec::new();
-                outlook::wal(&plan, &spooled.summary, spooled.damage.as_ref(), &mut found);
-                self.findings.extend(found);
-                self.damaged(findings)
-            }
-        })
-    }
+/// The base backup, as it lies on the disk.
+#[derive(Clone, Copy, Debug)]
+struct Base<'a> {
+    machine: &'a Machine,
+    begin: Lsn,
+    restored: &'a BaseRestored,
+}
 
-    fn damaged(&mut self, findings: Vec<Finding>) -> Fetched {
-        self.findings.extend(findings);
-        Fetched::End(RestoreEnd::Damaged)
-    }
-
-    /// What base or WAL alone has proven, which is forgotten.
-    pub fn take_proven(&mut self) -> Vec<Finding> {
-        std::mem::take(self.proven.get_mut().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn prove(&self, findings: Vec<Finding>) {
-        self.proven.lock().unwrap_or_else(PoisonError::into_inner).extend(findings);
-    }
-
-    fn judge_wal(&mut self, spooled: &Spooled) -> Outlook {
-        let damage = spooled.damage.as_ref();
-        outlook::wal(&self.context.plan, &spooled.summary, damage, &mut self.findings)
-    }
-
-    fn counter(&self) -> impl Fn(u64) + Send + Sync + use<> {
-        let (activity, progress) = (Arc::clone(&self.activity), self.context.progress.clone());
-        move |bytes| progress.emit(ProgressEvent::Fetched { bytes: activity.fetch(bytes) })
-    }
-
-    /// The base backup; damage that makes it unusable comes as findings.
-    async fn base(&self, machine: &Machine) -> Result<Result<BaseRestored, Vec<Finding>>, Error> {
-        let (job, plan) = (&self.context.job, &self.context.plan);
-        let target = BaseTarget {
-            data_dir: machine.place.data.clone(),
-            journal: self.keeping.as_ref().map(|keeping| keeping.journal.clone()),
-            owner: machine.identity.owner(),
-            fsync: job.sandbox.fsync,
-            memory: job.sandbox.memory,
-        };
-        let counter = self.counter();
-        let restored =
-            restore_base(&self.context.store, &plan.backup, &target, &counter, &self.cancel).await;
-        match restored {
-            Ok(restored) => Ok(Ok(restored)),
-            Err(FetchFailure::Damaged(findings)) => {
-                self.prove(findings.clone());
-                Ok(Err(findings))
-            }
-            Err(FetchFailure::Store(error)) => Err(vanished(error)),
-            Err(FetchFailure::Local(error)) => Err(error),
-            Err(FetchFailure::Cancelled) => Err(interrupted()),
-        }
-    }
-
-    async fn wal(
-        &self,
-        machine: &Machine,
-        begin: Lsn,
-        min_recovery_point: Option<Lsn>,
-    ) -> Result<Spooled, Error> {
-        let (job, plan) = (&self.context.job, &self.context.plan);
-        let spool = Spool {
-            dir: machine.place.wal.clone(),
-            size: plan.segment_size,
-            owner: machine.identity.owner(),
-            fsync: job.sandbox.fsync,
-            memory: job.sandbox.memory,
-            resumes: self.keeping.is_some(),
-        };
-        let start = outlook::scan_start(plan, begin, min_recovery_point);
-        let counter = self.counter();
-        let spooled =
-            spool.fill(&self.context.store, &plan.wal, start, &counter, &self.cancel).await?;
-        // Whether the backup ends in this WAL may be the base's to say, damage is not.
-        let mut found = Vec::new();
-        outlook::wal(plan, &spooled.summary, spooled.damage.as_ref(), &mut found);
-        self.prove(found);
-        Ok(spooled)
-    }
+/// What its pages and its databases say.
+#[derive(Debug)]
+struct Looked {
+    found: Vec<Finding>,
+    notes: Vec<String>,
+    prints: Prints,
+    unfinished: Vec<RelationFile>,
+    /// More WAL would not change it.
+    is_final: bool,
 }
 
 /// Names the databases that replay copies from a folder that was removed under the backup: findings
@@ -391,6 +352,8 @@ pub enum Gathered {
 #[derive(Debug)]
 pub struct AllThere {
     pub material: Material,
+    /// Some of it may still be on its way.
+    pub wal: ComingWal,
     pub pg_control: Vec<u8>,
     /// All of `postgresql.auto.conf`, which is not among the files.
     pub auto_conf: Option<Vec<u8>>,
@@ -398,22 +361,6 @@ pub struct AllThere {
     pub made_tablespaces: Vec<(u32, String)>,
     /// What of the findings is of the base backup.
     pub base_findings: Vec<Finding>,
-}
-
-/// How far fetching led.
-enum Fetched {
-    Both(Box<(BaseRestored, Spooled)>),
-    End(RestoreEnd),
-}
-
-/// An object of the base backup that is not there any more was there when the plan was made.
-fn vanished(error: Error) -> Error {
-    match error.code {
-        Code::ObjectMissing | Code::ObjectChanged => error
-            .class(FailureClass::DeletedDuringDrill)
-            .hint("Retention or another writer works on this archive: run the drill again."),
-        _ => error,
-    }
 }
 
 /// Makes the data directory what PostgreSQL needs to begin an archive recovery that stays inside.

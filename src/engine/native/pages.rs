@@ -15,10 +15,10 @@ use super::{activity::Activity, spool::interrupted};
 use crate::{
     drill::{Code, DrillPlan, Error, plan::PlannedSegment},
     pg::{
-        ControlFile, Lsn, SegmentNumber,
+        Lsn, SegmentNumber,
         wal::scan::{ScanStart, ScanStep, ScanTarget, WalScan},
     },
-    restore::pages::{BackupWindow, CatalogLook, PageJudge, PageVerdict, Prints, WatchedPages},
+    restore::pages::{BackupWindow, CatalogLook, PageJudge, PageVerdict, Prints, Suspects},
 };
 
 /// Bytes of a catalog read at once.
@@ -28,7 +28,6 @@ const PIECE: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct PageCase {
     pub plan: Arc<DrillPlan>,
-    pub control: ControlFile,
     /// Where the backup's WAL begins.
     pub begin: Lsn,
     /// Where the backup ends, if it was taken from a standby.
@@ -39,39 +38,48 @@ pub struct PageCase {
     pub wal: PathBuf,
     pub activity: Arc<Activity>,
     pub cancel: CancellationToken,
-    /// The last segment of the spool that may be read.
-    pub last: Option<SegmentNumber>,
+    /// Segments of the spool before this one may be read.
+    pub end: SegmentNumber,
+}
+
+/// What the pages are.
+#[derive(Debug)]
+pub struct JudgedPages {
+    pub verdict: PageVerdict,
+    /// Which ones are bad.
+    pub prints: Prints,
+    /// More WAL would not change it.
+    pub is_final: bool,
 }
 
 impl PageCase {
-    /// Judges what the unpacking threads saw; reads WAL only where pages are bad. Says which pages these
-    /// are.
+    /// Judges the pages that the unpacking threads suspect; reads WAL only where there are any.
     ///
     /// # Errors
-    /// Where files of the sandbox cannot be read, or pages of this build cannot be checked.
-    pub async fn judged(self, watched: WatchedPages) -> Result<(PageVerdict, Prints), Error> {
-        tokio::task::spawn_blocking(move || self.judge(watched))
+    /// Where files of the sandbox cannot be read.
+    pub async fn judged(self, suspects: Suspects) -> Result<JudgedPages, Error> {
+        tokio::task::spawn_blocking(move || self.judge(suspects))
             .await
             .map_err(|error| Error::new(Code::Bug, format!("judging pages ended: {error}")))?
     }
 
-    fn judge(&self, watched: WatchedPages) -> Result<(PageVerdict, Prints), Error> {
-        let suspects = watched.judged_by(&self.control)?;
+    fn judge(&self, suspects: Suspects) -> Result<JudgedPages, Error> {
         if suspects.is_empty() {
-            let clean = PageVerdict::clean(suspects.checked, suspects.checksums);
-            return Ok((clean, Prints::default()));
+            let verdict = PageVerdict::clean(suspects.checked, suspects.checksums);
+            return Ok(JudgedPages { verdict, prints: Prints::default(), is_final: true });
         }
         let prints = suspects.prints();
         let min_recovery_point = self.min_recovery_point;
         let window = BackupWindow { major: self.plan.major, start: self.begin, min_recovery_point };
         let mut judge = PageJudge::new(suspects, window);
         self.replay(&mut judge, min_recovery_point)?;
+        let is_final = judge.is_done();
         let mut judged = judge.finish();
         let mut look = judged.questions();
         if let Some(look) = &mut look {
             self.look(look)?;
         }
-        Ok((judged.verdict(look), prints))
+        Ok(JudgedPages { verdict: judged.verdict(look), prints, is_final })
     }
 
     /// Shows the judge every record of the spool.
@@ -87,7 +95,7 @@ impl PageCase {
             exclusive: false,
             min_recovery_point,
         });
-        let given = |segment: &&PlannedSegment| self.last.is_some_and(|l| segment.number <= l);
+        let given = |segment: &&PlannedSegment| segment.number < self.end;
         for segment in plan.wal.iter().filter(given) {
             if self.cancel.is_cancelled() {
                 return Err(interrupted());

@@ -17,17 +17,19 @@ use super::{
     outcome, processes,
     sandbox::Cluster,
     server::{Launch, Server},
+    spool::{coming::ComingWal, reach::Needs},
     wal_server::{Menu, WalServer, WalServerSetup},
 };
 use crate::{
     drill::{
         Code, Error, FailureClass,
         job::Target,
+        plan::PlannedSegment,
         reached::Reached,
         stage::{Stage, Volume},
     },
-    engine::{ClusterAccess, RestoreEnd},
-    pg::{ControlFile, SegmentNumber, wal::scan::ParameterFloor},
+    engine::{ClusterAccess, RestoreEnd, postgres_install},
+    pg::{ControlFile, SegmentNumber},
 };
 
 /// How often the server's status file is looked at.
@@ -40,33 +42,64 @@ pub struct Material {
     pub control: ControlFile,
     /// The backup's configuration files.
     pub config_texts: BTreeMap<String, String>,
-    /// From the records of the range.
-    pub floor: ParameterFloor,
-    pub custom_resource_managers: Vec<u8>,
-    /// The last segment that replay may be given; `None`: not one.
-    pub last: Option<SegmentNumber>,
     /// `None` replays to the end of what is served.
     pub target: Option<Target>,
 }
 
+impl Material {
+    #[must_use]
+    pub const fn new(
+        control: ControlFile,
+        config_texts: BTreeMap<String, String>,
+        target: Option<Target>,
+    ) -> Self {
+        Self { control, config_texts, target }
+    }
+}
+
+/// How a recovery ended.
+#[derive(Debug)]
+pub enum Recovered {
+    /// The server is open.
+    Open(Reached),
+    /// It stopped by itself.
+    Stopped(Cause),
+    /// What the WAL turned out to say while it was replayed ends the drill.
+    Ended(RestoreEnd),
+}
+
+/// How a replay ended.
+enum Replayed {
+    Open,
+    Stopped(Cause),
+    Ended(RestoreEnd),
+    /// The WAL turned out to need a server that has more.
+    Lacking,
+}
+
 impl Run {
-    /// Recovers and promotes; begins inside the stage `Start`. The inner error is why the server stopped
-    /// by itself.
+    /// Recovers and promotes; begins inside the stage `Start`. Where the WAL that is still on its way turns
+    /// out to need more of the server, another one goes on from where that was.
     pub async fn recover(
         &mut self,
         machine: &Machine,
         material: &Material,
-    ) -> Result<Result<Reached, Cause>, Error> {
-        self.configure(machine, material)?;
-        let wal = WalServer::start(self.wal_setup(machine, material))?;
+        wal: &mut ComingWal,
+    ) -> Result<Recovered, Error> {
         let program = self.program.clone();
-        let launch = launch(machine, &program);
-        let server = Server::start(launch).await?;
-        let cluster = self.cluster()?;
-        cluster.wal = Some(wal);
-        cluster.server = Some(server);
-        if let Some(cause) = self.replay().await? {
-            return Ok(Err(cause));
+        loop {
+            let given = self.configure(machine, material, &wal.reach().needs)?;
+            let answers = WalServer::start(self.wal_setup(machine, wal, &given))?;
+            let server = Server::start(launch(machine, &program)).await?;
+            let cluster = self.cluster()?;
+            cluster.wal = Some(answers);
+            cluster.server = Some(server);
+            match self.replay(wal, &given).await? {
+                Replayed::Open => break,
+                Replayed::Stopped(cause) => return Ok(Recovered::Stopped(cause)),
+                Replayed::Ended(end) => return Ok(Recovered::Ended(end)),
+                Replayed::Lacking => self.end_of_one_server(machine).await?,
+            }
         }
         let cluster = self.cluster()?;
         cluster.report.network_isolated =
@@ -75,7 +108,23 @@ impl Run {
         self.with_server(|server| {
             server.log.with(|facts| outcome::read(&machine.place.data, followed, facts))
         })?
-        .map(Ok)
+        .map(Recovered::Open)
+    }
+
+    /// Ends a server that another one follows.
+    async fn end_of_one_server(&mut self, machine: &Machine) -> Result<(), Error> {
+        let cluster = self.cluster()?;
+        cluster.wal = None;
+        if let Some(server) = &mut cluster.server {
+            server.kill().await;
+        }
+        cluster.server = None;
+        match std::fs::remove_file(machine.place.run.join("wal.sock")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove the socket of an earlier server", &error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Makes the recovered cluster fit to be looked at.
@@ -92,24 +141,27 @@ impl Run {
     }
 
     /// Waits through start, replay and promotion; the times come from the moments themselves, not
-    /// from when we looked. `Some` where the server stopped by itself.
-    async fn replay(&mut self) -> Result<Option<Cause>, Error> {
+    /// from when we looked.
+    async fn replay(&mut self, wal: &mut ComingWal, given: &Needs) -> Result<Replayed, Error> {
         let mut moved = 0;
         let mut looked = Instant::now();
+        let before = wal.reach().volume;
         loop {
+            let is_over = wal.is_over();
             let cluster = self.cluster()?;
-            let (Some(server), Some(wal)) = (&cluster.server, &cluster.wal) else {
+            let (Some(server), Some(answers)) = (&cluster.server, &cluster.wal) else {
                 return Err(Error::new(Code::Bug, "the sandbox has no server"));
             };
             let heard = Arc::clone(&server.log.heard);
             tokio::select! {
                 _ = server.exited() => {}
                 () = heard.notified() => {}
-                () = wal.asked() => {}
+                () = answers.asked() => {}
+                landed = wal.landed(), if !is_over => landed?,
                 () = tokio::time::sleep(LOOK) => {}
             }
-            let failure = wal.take_failure();
-            let asked = wal.first_asked();
+            let failure = answers.take_failure();
+            let asked = answers.first_asked();
             let (redo_done, lines) = server.log.with(|facts| (facts.redo_done, facts.lines));
             let (ended, status) = (server.exit_status(), server.status());
             if let Some(failure) = failure {
@@ -129,18 +181,29 @@ impl Run {
                 self.stages.begin(Stage::Replay, at, None);
             }
             if let (Some(Stage::Replay), Some(at)) = (self.stages.current(), redo_done) {
-                self.stages.done(at, Volume::default());
+                self.stages.done(at, wal.reach().volume.since(before));
                 self.stages.begin(Stage::Promote, at, None);
             }
+            if let Some(end) = self.learned(wal) {
+                return Ok(Replayed::Ended(end));
+            }
+            if !wal.reach().needs.are_met_by(given) {
+                return Ok(Replayed::Lacking);
+            }
             if let Some(status) = ended {
+                // What the WAL itself says of it comes first.
+                wal.rest().await?;
+                if let Some(end) = self.learned(wal) {
+                    return Ok(Replayed::Ended(end));
+                }
                 return self.with_server(|server| {
                     let exit = status.to_string();
-                    Some(server.log.with(|facts| classify::judge(facts, "recovery", &exit)))
+                    let judge = |facts: &_| classify::judge(facts, "recovery", &exit);
+                    Replayed::Stopped(server.log.with(judge))
                 });
             }
             if status.as_deref() == Some("ready") {
-                // A rescue may have been broken off behind its promotion.
-                if self.stages.current() != Some(Stage::Promote) && self.keeping.is_none() {
+                if self.stages.current() != Some(Stage::Promote) {
                     return Err(Error::new(
                         Code::PostgresFailed,
                         "PostgreSQL opened without a recovery",
@@ -148,9 +211,17 @@ impl Run {
                     .class(FailureClass::InfraError));
                 }
                 self.stages.done(Instant::now(), Volume::default());
-                return Ok(None);
+                wal.rest().await?;
+                return Ok(self.learned(wal).map_or(Replayed::Open, Replayed::Ended));
             }
         }
+    }
+
+    /// Learns what all of the WAL says as soon as it is there, once; the end of the drill where recovery
+    /// need not go on.
+    fn learned(&mut self, wal: &ComingWal) -> Option<RestoreEnd> {
+        let spooled = wal.spooled().filter(|_| self.promise.is_none())?;
+        self.learn(&Arc::clone(spooled))
     }
 
     /// Stops the promoted server, makes a role, starts it again.
@@ -207,9 +278,16 @@ impl Run {
         }))
     }
 
-    fn configure(&mut self, machine: &Machine, material: &Material) -> Result<(), Error> {
+    /// Writes the configuration of a server for `needs`; says what it has.
+    fn configure(
+        &mut self,
+        machine: &Machine,
+        material: &Material,
+        needs: &Needs,
+    ) -> Result<Needs, Error> {
+        postgres_install::check_tablespaces(&machine.server, needs.tablespaces)?;
         let (job, plan) = (Arc::clone(&self.context.job), Arc::clone(&self.context.plan));
-        let custom = &material.custom_resource_managers;
+        let custom = &needs.custom_resource_managers;
         let preload = config::preload(custom, &material.config_texts, &machine.server);
         if !custom.is_empty() && preload.is_empty() {
             let ids = custom.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -227,7 +305,7 @@ impl Run {
             major: plan.major,
             version_num: machine.server.version_num,
             control: &material.control,
-            floor: material.floor,
+            floor: needs.parameters,
             segment_size: plan.segment_size,
             memory: job.sandbox.memory,
             fsync: job.sandbox.fsync,
@@ -246,10 +324,11 @@ impl Run {
         config::write(place, "pg_ident.conf", "")?;
         let shown = settings.into_iter().map(|(name, value)| format!("{name}={value}"));
         self.cluster()?.report.settings = shown.collect();
-        Ok(())
+        let parameters = config::granted(&material.control, needs.parameters);
+        Ok(Needs { parameters, ..needs.clone() })
     }
 
-    fn wal_setup(&self, machine: &Machine, material: &Material) -> WalServerSetup {
+    fn wal_setup(&self, machine: &Machine, wal: &ComingWal, given: &Needs) -> WalServerSetup {
         let plan = &self.context.plan;
         let place = &machine.place;
         let histories: BTreeMap<String, String> = plan
@@ -257,15 +336,17 @@ impl Run {
             .iter()
             .map(|file| (file.timeline.history_file_name(), file.text.clone()))
             .collect();
-        let first = plan.wal.first().map(|segment| segment.number);
+        let number = |segment: Option<&PlannedSegment>| segment.map(|segment| segment.number);
         WalServerSetup {
             menu: Menu {
                 history: plan.history.clone(),
                 histories,
                 size: plan.segment_size,
-                first: first.unwrap_or(SegmentNumber(0)),
-                last: material.last,
+                first: number(plan.wal.first()).unwrap_or(SegmentNumber(0)),
+                given: given.clone(),
             },
+            watched: wal.watched(),
+            planned: number(plan.wal.last()).unwrap_or(SegmentNumber(0)),
             run: place.run.clone(),
             spool: place.wal.clone(),
             data: place.data.clone(),

@@ -27,8 +27,9 @@ use super::{
     identity::Identity,
     place::{self, Place},
     processes,
-    recover::Material,
+    recover::{Material, Recovered},
     sandbox::Cluster,
+    spool::{coming::ComingWal, reach::Needs},
     supervised, tree,
 };
 use crate::{
@@ -276,7 +277,9 @@ impl Run {
     /// Keeps what the bytes have shown, so that they need not be read again; and says whether the base backup
     /// is damaged.
     fn keep(&self, machine: &Machine, all: AllThere) -> Result<(Prepared, bool), Error> {
-        let AllThere { material, pg_control, auto_conf, made_tablespaces, base_findings } = all;
+        let AllThere { material, wal, pg_control, auto_conf, made_tablespaces, base_findings } =
+            all;
+        let reach = wal.reach();
         let root = &machine.place.root;
         write_durably(&root.join(CONTROL), &pg_control)?;
         match auto_conf {
@@ -291,9 +294,9 @@ impl Run {
             promise,
             findings: self.findings.clone(),
             notes: self.notes.clone(),
-            floor: material.floor,
-            custom_resource_managers: material.custom_resource_managers,
-            last: material.last,
+            floor: reach.needs.parameters,
+            custom_resource_managers: reach.needs.custom_resource_managers.clone(),
+            last: reach.end.flatten(),
             made_tablespaces,
         };
         Ok((prepared, needs_consent(&base_findings)))
@@ -327,16 +330,21 @@ impl Run {
             Error::new(Code::RescueOther, what).hint(ANEW)
         })?;
         let auto_conf = fs::read_to_string(machine.place.root.join(AUTO_CONF)).unwrap_or_default();
-        let material = Material {
-            control,
-            config_texts: inspect::config_texts(&machine.place.data, auto_conf),
-            floor: prepared.floor,
+        let config_texts = inspect::config_texts(&machine.place.data, auto_conf);
+        let target = prepared.to_target.then(|| self.context.plan.target.clone());
+        let material = Material::new(control, config_texts, target);
+        let needs = Needs {
+            parameters: prepared.floor,
             custom_resource_managers: prepared.custom_resource_managers.clone(),
-            last: prepared.last,
-            target: prepared.to_target.then(|| self.context.plan.target.clone()),
+            tablespaces: !prepared.made_tablespaces.is_empty(),
         };
+        let mut wal = ComingWal::there(needs, prepared.last, self.context.plan.segment_size);
         self.stages.begin(Stage::Start, Instant::now(), None);
-        self.recover(machine, &material).await
+        match self.recover(machine, &material, &mut wal).await? {
+            Recovered::Open(reached) => Ok(Ok(reached)),
+            Recovered::Stopped(cause) => Ok(Err(cause)),
+            Recovered::Ended(_) => Err(Error::new(Code::Bug, "a rescue began before its time")),
+        }
     }
 
     /// Ends what a run that was killed may have left running, which is in our own folder.

@@ -2,20 +2,24 @@
 //! replay: what PostgreSQL will be given is what was verified.
 
 mod again;
+pub mod coming;
 mod held;
+mod incoming;
+pub mod reach;
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt, fchown},
-    path::{Path, PathBuf},
+    fs::{self, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    path::PathBuf,
     sync::Arc,
 };
 
-use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use again::Again;
+use incoming::{Coming, Incoming};
+use reach::{Course, Needs};
 
 use crate::{
     archive::ObjectRef,
@@ -27,12 +31,9 @@ use crate::{
             tablespace::WalPatch,
         },
     },
-    restore::wal::{SegmentDamage, SegmentFailure, fetch_segment},
+    restore::wal::{Flight, Pieces, SegmentDamage, SegmentFailure},
     store::SharedStore,
 };
-
-/// Segments that are fetched at the same time, at most.
-const CONCURRENCY: u64 = 4;
 
 /// How segments are fetched and kept.
 #[derive(Clone, Debug)]
@@ -60,8 +61,8 @@ pub struct Spooled {
 }
 
 impl Spool {
-    /// Fetches `wal` in order, four at a time, until the scan has seen enough. What seems damaged is read
-    /// once more.
+    /// Fetches `wal`, several segments at a time, until the scan has seen enough, and tells on the way how
+    /// far it is. What seems damaged is read once more.
     ///
     /// # Errors
     /// What the store or the disk did. Damage is not an error, unless a second reading does not show it.
@@ -71,54 +72,56 @@ impl Spool {
         wal: &[PlannedSegment],
         start: ScanStart,
         on_bytes: &(dyn Fn(u64) + Send + Sync),
+        mut course: Course,
         cancel: &CancellationToken,
     ) -> Result<Spooled, Error> {
         if self.resumes {
             self.begin_again()?;
         }
-        let expected = self.size.bytes();
-        let at_once = (self.memory / 8 / expected).clamp(1, CONCURRENCY) as usize;
-        let mut fetches = stream::iter(wal.iter().cloned().map(|segment| {
-            let (store, cancel) = (Arc::clone(store), cancel.clone());
-            async move {
-                if let Some(bytes) = self.held(&segment).await {
-                    return (segment, Ok((bytes, false)));
-                }
-                let fetched = fetch_segment(&store, &segment.object, expected, &cancel).await;
-                (segment, fetched.map(|bytes| (bytes, true)))
-            }
-        }))
-        .buffered(at_once);
         let mut scan = WalScan::new(start);
         let again = Again { store, size: self.size, cancel };
+        let mut incoming = Incoming::new(self, store, wal, scan.clone(), cancel);
         // The last segment, and the one before it, each with the scan as it was before.
         let (mut before, mut earlier) = (None::<(PlannedSegment, WalScan)>, None);
         let mut volume = Volume::default();
         let mut last = None;
         let mut unreadable = None;
-        while let Some((segment, fetched)) = fetches.next().await {
-            let (bytes, is_new) = match fetched {
-                Ok(fetched) => fetched,
-                Err(SegmentFailure::Damaged { detail, kind }) => {
-                    on_bytes(segment.object.size);
-                    again.undecodable(&segment, &detail).await?;
-                    unreadable = Some(self.unreadable(&segment, &detail, kind));
-                    break;
+        let mut patched = 0;
+        while let Some((segment, coming)) = incoming.next() {
+            let here = (segment.clone(), scan.clone());
+            let (read, is_new) = match coming {
+                Coming::Held => (None, false),
+                Coming::Flying(flight) => {
+                    let (read, end) = self.read(scan, segment, *flight).await?;
+                    match end {
+                        Ok(()) => (read, true),
+                        Err(SegmentFailure::Damaged { detail, kind }) => {
+                            on_bytes(segment.object.size);
+                            again.undecodable(segment, &detail).await?;
+                            unreadable = Some(self.unreadable(segment, &detail, kind));
+                            scan = here.1;
+                            break;
+                        }
+                        Err(SegmentFailure::Store(error)) => {
+                            return Err(gone(error, &segment.object));
+                        }
+                        Err(SegmentFailure::Cancelled) => return Err(interrupted()),
+                    }
                 }
-                Err(SegmentFailure::Store(error)) => return Err(gone(error, &segment.object)),
-                Err(SegmentFailure::Cancelled) => return Err(interrupted()),
             };
             // Of those that were there only that they move is told.
             on_bytes(if is_new { segment.object.size } else { 0 });
             if is_new {
                 volume.fetched_bytes += segment.object.size;
-                volume.restored_bytes += bytes.len() as u64;
+                volume.restored_bytes += self.size.bytes();
             }
             volume.wal_segments += 1;
             last = Some(segment.number);
-            let here = (segment.clone(), scan.clone());
             let step;
-            (scan, step) = self.keep(scan, segment, bytes, is_new).await?;
+            (scan, step) = match read {
+                Some(read) => read,
+                None => self.read_whole(here.1.clone(), segment).await?,
+            };
             if let Some(damage) = scan.damage() {
                 let earlier = before.take().filter(|_| damage.segment < here.0.number);
                 let segments: Vec<_> = earlier.into_iter().chain([here]).collect();
@@ -131,8 +134,14 @@ impl Spool {
             if step == ScanStep::Stop {
                 break;
             }
+            let patches = &scan.so_far().patches;
+            self.give_up(None, wal, &patches[patched..])?;
+            self.patch(wal, &patches[patched..])?;
+            patched = patches.len();
+            self.tell(&course, &scan, volume);
+            course.wait().await;
         }
-        drop(fetches);
+        incoming.end().await;
         let is_confirmed = scan.damage().is_some();
         let summary = scan.finish();
         if let (false, Some(seen), Some(last)) = (is_confirmed, summary.defect(), before) {
@@ -144,11 +153,21 @@ impl Spool {
         }
         let found = summary.damage.as_ref().map(|damage| self.locate(damage, wal));
         let damage = found.or(unreadable);
-        self.give_up(damage.as_ref(), wal, &summary.patches)?;
+        self.give_up(damage.as_ref(), wal, &summary.patches[patched..])?;
         if let Some(damage) = &damage {
+            let settled = course.reach.borrow().settled;
+            if damage.segment < settled {
+                let what = format!("damage was found at {} behind what is settled", damage.lsn);
+                return Err(Error::new(Code::Bug, what));
+            }
             last = self.cut(damage, wal)?;
         }
-        self.patch(wal, &summary.patches)?;
+        self.patch(wal, &summary.patches[patched..])?;
+        course.tell(|reach| {
+            reach.needs = Arc::new(Needs::of(&summary));
+            reach.volume = volume;
+            reach.end = Some(last);
+        });
         Ok(Spooled { summary, damage, last, volume })
     }
 
@@ -158,23 +177,53 @@ impl Spool {
         self.dir.join(segment.number.file_name(segment.timeline, self.size))
     }
 
-    async fn keep(
+    /// Says what may be replayed once a scan has gone on without damage.
+    fn tell(&self, course: &Course, scan: &WalScan, volume: Volume) {
+        let found = scan.so_far();
+        // Nothing from there on is replayed.
+        if found.minimal_wal_at.is_some() {
+            return;
+        }
+        course.tell(|reach| {
+            reach.settled = self.size.segment_of(scan.settled());
+            if reach.consistent.is_none() && found.consistent_at.is_some() {
+                reach.consistent = Some(Arc::new(found.clone()));
+            }
+            let needs = Needs::of(found);
+            if *reach.needs != needs {
+                reach.needs = Arc::new(needs);
+            }
+            reach.volume = volume;
+        });
+    }
+
+    /// Reads a segment while it comes; `None` in place of what was read where it must be read whole.
+    async fn read(
         &self,
         mut scan: WalScan,
-        segment: PlannedSegment,
-        bytes: Vec<u8>,
-        is_new: bool,
+        segment: &PlannedSegment,
+        flight: Flight,
+    ) -> Result<(Option<(WalScan, ScanStep)>, Result<(), SegmentFailure>), Error> {
+        let (timeline, number) = (segment.timeline, segment.number);
+        let work = move |pieces: &mut Pieces| {
+            let step = scan.segment(timeline, number, &mut *pieces);
+            (!pieces.missed()).then_some((scan, step))
+        };
+        flight.read(work).await
+    }
+
+    /// Reads a segment that lies in the spool: one of which pages are wanted that were left out for their
+    /// quiet records, or one of an earlier run.
+    async fn read_whole(
+        &self,
+        mut scan: WalScan,
+        segment: &PlannedSegment,
     ) -> Result<(WalScan, ScanStep), Error> {
-        let (path, owner, fsync) = (self.path(&segment), self.owner, self.fsync);
-        let resumes = self.resumes;
+        let (path, timeline, number) = (self.path(segment), segment.timeline, segment.number);
         let work = move || {
-            let step = scan.segment(segment.timeline, segment.number, bytes.as_slice());
-            let written = match (is_new, resumes) {
-                (false, _) => Ok(()),
-                (true, false) => write(&path, owner, fsync, &bytes),
-                (true, true) => held::write(&path, owner, &bytes),
-            };
-            written.map_err(|error| Error::io(format!("write `{}`", path.display()), &error))?;
+            let bytes = fs::read(&path)
+                .map_err(|error| Error::io(format!("read `{}`", path.display()), &error))?;
+            let step = scan.segment(timeline, number, bytes.as_slice());
             Ok((scan, step))
         };
         tokio::task::spawn_blocking(work)
@@ -242,15 +291,6 @@ impl Spool {
         }
         Ok(())
     }
-}
-
-fn write(path: &Path, owner: Option<(u32, u32)>, fsync: bool, bytes: &[u8]) -> io::Result<()> {
-    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    if let Some((uid, gid)) = owner {
-        fchown(&file, Some(uid), Some(gid))?;
-    }
-    file.write_all(bytes)?;
-    if fsync { file.sync_data() } else { Ok(()) }
 }
 
 /// An object that is not there any more, or is another one, was there when the plan was made.

@@ -2,13 +2,18 @@
 //! promotes, whatever is missing; so 1 is only ever said of what is proven to be the end, and
 //! everything unexpected ends recovery (`access/transam/xlogarchive.c`).
 
+mod menu;
+
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     fs::File,
     io::{self, Write},
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::{fs::fchown, net::UnixListener as StdListener},
+        unix::{
+            fs::{MetadataExt, fchown},
+            net::UnixListener as StdListener,
+        },
     },
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -19,81 +24,33 @@ use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
-    sync::Notify,
+    sync::{Notify, watch},
     task::JoinHandle,
 };
 
-use super::{activity::Activity, exec::WAL_FAILED};
+use self::menu::Answer;
+use super::{
+    activity::Activity,
+    exec::WAL_FAILED,
+    spool::{coming::Pace, reach::Reach},
+};
 use crate::{
     drill::{Code, Error, FailureClass},
-    pg::{Lsn, SegmentNumber, SegmentSize, TimelineHistory, WalFileName},
+    pg::{Lsn, SegmentNumber},
     telemetry::{Progress, progress::ProgressEvent},
 };
 
 /// Segments that stay in the spool behind the newest one asked for: the last are asked for again.
 const KEPT: u64 = 3;
 
-/// Everything that may be served.
-#[derive(Clone, Debug)]
-pub struct Menu {
-    /// The timeline that recovery follows.
-    pub history: TimelineHistory,
-    /// Every history file of the listing, by name.
-    pub histories: BTreeMap<String, String>,
-    pub size: SegmentSize,
-    pub first: SegmentNumber,
-    /// The proven end; `None` where not one segment may be served.
-    pub last: Option<SegmentNumber>,
-}
-
-/// What a question deserves.
-#[derive(Debug, PartialEq, Eq)]
-enum Answer<'a> {
-    Segment(SegmentNumber),
-    History(&'a str),
-    /// A proven end: status 1.
-    End,
-    /// Nothing that should be asked for.
-    Refuse(&'static str),
-}
-
-impl Menu {
-    fn answer(&self, file: &str) -> Answer<'_> {
-        let Ok(name) = file.parse::<WalFileName>() else {
-            return Answer::Refuse("it is not the name of a WAL file");
-        };
-        let (timeline, log, seg) = match name {
-            WalFileName::Segment { timeline, log, seg } => (timeline, log, seg),
-            WalFileName::History { .. } => {
-                return self.histories.get(file).map_or(Answer::End, |text| Answer::History(text));
-            }
-            WalFileName::Partial { .. } | WalFileName::BackupLabel { .. } => {
-                return Answer::Refuse("PostgreSQL never asks for such a file");
-            }
-        };
-        let Some(number) = WalFileName::number(log, seg, self.size) else {
-            return Answer::Refuse("its number does not fit the segment size");
-        };
-        if self.last.is_none_or(|last| number > last) {
-            Answer::End
-        } else if self.history.timeline_of_segment(number, self.size) != timeline {
-            // Replay must take this number from another timeline, and gets it there.
-            Answer::End
-        } else if number < self.first {
-            Answer::Refuse("it lies before the backup's start")
-        } else {
-            Answer::Segment(number)
-        }
-    }
-}
-
 /// What happened so far.
 #[derive(Debug, Default)]
 struct State {
     first_asked: Option<Instant>,
     failure: Option<Error>,
-    spooled_behind: Vec<SegmentNumber>,
 }
+
+pub use self::menu::Menu;
 
 /// The server of the WAL helper's questions.
 #[derive(Debug)]
@@ -105,6 +62,10 @@ pub struct WalServer {
 #[derive(Debug)]
 struct Shared {
     menu: Menu,
+    reach: watch::Receiver<Reach>,
+    pace: Pace,
+    /// The last segment that was planned.
+    planned: SegmentNumber,
     spool: PathBuf,
     data: PathBuf,
     owner: Option<(u32, u32)>,
@@ -113,12 +74,18 @@ struct Shared {
     keeps: bool,
     state: Mutex<State>,
     asked: Notify,
+    /// Segments that were served and are in the spool.
+    served: Mutex<BTreeSet<SegmentNumber>>,
 }
 
 /// Where things lie and who hears of them.
 #[derive(Clone, Debug)]
 pub struct WalServerSetup {
     pub menu: Menu,
+    /// How far the spool has got, and may go.
+    pub watched: (watch::Receiver<Reach>, Pace),
+    /// The last segment that was planned.
+    pub planned: SegmentNumber,
     /// Folder of the socket.
     pub run: PathBuf,
     pub spool: PathBuf,
@@ -137,7 +104,9 @@ impl WalServer {
     /// # Errors
     /// `Sandbox` where the socket cannot be made.
     pub fn start(setup: WalServerSetup) -> Result<Self, Error> {
-        let WalServerSetup { menu, run, spool, data, owner, progress, activity, keeps } = setup;
+        let WalServerSetup { menu, watched, planned, run, spool, data, owner, .. } = setup;
+        let (progress, activity, keeps) = (setup.progress, setup.activity, setup.keeps);
+        let (reach, pace) = watched;
         let listener = listen(&run, owner).map_err(|error| {
             Error::new(
                 Code::Sandbox,
@@ -146,9 +115,21 @@ impl WalServer {
             .class(FailureClass::InfraError)
         })?;
         let state = Mutex::new(State::default());
-        let asked = Notify::new();
-        let shared =
-            Arc::new(Shared { menu, spool, data, owner, progress, activity, keeps, state, asked });
+        let shared = Arc::new(Shared {
+            menu,
+            reach,
+            pace,
+            planned,
+            spool,
+            data,
+            owner,
+            progress,
+            activity,
+            keeps,
+            state,
+            asked: Notify::new(),
+            served: Mutex::default(),
+        });
         let task = tokio::spawn(Arc::clone(&shared).serve(listener));
         Ok(Self { shared, task })
     }
@@ -202,13 +183,19 @@ impl Shared {
     async fn serve(self: Arc<Self>, listener: UnixListener) {
         // PostgreSQL asks one question at a time.
         while let Ok((stream, _)) = listener.accept().await {
-            if let Err(error) = self.reply(stream).await {
-                self.fail(format!("the WAL helper's connection broke: {error}"));
+            match self.reply(stream).await {
+                Ok(Some(number)) => {
+                    let own = Arc::clone(&self);
+                    tokio::task::spawn_blocking(move || own.forget_behind(number));
+                }
+                Ok(None) => {}
+                Err(error) => self.fail(format!("the WAL helper's connection broke: {error}")),
             }
         }
     }
 
-    async fn reply(&self, mut stream: UnixStream) -> io::Result<()> {
+    /// Gives the segment that was served.
+    async fn reply(&self, mut stream: UnixStream) -> io::Result<Option<SegmentNumber>> {
         let mut question = Vec::new();
         let mut buffer = [0; 256];
         while question.split(|byte| *byte == b'\n').count() < 3 {
@@ -223,34 +210,46 @@ impl Shared {
         let question = String::from_utf8_lossy(&question);
         let mut lines = question.lines();
         let (file, path) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-        let status = self.decide(file, path);
+        let (status, served) = self.decide(file, path).await;
         stream.write_all(status.to_string().as_bytes()).await?;
-        stream.shutdown().await
+        stream.shutdown().await?;
+        Ok(served)
     }
 
-    /// Serves what is asked for and gives the helper's exit status.
-    fn decide(&self, file: &str, path: &str) -> u8 {
+    /// Serves what is asked for and gives the helper's exit status, and the segment where it is one. Waits
+    /// for what is on its way, for ever where it does not come: whoever learns why ends the server.
+    async fn decide(&self, file: &str, path: &str) -> (u8, Option<SegmentNumber>) {
         self.activity.touch();
-        let placed = match self.menu.answer(file) {
+        let mut reach = self.reach.clone();
+        let answer = loop {
+            let answer = self.menu.answer(file, &reach.borrow_and_update());
+            let Answer::Later(number) = answer else { break answer };
+            self.note(number);
+            if reach.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        };
+        let (placed, number) = match answer {
             Answer::End => {
                 self.asked.notify_one();
-                return 1;
+                return (1, None);
             }
+            Answer::Later(_) => return (WAL_FAILED, None),
             Answer::Refuse(why) => {
                 self.fail(format!("PostgreSQL asked for `{file}`, and {why}"));
-                return WAL_FAILED;
+                return (WAL_FAILED, None);
             }
-            Answer::History(text) => self.place_text(path, text),
+            Answer::History(text) => (self.place_text(path, text), None),
             Answer::Segment(number) => {
                 self.note(number);
-                self.place_segment(file, path).map(|()| self.forget_behind(number))
+                (self.place_segment(file, path), Some(number))
             }
         };
         match placed {
-            Ok(()) => 0,
+            Ok(()) => (0, number),
             Err(error) => {
                 self.fail(format!("cannot give PostgreSQL `{file}`: {error}"));
-                WAL_FAILED
+                (WAL_FAILED, None)
             }
         }
     }
@@ -262,6 +261,7 @@ impl Shared {
     }
 
     fn note(&self, number: SegmentNumber) {
+        self.pace.at(number);
         let size = self.menu.size;
         let mut state = self.state();
         let first = state.first_asked.is_none();
@@ -272,7 +272,8 @@ impl Shared {
             // The stage of replay begins with it.
             return;
         }
-        let end = self.menu.last.unwrap_or(self.menu.first).end(size);
+        let last = self.reach.borrow().end.map_or(self.planned, |end| end.unwrap_or(number));
+        let end = last.end(size);
         let (at, start): (Lsn, Lsn) = (number.start(size), self.menu.first.start(size));
         self.progress.emit(ProgressEvent::Replayed { at, start, end });
     }
@@ -324,23 +325,25 @@ impl Shared {
         Ok(file)
     }
 
-    /// Frees the spool of segments that are well behind and have been served. The checkpoint's own
+    /// Frees the spool of segments that are well behind `number` and have been served. The checkpoint's own
     /// segment is asked for before those that lead to it, so a larger number says nothing.
+    ///
+    /// Whoever removes the last name of a file waits until its blocks are free, and that shall not be
+    /// PostgreSQL at the end of recovery: what it has a name of keeps ours until it has not.
     fn forget_behind(&self, number: SegmentNumber) {
         if self.keeps {
             return;
         }
-        let mut state = self.state();
-        if !state.spooled_behind.contains(&number) {
-            state.spooled_behind.push(number);
-        }
-        let old: Vec<SegmentNumber> =
-            state.spooled_behind.extract_if(.., |n| n.0 + KEPT <= number.0).collect();
-        drop(state);
-        for number in old {
-            let timeline = self.menu.history.timeline_of_segment(number, self.menu.size);
-            let name = number.file_name(timeline, self.menu.size);
-            let _ = std::fs::remove_file(self.spool.join(name));
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        served.insert(number);
+        while let Some(oldest) = served.first().copied().filter(|n| n.0 + KEPT <= number.0) {
+            let timeline = self.menu.history.timeline_of_segment(oldest, self.menu.size);
+            let path = self.spool.join(oldest.file_name(timeline, self.menu.size));
+            if std::fs::metadata(&path).is_ok_and(|file| file.nlink() > 1) {
+                return;
+            }
+            let _ = std::fs::remove_file(path);
+            served.pop_first();
         }
     }
 }
@@ -348,49 +351,11 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pg::TimelineId;
-
-    fn menu() -> Menu {
-        let text = "1\t0/5000100\tno reason\n";
-        Menu {
-            history: TimelineHistory::parse(TimelineId(2), text).unwrap(),
-            histories: BTreeMap::from([("00000002.history".to_owned(), text.to_owned())]),
-            size: SegmentSize::DEFAULT,
-            first: SegmentNumber(3),
-            last: Some(SegmentNumber(7)),
-        }
-    }
-
-    #[test]
-    fn one_is_said_only_of_a_proven_end() {
-        let menu = menu();
-        for (file, status) in [
-            ("000000010000000000000003", "serve"),
-            ("000000010000000000000004", "serve"),
-            // The first segment of a timeline begins with its parent's bytes.
-            ("000000020000000000000005", "serve"),
-            ("000000010000000000000005", "end"),
-            ("000000020000000000000004", "end"),
-            ("000000020000000000000007", "serve"),
-            ("000000020000000000000008", "end"),
-            ("000000010000000000000008", "end"),
-            ("000000010000000000000002", "refuse"),
-            ("00000002.history", "serve"),
-            ("00000003.history", "end"),
-            ("00000001.history", "end"),
-            ("000000010000000000000004.partial", "refuse"),
-            ("0000000100000000000001FF", "refuse"),
-            ("../../etc/passwd", "refuse"),
-            ("", "refuse"),
-        ] {
-            let word = match menu.answer(file) {
-                Answer::Segment(_) | Answer::History(_) => "serve",
-                Answer::End => "end",
-                Answer::Refuse(_) => "refuse",
-            };
-            assert_eq!(word, status, "{file}");
-        }
-    }
+    use super::{
+        super::spool::coming::course,
+        menu::tests::{all, menu},
+    };
+    use crate::pg::{SegmentSize, TimelineId};
 
     fn served(top: &Path) -> Shared {
         let (spool, data) = (top.join("wal"), top.join("data"));
@@ -401,8 +366,14 @@ mod tests {
             let name = SegmentNumber(number).file_name(timeline, SegmentSize::DEFAULT);
             std::fs::write(spool.join(name), number.to_string()).unwrap();
         }
+        let size = SegmentSize::DEFAULT;
+        let (course, reach, pace) = course(SegmentNumber(3), size);
+        course.tell(|reach| *reach = all());
         Shared {
             menu: menu(),
+            reach,
+            pace,
+            planned: SegmentNumber(7),
             spool,
             data,
             owner: None,
@@ -411,14 +382,22 @@ mod tests {
             keeps: false,
             state: Mutex::default(),
             asked: Notify::new(),
+            served: Mutex::default(),
         }
     }
 
-    #[test]
-    fn segments_are_placed_kept_for_a_second_question_and_freed_behind() {
+    #[tokio::test]
+    async fn segments_are_placed_kept_for_a_second_question_and_freed_behind() {
         let top = tempfile::tempdir().unwrap();
         let server = served(top.path());
         let target = server.data.join("pg_wal/RECOVERYXLOG");
+        let serve = async |file: &str| {
+            let (status, number) = server.decide(file, "pg_wal/RECOVERYXLOG").await;
+            if let Some(number) = number {
+                server.forget_behind(number);
+            }
+            status
+        };
         // The checkpoint's segment comes first, then the redo point's.
         for (file, content) in [
             ("000000020000000000000006", "6"),
@@ -429,38 +408,73 @@ mod tests {
             ("000000020000000000000007", "7"),
             ("000000020000000000000007", "7"),
         ] {
-            assert_eq!(server.decide(file, "pg_wal/RECOVERYXLOG"), 0, "{file}");
+            assert_eq!(serve(file).await, 0, "{file}");
             assert_eq!(std::fs::read_to_string(&target).unwrap(), content);
+            if content == "4" {
+                // PostgreSQL keeps this one.
+                std::fs::rename(&target, server.data.join("pg_wal").join(file)).unwrap();
+            }
         }
-        assert!(!server.spool.join("000000010000000000000003").exists());
-        assert!(server.spool.join("000000020000000000000006").exists());
-        assert_eq!(server.decide("000000020000000000000008", "pg_wal/RECOVERYXLOG"), 1);
-        assert_eq!(server.decide("00000002.history", "pg_wal/RECOVERYHISTORY"), 0);
+        let is_spooled = |file: &str| server.spool.join(file).exists();
+        assert!(!is_spooled("000000010000000000000003"));
+        assert!(is_spooled("000000010000000000000004"));
+        std::fs::remove_file(server.data.join("pg_wal/000000010000000000000004")).unwrap();
+        assert_eq!(serve("000000020000000000000007").await, 0);
+        assert!(!is_spooled("000000010000000000000004"));
+        assert!(is_spooled("000000020000000000000006"));
+        assert_eq!(serve("000000020000000000000008").await, 1);
+        assert_eq!(server.decide("00000002.history", "pg_wal/RECOVERYHISTORY").await.0, 0);
         assert!(server.state().failure.is_none());
     }
 
-    #[test]
-    fn only_files_in_pg_wal_are_written() {
+    #[tokio::test]
+    async fn only_files_in_pg_wal_are_written() {
         let top = tempfile::tempdir().unwrap();
         let server = served(top.path());
         for path in ["pg_wal/../x", "/tmp/x", "base/1", "pg_wal/", "pg_wal/a/b", "pg_wal/..", ""] {
-            let status = server.decide("000000010000000000000003", path);
+            let (status, _) = server.decide("000000010000000000000003", path).await;
             assert_eq!(status, WAL_FAILED, "{path}");
             assert!(server.state().failure.take().is_some());
         }
         let elsewhere = tempfile::tempdir().unwrap();
         std::fs::remove_dir(server.data.join("pg_wal")).unwrap();
         std::os::unix::fs::symlink(elsewhere.path(), server.data.join("pg_wal")).unwrap();
-        assert_eq!(server.decide("000000010000000000000003", "pg_wal/X"), WAL_FAILED);
+        assert_eq!(server.decide("000000010000000000000003", "pg_wal/X").await.0, WAL_FAILED);
         assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
     }
 
-    #[test]
-    fn a_segment_that_vanished_ends_recovery() {
+    #[tokio::test]
+    async fn a_segment_that_vanished_ends_recovery() {
         let top = tempfile::tempdir().unwrap();
         let server = served(top.path());
         std::fs::remove_file(server.spool.join("000000010000000000000004")).unwrap();
-        assert_eq!(server.decide("000000010000000000000004", "pg_wal/X"), WAL_FAILED);
+        assert_eq!(server.decide("000000010000000000000004", "pg_wal/X").await.0, WAL_FAILED);
         assert!(server.state().failure.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_question_waits_for_what_is_on_its_way() {
+        let top = tempfile::tempdir().unwrap();
+        let mut server = served(top.path());
+        let (course, reach, pace) = course(SegmentNumber(3), SegmentSize::DEFAULT);
+        (server.reach, server.pace) = (reach, pace);
+        let mut question = std::pin::pin!(server.decide("000000010000000000000004", "pg_wal/X"));
+        assert!(futures_util::poll!(&mut question).is_pending());
+        assert!(server.state().first_asked.is_some());
+        course.tell(|reach| reach.settled = SegmentNumber(4));
+        assert!(futures_util::poll!(&mut question).is_pending());
+        course.tell(|reach| reach.settled = SegmentNumber(5));
+        assert_eq!(question.await, (0, Some(SegmentNumber(4))));
+        // The end of the plan proves nothing before all is read.
+        let mut question = std::pin::pin!(server.decide("000000020000000000000008", "pg_wal/X"));
+        assert!(futures_util::poll!(&mut question).is_pending());
+        course.tell(|reach| *reach = all());
+        assert_eq!(question.await, (1, None));
+        // Nobody says that it will not come but whoever knows why.
+        course.tell(|reach| reach.end = None);
+        let mut question = std::pin::pin!(server.decide("000000020000000000000008", "pg_wal/X"));
+        assert!(futures_util::poll!(&mut question).is_pending());
+        drop(course);
+        assert!(futures_util::poll!(&mut question).is_pending());
     }
 }

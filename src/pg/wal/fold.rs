@@ -12,7 +12,7 @@ use super::tablespace;
 use super::walk::SegmentFacts;
 use super::xact::{self, Ending};
 use super::xlog::{self, LogEvent};
-use crate::pg::{Lsn, Major, SegmentSize, TimelineHistory, TimelineId};
+use crate::pg::{Lsn, Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId};
 
 /// Whether the target was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,8 +138,44 @@ impl Fold {
         }
     }
 
+    /// Whether quiet records of a segment are worth looking for. They are not where each of them may be the
+    /// target or end the backup, nor where reading begins among them.
+    pub(super) fn may_pass(&self, number: SegmentNumber) -> bool {
+        let holds = |lsn: Lsn| self.segment_size.segment_of(lsn) == number;
+        let target = match self.target {
+            Target::Time(_) | Target::Xid(_) => true,
+            Target::Lsn(target) => holds(target),
+            Target::Latest | Target::Immediate | Target::Name(_) => false,
+        };
+        !target && !holds(self.backup_start) && !self.min_recovery_point.is_some_and(holds)
+    }
+
+    /// Whether [`Self::apply`] would only count these: none is the target, and none ends the backup. After
+    /// the target nothing is counted.
+    pub(super) const fn passes(&self, quiet: &Quiet) -> bool {
+        if self.stopped {
+            return true;
+        }
+        let before_target = match self.target {
+            // A restore point is never quiet.
+            Target::Latest | Target::Name(_) => true,
+            Target::Immediate => self.summary.consistent_at.is_none(),
+            Target::Lsn(target) => quiet.last.0 < target.0,
+            Target::Time(_) | Target::Xid(_) => false,
+        };
+        // The end of a backup is never quiet; that of one from a standby is any record.
+        let consistent = match (self.summary.consistent_at, self.min_recovery_point) {
+            (None, Some(point)) => quiet.end.0 < point.0,
+            _ => true,
+        };
+        before_target && consistent
+    }
+
     /// Goes past records that [`Self::note`] would only count.
     pub(super) fn pass_quiet(&mut self, quiet: &Quiet) {
+        if self.stopped {
+            return;
+        }
         self.summary.records += quiet.records;
         self.summary.end = quiet.end;
         self.summary.end_timeline = Some(self.replay_timeline);

@@ -153,6 +153,14 @@ impl Reader {
         self.search.is_some()
     }
 
+    /// What lies before this stays as it was read, whatever comes behind it.
+    pub(super) const fn settled(&self) -> Lsn {
+        match self.unfinished {
+            Some(unfinished) => unfinished.start,
+            None => self.next,
+        }
+    }
+
     /// The segment that comes next.
     pub(super) const fn next_segment(&self) -> SegmentNumber {
         self.rules.segment_size.segment_of(self.next)
@@ -197,13 +205,18 @@ impl Reader {
         Segment { start: number.start(self.rules.segment_size), end, pages }
     }
 
-    /// Passes over quiet records, if such come next. They must have been found by the same rules.
-    pub(super) fn pass<P: SegmentPages>(&mut self, segment: &mut Segment<'_, P>) -> Option<Quiet> {
+    /// Passes over quiet records, if such come next and are `wanted`. They must have been found by the same
+    /// rules.
+    pub(super) fn pass<P: SegmentPages>(
+        &mut self,
+        segment: &mut Segment<'_, P>,
+        wanted: impl FnOnce(&Quiet) -> bool,
+    ) -> Option<Quiet> {
         if self.search.is_some() || self.unfinished.is_some() || self.next >= segment.end {
             return None;
         }
         let quiet = segment.pages.quiet(self.next)?;
-        if quiet.from != self.next || self.previous != Some(quiet.previous) {
+        if quiet.from != self.next || self.previous != Some(quiet.previous) || !wanted(&quiet) {
             return None;
         }
         self.overwritten.get_or_insert(Lsn::INVALID);

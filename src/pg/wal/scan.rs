@@ -1,11 +1,14 @@
 //! Reads the planned range of WAL once, before PostgreSQL does: every page header, every record and
 //! its CRC, and what recovery will need to know.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::fault::Fault;
 use super::fold::{Flow, Fold};
 use super::page::WalRules;
+use super::quiet::{Quiet, Skim};
 use super::reader::{Reader, Step};
 use super::record::Record;
 use super::segment_pages::SegmentPages;
@@ -177,8 +180,17 @@ impl WalScan {
         Self { reader, fold, end: None, timeline_before: None, stopped: false }
     }
 
-    /// Reads one whole, decoded segment. Segments come in order, each on the timeline that replay
-    /// reads (`TimelineHistory::timeline_of_segment`).
+    /// Looks for quiet records in a segment while it is decoded, so that the scan may pass over them;
+    /// `None` where the target makes it read them all.
+    #[must_use]
+    pub fn skim(&self, number: SegmentNumber) -> Option<Skim> {
+        let skim = || Skim::new(self.reader.rules().clone(), number, &BTreeSet::new());
+        self.fold.may_pass(number).then(skim)
+    }
+
+    /// Reads one decoded segment. Segments come in order, each on the timeline that replay reads
+    /// (`TimelineHistory::timeline_of_segment`). Records that the pages give as quiet by the same rules are
+    /// passed over where they would only be counted.
     pub fn segment(
         &mut self,
         timeline: TimelineId,
@@ -188,7 +200,7 @@ impl WalScan {
         self.segment_with(timeline, number, pages, |_| ())
     }
 
-    /// As [`WalScan::segment`], and shows every record that replay applies.
+    /// As [`WalScan::segment`], and shows every record that replay applies and is not passed over.
     pub fn segment_with(
         &mut self,
         timeline: TimelineId,
@@ -203,6 +215,7 @@ impl WalScan {
             damage.detail.push_str(" Later segments exist, so the log did not end there.");
             return self.damaged(damage);
         }
+        let skimmed = pages.skimmed_by() == Some(self.reader.rules());
         let mut segment = match self.reader.enter(number, &mut pages) {
             Ok(segment) => segment,
             Err(fault) => {
@@ -211,6 +224,11 @@ impl WalScan {
             }
         };
         loop {
+            let passes = |quiet: &Quiet| self.fold.passes(quiet);
+            if skimmed && let Some(quiet) = self.reader.pass(&mut segment, passes) {
+                self.fold.pass_quiet(&quiet);
+                continue;
+            }
             match self.reader.next(&mut segment) {
                 Step::SegmentEnd => break,
                 Step::Record(record) => match self.fold.apply(&record, &mut visit) {
@@ -235,6 +253,20 @@ impl WalScan {
         }
         self.timeline_before = Some(timeline);
         if self.stopped { ScanStep::Stop } else { ScanStep::Continue }
+    }
+
+    /// What lies before this is good, whatever comes behind it: neither damage nor a patch will be found
+    /// there. A record that is not complete may be damaged yet, and so may what looks like the log's end.
+    #[must_use]
+    pub fn settled(&self) -> Lsn {
+        let settled = self.reader.settled();
+        self.end.as_ref().map_or(settled, |end| settled.min(end.lsn))
+    }
+
+    /// What has been found so far.
+    #[must_use]
+    pub const fn so_far(&self) -> &WalSummary {
+        self.fold.summary()
     }
 
     /// The damage that has ended the scan, if it has.

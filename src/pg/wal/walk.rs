@@ -171,7 +171,7 @@ impl WalWalk {
             Err(fault) => return Some(place(fault).0),
         };
         loop {
-            if skimmed && let Some(quiet) = self.reader.pass(&mut segment) {
+            if skimmed && let Some(quiet) = self.reader.pass(&mut segment, |_| true) {
                 self.whole = true;
                 if self.begin.is_none() {
                     self.begin = Some(quiet.first);

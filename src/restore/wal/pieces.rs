@@ -3,13 +3,18 @@
 
 mod piece;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use tokio::sync::mpsc;
 
 use self::piece::Piece;
+use super::Undecoded;
 use crate::{
     archive::Codec,
+    drill::Error,
     pg::{
         Lsn,
         wal::{
@@ -17,10 +22,7 @@ use crate::{
             segment_pages::{Quiet, SegmentPages, WalRules},
         },
     },
-    restore::{
-        codec::{Exact, ExactError},
-        pipe::PipeReader,
-    },
+    restore::{codec::Exact, pipe::PipeReader},
 };
 
 /// Bytes of a piece: a whole number of WAL pages, large enough that handing it over costs nothing, small
@@ -32,6 +34,21 @@ const PART: usize = 256 << 10;
 const SPAN: u64 = 4 << 20;
 /// Runs of quiet records in a piece.
 const RUNS: usize = 1024;
+
+/// Who keeps a segment while it is decoded, on the thread that decodes it.
+pub trait Keep: fmt::Debug + Send {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// They could not be kept: the segment is not decoded any further.
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Error>;
+
+    /// The segment is whole.
+    ///
+    /// # Errors
+    /// It could not be kept.
+    fn end(&mut self) -> Result<(), Error>;
+}
 
 /// Pieces that have been read, to be filled again: an allocator that is given back large pieces by
 /// many threads keeps several times of what is in use.
@@ -76,7 +93,7 @@ pub fn in_pieces(
         passed: 0,
         missed: false,
     };
-    (PieceSink { sender, spares: spares.clone(), skim }, pieces)
+    (PieceSink { sender, spares: spares.clone(), skim, keep: None }, pieces)
 }
 
 /// Where decoded pieces go. Where nobody takes them any more, they go nowhere.
@@ -85,18 +102,26 @@ pub struct PieceSink {
     sender: mpsc::Sender<Piece>,
     spares: Spares,
     skim: Option<Skim>,
+    keep: Option<Box<dyn Keep>>,
 }
 
 impl PieceSink {
+    /// Has all that is decoded kept by `keep`, also what nobody reads.
+    #[must_use]
+    pub fn kept(self, keep: Box<dyn Keep>) -> Self {
+        Self { keep: Some(keep), ..self }
+    }
+
     /// Decodes to the end. Blocks while enough pieces wait.
     pub(super) fn decode(
         self,
         codec: Codec,
         reader: PipeReader,
         expected: u64,
-    ) -> Result<(), ExactError> {
+    ) -> Result<(), Undecoded> {
         let mut decoded = Exact::new(codec, reader, expected);
-        let Self { sender, spares, skim } = self;
+        let Self { sender, spares, skim, mut keep } = self;
+        let mut kept = |bytes: &[u8]| keep.as_mut().map_or(Ok(()), |keep| keep.take(bytes));
         let mut skimming = skim.map(|skim| {
             let mut part = spares.take();
             part.resize(PART, 0);
@@ -107,10 +132,15 @@ impl PieceSink {
             let count = match &mut skimming {
                 Some((skim, part)) => {
                     let count = decoded.fill(&mut part[..PART])?;
+                    kept(&part[..count])?;
                     piece.add(&part[..count], skim);
                     count
                 }
-                None => piece.fill(|bytes| decoded.fill(bytes))?,
+                None => {
+                    let count = piece.fill(|bytes| decoded.fill(bytes))?;
+                    kept(&piece.bytes)?;
+                    count
+                }
             };
             let enough = count == 0 || skimming.is_none() || piece.is_enough();
             if enough && !piece.range.is_empty() {
@@ -124,7 +154,8 @@ impl PieceSink {
             if count == 0 {
                 spares.give(skimming.map(|(_, part)| part).unwrap_or_default());
                 spares.give(piece.bytes);
-                return decoded.end();
+                decoded.end()?;
+                return keep.map_or(Ok(()), |mut keep| Ok(keep.end()?));
             }
         }
     }

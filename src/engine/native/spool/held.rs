@@ -17,13 +17,18 @@ use crate::{
 /// Lists the segments that are not as the archive holds them.
 const CHANGED: &str = "changed";
 
-/// Writes a segment that has its name only when it is whole and durable.
-pub(super) fn write(path: &Path, owner: Option<(u32, u32)>, bytes: &[u8]) -> io::Result<()> {
+/// Where a segment is written before it is whole and durable.
+pub(super) fn unfinished(path: &Path) -> io::Result<PathBuf> {
     let temporary = path.with_extension("part");
     // Of a run that was broken off.
     remove(&temporary)?;
-    super::write(&temporary, owner, true, bytes)?;
-    fs::rename(&temporary, path)?;
+    Ok(temporary)
+}
+
+/// Gives a segment that is whole its name.
+pub(super) fn finish(file: &File, path: &Path) -> io::Result<()> {
+    file.sync_data()?;
+    fs::rename(path.with_extension("part"), path)?;
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
@@ -51,17 +56,10 @@ impl Spool {
             .map_err(failed)
     }
 
-    /// A segment that is there already.
-    pub(super) async fn held(&self, segment: &PlannedSegment) -> Option<Vec<u8>> {
-        if !self.resumes {
-            return None;
-        }
-        let (path, expected) = (self.path(segment), self.size.bytes());
-        let read = move || {
-            let bytes = fs::read(&path).ok()?;
-            (bytes.len() as u64 == expected).then_some(bytes)
-        };
-        tokio::task::spawn_blocking(read).await.ok().flatten()
+    /// Whether a segment is there already.
+    pub(super) fn holds(&self, segment: &PlannedSegment) -> bool {
+        let is_whole = |file: fs::Metadata| file.len() == self.size.bytes();
+        self.resumes && fs::metadata(self.path(segment)).is_ok_and(is_whole)
     }
 
     /// Where these segments lie.

@@ -3,6 +3,7 @@ use std::{collections::BTreeSet, ops::Range};
 use proptest::prelude::*;
 
 use super::super::record::Record;
+use super::super::scan::{ScanStart, ScanStep, ScanTarget, WalScan};
 use super::super::storage::RM_HEAP as HEAP;
 use super::super::testing::{self, LogWriter, number, size};
 use super::super::walk::WalWalk;
@@ -18,6 +19,7 @@ fn rules() -> WalRules {
 /// A log of all kinds of records, of pages and of segments.
 fn log() -> LogWriter {
     let mut log = LogWriter::new(Major::V15);
+    let begin = log.scan_start().start;
     for xid in 1..=700_u32 {
         let length = (xid as usize * 131) % 9_000;
         match xid % 50 {
@@ -27,10 +29,11 @@ fn log() -> LogWriter {
             17 => _ = log.abort(xid, i64::from(xid)),
             // A prepared transaction, which ends none.
             19 => _ = log.main(RM_XACT, 0x10, xid, &vec![3; length]),
-            23 => _ = log.backup_end(Lsn(0x2000)),
+            23 => _ = log.backup_end(begin),
             29 => _ = log.main(200, 0, xid, b"of an extension"),
             31 => _ = log.main(RM_DBASE, 0x20, xid, &[0; 16]),
             37 => _ = log.crash_inside_record(9000),
+            43 => _ = log.restore_point(&format!("point {xid}")),
             41 if xid > 300 && xid < 400 => _ = log.switch(),
             _ => _ = log.main(HEAP, 0, xid, &vec![1; length % 300]),
         }
@@ -57,7 +60,10 @@ fn skimmed<'a>(
     asked: &BTreeSet<Lsn>,
     piece: usize,
 ) -> Skimmed<'a> {
-    let mut skim = Skim::new(rules(), number, asked);
+    skimmed_by(Skim::new(rules(), number, asked), bytes, number, piece)
+}
+
+fn skimmed_by(mut skim: Skim, bytes: &[u8], number: SegmentNumber, piece: usize) -> Skimmed<'_> {
     let mut quiet = Vec::new();
     for from in (0..bytes.len()).step_by(piece) {
         let to = bytes.len().min(from + piece);
@@ -68,7 +74,7 @@ fn skimmed<'a>(
         quiet.extend(found);
     }
     let start = number.start(size());
-    Skimmed { bytes, rules: rules(), start, quiet, missed: false }
+    Skimmed { bytes, rules: skim.rules().clone(), start, quiet, missed: false }
 }
 
 impl SegmentPages for Skimmed<'_> {
@@ -210,28 +216,122 @@ fn a_long_record_is_not_put_together() {
     compare(&segments, 0..1, &BTreeSet::new(), piece);
 }
 
+/// Scans segments read whole and skimmed, and compares all that they say; gives how many had to be read
+/// whole after all.
+fn compare_scans(start: &ScanStart, segments: &[Vec<u8>], piece: usize) -> usize {
+    let mut whole = WalScan::new(start.clone());
+    let mut quick = whole.clone();
+    let begin = quick.clone();
+    let mut missed = 0;
+    for (index, bytes) in segments.iter().enumerate() {
+        let number = number(index);
+        let step = whole.segment(ONE, number, bytes.as_slice());
+        let before = quick.clone();
+        let mut quick_step = match begin.skim(number) {
+            Some(skim) => {
+                let mut pages = skimmed_by(skim, bytes, number, piece);
+                let step = quick.segment(ONE, number, &mut pages);
+                (!pages.missed).then_some(step)
+            }
+            None => None,
+        };
+        if quick_step.is_none() {
+            (missed, quick) = (missed + 1, before);
+            quick_step = Some(quick.segment(ONE, number, bytes.as_slice()));
+        }
+        assert_eq!((quick_step, quick.damage()), (Some(step), whole.damage()), "{start:?}");
+        assert_eq!(quick.clone().finish(), whole.clone().finish(), "{start:?}");
+        if step == ScanStep::Stop {
+            break;
+        }
+    }
+    missed
+}
+
+/// Scans to anywhere in the log, of a backup from a primary and of one from a standby.
+fn scans(log: &LogWriter) -> Vec<ScanStart> {
+    let start = log.scan_start();
+    let somewhere = |part: u64| Lsn(start.start.0 + (log.at().0 - start.start.0) * part / 5 + 3);
+    let mut targets = vec![ScanTarget::Latest, ScanTarget::Immediate];
+    for part in 0..=5 {
+        targets.push(ScanTarget::Lsn(somewhere(part)));
+        targets.push(ScanTarget::Xid(part as u32 * 140 + 5));
+        targets.push(ScanTarget::Time(xact::timestamp(part as i64 * 140 + 6)));
+        targets.push(ScanTarget::Name(format!("point {}", part * 150 + 43)));
+    }
+    let mut all = Vec::new();
+    for target in targets {
+        for min_recovery_point in [None, Some(somewhere(2))] {
+            for exclusive in [false, true] {
+                let target = target.clone();
+                all.push(ScanStart { target, exclusive, min_recovery_point, ..start.clone() });
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn a_scan_passes_over_what_is_not_its_target() {
+    let log = log();
+    let segments = log.segments();
+    for start in scans(&log) {
+        for piece in [2 * PAGE_SIZE as usize, 1 << 20] {
+            let missed = compare_scans(&start, &segments, piece);
+            if start.target == ScanTarget::Latest && start.min_recovery_point.is_none() {
+                assert_eq!(missed, 1, "only where it begins");
+            }
+        }
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn damage_is_told_as_without(
-        at in any::<proptest::sample::Index>(),
-        kind in 0..4_u8,
-        first in 0..3_usize,
-        piece in 1..20_usize,
-    ) {
-        let mut segments = log().segments();
-        let at = at.index(segments.len() * segments[0].len());
+    fn a_scan_tells_damage_as_without(damage in damage(), piece in 1..20_usize, which in 0..96_usize) {
+        let log = log();
+        let mut segments = log.segments();
+        damage.apply(&mut segments);
+        let scans = scans(&log);
+        compare_scans(&scans[which % scans.len()], &segments, piece * PAGE_SIZE as usize);
+    }
+}
+
+/// Something done to the bytes of a log.
+#[derive(Clone, Debug)]
+struct Damage {
+    at: proptest::sample::Index,
+    kind: u8,
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    (any::<proptest::sample::Index>(), 0..4_u8).prop_map(|(at, kind)| Damage { at, kind })
+}
+
+impl Damage {
+    fn apply(&self, segments: &mut [Vec<u8>]) {
+        let at = self.at.index(segments.len() * segments[0].len());
         let (which, offset) = (at / segments[0].len(), at % segments[0].len());
         let segment = &mut segments[which];
         let end = (offset + 20_000).min(segment.len());
-        match kind {
+        match self.kind {
             0 => segment[offset] ^= 0x10,
             1 => segment[offset..end].fill(0),
             // Bytes of another place.
             2 => segment.copy_within(offset..end, (offset + 8192) % (1 << 19)),
             _ => segment[offset..].fill(0),
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn damage_is_told_as_without(damage in damage(), first in 0..3_usize, piece in 1..20_usize) {
+        let mut segments = log().segments();
+        damage.apply(&mut segments);
         let page = PAGE_SIZE as usize;
         let asked = BTreeSet::new();
         compare(&segments, first..segments.len(), &asked, piece * page);
