@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::record::RM_XLOG;
+use super::super::record::{RM_TBLSPC, RM_XLOG};
 use super::super::testing::{FIRST_SEGMENT, LogWriter, SYSTEM_ID, log, scan, size};
 use super::*;
 
@@ -311,6 +311,47 @@ fn block_references_are_decoded() {
     }
 }
 
+/// Scans segments one after the other, and checks that nothing is found before what was settled by then;
+/// gives how much that was at the end.
+fn check_settled(log: &LogWriter, segments: &[Vec<u8>]) -> Lsn {
+    let mut scan = WalScan::new(log.scan_start());
+    let mut settled = Lsn(0);
+    let (mut number, mut patched) = (FIRST_SEGMENT, 0);
+    for bytes in segments {
+        let step = scan.segment(TimelineId(1), number, bytes.as_slice());
+        let patches = &scan.so_far().patches;
+        assert!(patches[patched..].iter().all(|patch| patch.lsn >= settled));
+        assert!(scan.damage().is_none_or(|damage| damage.lsn >= settled), "{settled}");
+        if step == ScanStep::Stop {
+            break;
+        }
+        assert!(scan.settled() >= settled && scan.settled() <= number.end(size()));
+        (settled, patched, number) = (scan.settled(), patches.len(), number.next());
+    }
+    let summary = scan.finish();
+    assert!(summary.defect().is_none_or(|defect| defect.lsn >= settled), "{settled}");
+    settled
+}
+
+#[test]
+fn what_is_not_complete_is_not_settled() {
+    let mut log = log();
+    log.main(RM_XLOG, 0x20, 0, &vec![9; 100]);
+    let long = log.main(RM_XLOG, 0x20, 0, &vec![9; 3 << 20]);
+    let behind = log.at();
+    log.commit(800, 0);
+    let segments = log.segments();
+    let mut scan = WalScan::new(log.scan_start());
+    for (index, bytes) in segments.iter().enumerate() {
+        scan.segment(TimelineId(1), SegmentNumber(FIRST_SEGMENT.0 + index as u64), bytes.as_slice());
+        if size().segment_of(behind).0 > FIRST_SEGMENT.0 + index as u64 {
+            assert_eq!(scan.settled(), long);
+        }
+    }
+    // Behind the last record the log looks unwritten, and more of it may follow.
+    assert_eq!(scan.settled(), log.at());
+}
+
 fn varied(lengths: &[u16]) -> LogWriter {
     let mut log = LogWriter::new(Major::V16);
     for (index, length) in (0..).zip(lengths) {
@@ -345,6 +386,37 @@ proptest! {
             prop_assert!(summary.damage.is_some());
             prop_assert!(summary.end.0 <= FIRST_SEGMENT.start(size()).0 + end as u64 + 8);
         }
+    }
+
+    #[test]
+    fn nothing_is_found_before_what_is_settled(
+        lengths in prop::collection::vec(0_u16..60_000, 40..120),
+        at in any::<prop::sample::Index>(),
+        noise in prop::collection::vec(any::<u8>(), 0..60),
+        zeros in 0..30_000_usize,
+    ) {
+        let mut log = LogWriter::new(Major::V16);
+        for (index, length) in (0..).zip(&lengths) {
+            match index % 9 {
+                4 => _ = log.crash_inside_record(usize::from(*length).max(9000)),
+                7 => {
+                    let path = vec![b'x'; usize::from(*length) % 20_000 + 1];
+                    log.main(RM_TBLSPC, 0, index, &[&77_u32.to_le_bytes()[..], &path, b"\0"].concat());
+                }
+                _ => _ = log.main(RM_XLOG, 0x20, 0, &vec![3; usize::from(*length)]),
+            }
+            log.commit(index, i64::from(index));
+        }
+        let mut bytes = log.segments().concat();
+        let settled = check_settled(&log, &log.segments());
+        prop_assert_eq!(settled, log.at());
+        let at = at.index(bytes.len());
+        let end = (at + noise.len()).min(bytes.len());
+        bytes[at..end].copy_from_slice(&noise[..end - at]);
+        let end = (at + zeros).min(bytes.len());
+        bytes[at..end].fill(0);
+        let segments: Vec<_> = bytes.chunks(1 << 20).map(<[u8]>::to_vec).collect();
+        check_settled(&log, &segments);
     }
 
     #[test]
