@@ -98,6 +98,25 @@ pub struct SandboxReport {
     pub settings: Vec<String>,
 }
 
+/// Settings that replay's speed depends on.
+const SPEED: &[&str] = &[
+    "shared_buffers",
+    "recovery_prefetch",
+    "max_wal_size",
+    "checkpoint_timeout",
+    "wal_level",
+    "hot_standby",
+    "fsync",
+];
+
+impl SandboxReport {
+    /// The settings that replay's speed depends on, and with it the RTO: name and value.
+    pub fn speed(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.settings.iter().filter_map(|setting| setting.split_once('='));
+        pairs.filter(|(name, _)| SPEED.contains(name))
+    }
+}
+
 /// One check, finished.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CheckReport {

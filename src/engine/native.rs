@@ -38,6 +38,7 @@ pub mod place;
 mod processes;
 mod recover;
 pub mod rescue;
+mod room;
 mod sandbox;
 mod server;
 mod spool;

@@ -310,6 +310,11 @@ fn sandbox(page: &mut Page, sandbox: Option<&SandboxReport>) {
         "NOT cut off from the network"
     };
     page.field("Sandbox", &format!("{postgres}, {network}"));
+    let speed: Vec<String> =
+        sandbox.speed().map(|(name, value)| format!("{name} {value}")).collect();
+    if !speed.is_empty() {
+        page.field("", &format!("replayed with {}", speed.join(", ")));
+    }
     let (text, tone) = match (sandbox.removed, sandbox.kept_until) {
         (true, _) => ("removed".to_owned(), Tone::Plain),
         (false, Some(until)) => {

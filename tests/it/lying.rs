@@ -32,7 +32,7 @@ const ROW: &[u8] = b"21bf78373135b9673366fae7f6ddddeb";
 const TWICE: &str = "was read twice: the first reading was damaged";
 
 /// A whole drill of the depth `restore`, through PostgreSQL where it comes that far.
-fn drill(store: &Faulty<MemoryStore>, server: &str) -> DrillReport {
+pub fn drill(store: &Faulty<MemoryStore>, server: &str) -> DrillReport {
     drill_of(store, server, |_| ())
 }
 

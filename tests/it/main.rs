@@ -20,6 +20,7 @@ mod losses;
 mod lying;
 mod memory;
 mod metrics;
+mod overlap;
 mod pages;
 mod replay_speed;
 mod rescue;

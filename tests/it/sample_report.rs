@@ -157,7 +157,15 @@ pub fn pass() -> DrillReport {
             network_isolated: true,
             removed: true,
             kept_until: None,
-            settings: vec!["max_connections=200".to_owned()],
+            settings: [
+                "max_connections=200",
+                "shared_buffers=384MB",
+                "fsync=on",
+                "max_wal_size=65536MB",
+                "recovery_prefetch=off",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
         }),
         notes: vec!["database `legacy` does not allow connections: allowed in the sandbox".into()],
     }

@@ -69,6 +69,8 @@ pub struct Inputs<'a> {
     /// Bytes that the job allows.
     pub memory: u64,
     pub fsync: bool,
+    /// The restored files lie in the page cache.
+    pub is_cached: bool,
     pub preload: &'a [String],
     pub recovery: &'a RecoverySettings,
 }
@@ -87,6 +89,7 @@ pub fn settings(inputs: &Inputs<'_>) -> Vec<Setting> {
         segment_size,
         memory,
         fsync,
+        is_cached,
         preload,
         recovery,
     } = inputs;
@@ -119,7 +122,8 @@ pub fn settings(inputs: &Inputs<'_>) -> Vec<Setting> {
         // Neither pg_control nor the WAL names how many origins there were.
         ("max_replication_slots", "1000".to_owned()),
         ("track_commit_timestamp", on(control.track_commit_timestamp)),
-        // Speed and room.
+        // Speed and room. While PostgreSQL runs, our own buffers are what is left of the memory; the more
+        // it has, the less it writes and reads again in replay.
         ("shared_buffers", megabytes((memory / 4 * 3).clamp(16 << 20, 8 << 30))),
         ("maintenance_work_mem", megabytes((memory / 16).clamp(16 << 20, 1 << 30))),
         ("huge_pages", "off".to_owned()),
@@ -164,6 +168,10 @@ pub fn settings(inputs: &Inputs<'_>) -> Vec<Setting> {
     // Servers before know no such setting; they are given no backup with tablespaces.
     if *version_num >= IN_PLACE_TABLESPACES {
         list.push(("allow_in_place_tablespaces", "on".to_owned()));
+    }
+    // It asks the system ahead for every page: a help with disks, but not with what lies in memory.
+    if *major >= Major::V15 {
+        list.push(("recovery_prefetch", if *is_cached { "off" } else { "try" }.to_owned()));
     }
     match major {
         Major::V14 | Major::V15 | Major::V16 => {}

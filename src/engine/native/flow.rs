@@ -97,9 +97,13 @@ impl Run {
             {
                 self.fetched(&restored, reach.volume);
                 self.looked_at(looked);
-                let material = Material::new(own.control, restored.config_texts, None);
                 return Ok(Gathered::All(Box::new(AllThere {
-                    material,
+                    material: Material {
+                        control: own.control,
+                        config_texts: restored.config_texts,
+                        bytes: restored.bytes,
+                        target: None,
+                    },
                     wal,
                     pg_control: restored.pg_control,
                     auto_conf: restored.auto_conf,
@@ -148,7 +152,12 @@ impl Run {
         self.promise = Some(outlook::promise(&plan, summary));
         let tablespaces = summary.tablespaces.iter();
         Ok(Gathered::All(Box::new(AllThere {
-            material: Material::new(own.control, restored.config_texts, target),
+            material: Material {
+                control: own.control,
+                config_texts: restored.config_texts,
+                bytes: restored.bytes,
+                target,
+            },
             made_tablespaces: tablespaces.map(|made| (made.oid, made.location.clone())).collect(),
             wal,
             pg_control: restored.pg_control,

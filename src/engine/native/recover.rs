@@ -14,7 +14,7 @@ use super::{
     exec,
     flow::Machine,
     mend::{self, Mended, Role},
-    outcome, processes,
+    outcome, processes, room,
     sandbox::Cluster,
     server::{Launch, Server},
     spool::{coming::ComingWal, reach::Needs},
@@ -42,19 +42,10 @@ pub struct Material {
     pub control: ControlFile,
     /// The backup's configuration files.
     pub config_texts: BTreeMap<String, String>,
+    /// Of the base backup, where it has just been restored; else more than any memory holds.
+    pub bytes: u64,
     /// `None` replays to the end of what is served.
     pub target: Option<Target>,
-}
-
-impl Material {
-    #[must_use]
-    pub const fn new(
-        control: ControlFile,
-        config_texts: BTreeMap<String, String>,
-        target: Option<Target>,
-    ) -> Self {
-        Self { control, config_texts, target }
-    }
 }
 
 /// How a recovery ended.
@@ -309,6 +300,7 @@ impl Run {
             segment_size: plan.segment_size,
             memory: job.sandbox.memory,
             fsync: job.sandbox.fsync,
+            is_cached: room::for_page_cache().is_some_and(|room| material.bytes < room / 2),
             preload: &preload,
             recovery: &RecoverySettings {
                 timeline: (followed.0 == 1 || !plan.history.ancestors.is_empty())

@@ -332,7 +332,7 @@ impl Run {
         let auto_conf = fs::read_to_string(machine.place.root.join(AUTO_CONF)).unwrap_or_default();
         let config_texts = inspect::config_texts(&machine.place.data, auto_conf);
         let target = prepared.to_target.then(|| self.context.plan.target.clone());
-        let material = Material::new(control, config_texts, target);
+        let material = Material { control, config_texts, bytes: u64::MAX, target };
         let needs = Needs {
             parameters: prepared.floor,
             custom_resource_managers: prepared.custom_resource_managers.clone(),

@@ -85,6 +85,11 @@ impl Steps {
     }
 }
 
+/// Bytes of one write. ext4 keeps what is written at once in one piece of the page cache, as large as that,
+/// and whoever writes a single page to it later goes through all of its blocks: replay on files that were
+/// written a megabyte at a time took two times longer than on these.
+const AT_ONCE: usize = 64 << 10;
+
 /// Takes the steps until there are no more. Blocks.
 ///
 /// # Errors
@@ -103,7 +108,8 @@ pub(super) fn write(steps: &Receiver<Vec<Step>>, disk: &Disk) -> Result<(), Erro
             }
             Step::Data(data) => {
                 let Some(open) = &mut open else { continue };
-                let written = (&*open.file).write_all(&data);
+                let written =
+                    data.chunks(AT_ONCE).try_for_each(|part| (&*open.file).write_all(part));
                 written.map_err(|error| disk.root.failed("write", &error))?;
                 open.length += data.len() as u64;
                 open.flush(flusher, STRETCH);

@@ -62,6 +62,10 @@ fn what_leads_out_is_removed_and_links_are_not_followed() {
 
 /// The settings for a server of this version, in a drill to the end of the archive.
 fn settings_of(version_num: u32) -> Vec<Setting> {
+    settings_for(version_num, true)
+}
+
+fn settings_for(version_num: u32, is_cached: bool) -> Vec<Setting> {
     let major = Major::from_version_num(version_num).unwrap();
     let control = ControlFile::parse(&crate::pg::control::sample(1300, 202_209_061)).unwrap();
     settings(&Inputs {
@@ -72,6 +76,7 @@ fn settings_of(version_num: u32) -> Vec<Setting> {
         segment_size: SegmentSize::new(16 << 20).unwrap(),
         memory: 1 << 30,
         fsync: false,
+        is_cached,
         preload: &[],
         recovery: &RecoverySettings {
             timeline: None,
@@ -89,6 +94,17 @@ fn only_servers_that_know_it_are_told_of_tablespaces_in_place() {
     };
     assert!(!told(140_004));
     assert!(told(140_005) && told(150_000) && told(180_000));
+}
+
+#[test]
+fn pages_are_asked_for_ahead_only_by_those_who_can_and_need_to() {
+    let told = |version_num, is_cached| {
+        let list = settings_for(version_num, is_cached);
+        list.into_iter().find(|(name, _)| *name == "recovery_prefetch").map(|(_, value)| value)
+    };
+    assert_eq!(told(140_010, false), None);
+    assert_eq!(told(150_000, false).as_deref(), Some("try"));
+    assert_eq!(told(180_000, true).as_deref(), Some("off"));
 }
 
 #[test]

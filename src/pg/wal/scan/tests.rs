@@ -343,7 +343,11 @@ fn what_is_not_complete_is_not_settled() {
     let segments = log.segments();
     let mut scan = WalScan::new(log.scan_start());
     for (index, bytes) in segments.iter().enumerate() {
-        scan.segment(TimelineId(1), SegmentNumber(FIRST_SEGMENT.0 + index as u64), bytes.as_slice());
+        scan.segment(
+            TimelineId(1),
+            SegmentNumber(FIRST_SEGMENT.0 + index as u64),
+            bytes.as_slice(),
+        );
         if size().segment_of(behind).0 > FIRST_SEGMENT.0 + index as u64 {
             assert_eq!(scan.settled(), long);
         }
