@@ -111,6 +111,10 @@ pub struct Volume {
 }
 
 impl Volume {
+    /// Nothing was moved.
+    pub const NOTHING: Self =
+        Self { fetched_bytes: 0, restored_bytes: 0, files: 0, wal_segments: 0 };
+
     /// What was moved since it was as much as `before`.
     #[must_use]
     pub const fn since(self, before: Self) -> Self {

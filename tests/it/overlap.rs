@@ -18,7 +18,7 @@ use pgassay::{
 use crate::{
     lying,
     support::{
-        damage::{flip_row, rewrite_gz},
+        damage::{flip_row, rewrite_gz, unpacked},
         drill::{Answer, Drill, damaged_copy, signal, start_until},
         fixture::{self, Archive, Recipe, Workshop},
         memory,
@@ -92,9 +92,12 @@ fn segments(root: &Path, server: &str) -> Vec<PathBuf> {
     segments
 }
 
-/// The segment with the rows of the batch `behind`.
+/// The first segment with rows of the batch `behind`, undamaged.
 fn with_rows(root: &Path) -> PathBuf {
-    segments(root, "overlap")[BEHIND as usize + 3].clone()
+    let mut behind = segments(root, "overlap").into_iter().skip(BEHIND as usize);
+    let is_row = |window: &[u8]| window.iter().all(u8::is_ascii_hexdigit);
+    let has_rows = |path: &PathBuf| unpacked(path).windows(64).any(is_row);
+    behind.find(has_rows).unwrap()
 }
 
 #[test]
@@ -131,10 +134,10 @@ fn another_server_goes_on_where_the_wal_needs_one() {
 fn a_damaged_record_behind_the_beginning_is_found_and_replay_ends_there() {
     let archive = overlap();
     let damaged = damaged_copy(&archive, |root| {
-        rewrite_gz(&with_rows(root), |bytes| flip_row(bytes, 300_000));
+        rewrite_gz(&with_rows(root), |bytes| flip_row(bytes, 0));
     });
     let answer = Drill::new(damaged.path(), "overlap", "").run(&[]);
-    let name = with_rows(damaged.path());
+    let name = with_rows(&archive.root);
     let name = name.file_name().unwrap().to_str().unwrap();
     answer.expect("fail", 1).expect_finding("wal_corrupt", name);
     assert!(overlapped(&answer) > 10, "{}", answer.stdout);

@@ -159,7 +159,7 @@ pub fn pass() -> DrillReport {
             kept_until: None,
             settings: [
                 "max_connections=200",
-                "shared_buffers=384MB",
+                "shared_buffers=256MB",
                 "fsync=on",
                 "max_wal_size=65536MB",
                 "recovery_prefetch=off",

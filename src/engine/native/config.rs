@@ -124,7 +124,7 @@ pub fn settings(inputs: &Inputs<'_>) -> Vec<Setting> {
         ("track_commit_timestamp", on(control.track_commit_timestamp)),
         // Speed and room. While PostgreSQL runs, our own buffers are what is left of the memory; the more
         // it has, the less it writes and reads again in replay.
-        ("shared_buffers", megabytes((memory / 4 * 3).clamp(16 << 20, 8 << 30))),
+        ("shared_buffers", megabytes((memory / 2).clamp(16 << 20, 8 << 30))),
         ("maintenance_work_mem", megabytes((memory / 16).clamp(16 << 20, 1 << 30))),
         ("huge_pages", "off".to_owned()),
         ("dynamic_shared_memory_type", "mmap".to_owned()),

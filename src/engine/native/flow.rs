@@ -95,7 +95,7 @@ impl Run {
             let looked = self.look(base, own, &consistent, reach.settled).await.ok();
             if let Some(looked) = looked.filter(|looked| looked.is_final && looked.found.is_empty())
             {
-                self.fetched(&restored, reach.volume);
+                self.fetched(&restored, wal.moved());
                 self.looked_at(looked);
                 return Ok(Gathered::All(Box::new(AllThere {
                     material: Material {
@@ -116,7 +116,7 @@ impl Run {
         let summary = &spooled.summary;
         // From here on it is judged together.
         self.take_proven();
-        self.fetched(&restored, spooled.volume);
+        self.fetched(&restored, wal.moved());
         // Judged before the base where the target allows it; the answer is the same.
         let outlook = self.judge_wal(&spooled);
         if !found.is_empty() && !self.goes_on(&found) {
@@ -137,7 +137,7 @@ impl Run {
         };
         let target = match self.course(outlook) {
             Ok(target) => target,
-            Err(end) => return Ok(Gathered::End(end)),
+            Err(end) => return Ok(Gathered::End(*end)),
         };
         let end = spooled.last.map_or(SegmentNumber(0), SegmentNumber::next);
         let mut looked = self.look(base, &own, summary, end).await?;
@@ -186,15 +186,15 @@ impl Run {
     }
 
     /// Where recovery is to go by what the WAL says, or where the drill ends.
-    fn course(&mut self, outlook: Outlook) -> Result<Option<Target>, RestoreEnd> {
+    fn course(&mut self, outlook: Outlook) -> Result<Option<Target>, Box<RestoreEnd>> {
         match outlook {
             Outlook::Replay { target } => Ok(target),
-            Outlook::Damaged => Err(RestoreEnd::Damaged),
+            Outlook::Damaged => Err(Box::new(RestoreEnd::Damaged)),
             Outlook::Inconsistent(finding) => {
                 self.findings.push(finding);
-                Err(RestoreEnd::Damaged)
+                Err(Box::new(RestoreEnd::Damaged))
             }
-            Outlook::Refused(refusal) => Err(RestoreEnd::Refused(refusal)),
+            Outlook::Refused(refusal) => Err(Box::new(RestoreEnd::Refused(refusal))),
         }
     }
 
@@ -204,7 +204,7 @@ impl Run {
         self.take_proven();
         let outlook = self.judge_wal(spooled);
         if let Err(end) = self.course(outlook) {
-            return Some(end);
+            return Some(*end);
         }
         self.promise = Some(outlook::promise(&self.context.plan, &spooled.summary));
         None

@@ -136,7 +136,6 @@ impl Run {
     async fn replay(&mut self, wal: &mut ComingWal, given: &Needs) -> Result<Replayed, Error> {
         let mut moved = 0;
         let mut looked = Instant::now();
-        let before = wal.reach().volume;
         loop {
             let is_over = wal.is_over();
             let cluster = self.cluster()?;
@@ -172,7 +171,7 @@ impl Run {
                 self.stages.begin(Stage::Replay, at, None);
             }
             if let (Some(Stage::Replay), Some(at)) = (self.stages.current(), redo_done) {
-                self.stages.done(at, wal.reach().volume.since(before));
+                self.stages.done(at, wal.moved());
                 self.stages.begin(Stage::Promote, at, None);
             }
             if let Some(end) = self.learned(wal) {

@@ -296,7 +296,7 @@ impl Run {
             notes: self.notes.clone(),
             floor: reach.needs.parameters,
             custom_resource_managers: reach.needs.custom_resource_managers.clone(),
-            last: reach.end.flatten(),
+            last: reach.end.and_then(|end| end.last),
             made_tablespaces,
         };
         Ok((prepared, needs_consent(&base_findings)))

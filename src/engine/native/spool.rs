@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use again::Again;
 use incoming::{Coming, Incoming};
-use reach::{Course, Needs};
+use reach::{Course, LogEnd, Needs};
 
 use crate::{
     archive::ObjectRef,
@@ -57,7 +57,6 @@ pub struct Spooled {
     pub damage: Option<Damage>,
     /// The last segment that replay may be given; `None`: not one.
     pub last: Option<SegmentNumber>,
-    pub volume: Volume,
 }
 
 impl Spool {
@@ -166,9 +165,9 @@ impl Spool {
         course.tell(|reach| {
             reach.needs = Arc::new(Needs::of(&summary));
             reach.volume = volume;
-            reach.end = Some(last);
+            reach.end = Some(LogEnd { last });
         });
-        Ok(Spooled { summary, damage, last, volume })
+        Ok(Spooled { summary, damage, last })
     }
 
     /// Path of a segment in the spool.

@@ -272,7 +272,7 @@ impl Shared {
             // The stage of replay begins with it.
             return;
         }
-        let last = self.reach.borrow().end.map_or(self.planned, |end| end.unwrap_or(number));
+        let last = self.reach.borrow().end.map_or(self.planned, |end| end.last.unwrap_or(number));
         let end = last.end(size);
         let (at, start): (Lsn, Lsn) = (number.start(size), self.menu.first.start(size));
         self.progress.emit(ProgressEvent::Replayed { at, start, end });

@@ -129,18 +129,15 @@ impl PieceSink {
         });
         let mut piece = Piece::at(0, &spares);
         loop {
-            let count = match &mut skimming {
-                Some((skim, part)) => {
-                    let count = decoded.fill(&mut part[..PART])?;
-                    kept(&part[..count])?;
-                    piece.add(&part[..count], skim);
-                    count
-                }
-                None => {
-                    let count = piece.fill(|bytes| decoded.fill(bytes))?;
-                    kept(&piece.bytes)?;
-                    count
-                }
+            let count = if let Some((skim, part)) = &mut skimming {
+                let count = decoded.fill(&mut part[..PART])?;
+                kept(&part[..count])?;
+                piece.add(&part[..count], skim);
+                count
+            } else {
+                let count = piece.fill(|bytes| decoded.fill(bytes))?;
+                kept(&piece.bytes)?;
+                count
             };
             let enough = count == 0 || skimming.is_none() || piece.is_enough();
             if enough && !piece.range.is_empty() {

@@ -1,6 +1,7 @@
 //! The same archive recovered without us, with the settings of a drill.
 
 use std::{
+    fmt::Write as _,
     fs,
     os::unix::{fs::chown, process::CommandExt},
     path::{Path, PathBuf},
@@ -113,7 +114,8 @@ impl Peer {
         for setting in &self.settings {
             let (name, value) = setting.split_once('=').unwrap();
             let value = if name == "restore_command" { restore_command } else { value };
-            text += &format!("{name} = '{}'\n", value.replace('\\', "\\\\").replace('\'', "''"));
+            let quoted = value.replace('\\', "\\\\").replace('\'', "''");
+            writeln!(text, "{name} = '{quoted}'").unwrap();
         }
         fs::write(&conf, text).unwrap();
         prepare(&data);

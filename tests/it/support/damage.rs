@@ -38,11 +38,17 @@ pub fn backup_folder(root: &Path) -> PathBuf {
     fs::read_dir(object(root, "base")).unwrap().next().unwrap().unwrap().path()
 }
 
-/// Decompresses, changes and compresses again with the tools that anyone has.
-pub fn rewrite_gz(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+/// What is in a file that was compressed with gzip.
+pub fn unpacked(path: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     let file = fs::File::open(path).unwrap();
     flate2::read::MultiGzDecoder::new(file).read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// Decompresses, changes and compresses again with the tools that anyone has.
+pub fn rewrite_gz(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = unpacked(path);
     change(&mut bytes);
     let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gz.write_all(&bytes).unwrap();

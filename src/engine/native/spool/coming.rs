@@ -7,10 +7,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Spooled,
-    reach::{Course, Needs, Reach},
+    reach::{Course, LogEnd, Needs, Reach},
 };
 use crate::{
-    drill::{Code, Error},
+    drill::{Code, Error, stage::Volume},
     pg::{SegmentNumber, SegmentSize, wal::scan::WalSummary},
 };
 
@@ -26,6 +26,8 @@ pub struct ComingWal {
     task: Task,
     reach: watch::Receiver<Reach>,
     pace: Pace,
+    /// What a stage has been told of.
+    told: Volume,
 }
 
 #[derive(Debug)]
@@ -83,7 +85,7 @@ impl ComingWal {
         reach: watch::Receiver<Reach>,
         pace: Pace,
     ) -> Self {
-        Self { task: Task::Flying(task), reach, pace }
+        Self { task: Task::Flying(task), reach, pace, told: Volume::NOTHING }
     }
 
     /// WAL that an earlier run has spooled and read: up to `last`, and it needs this much.
@@ -92,15 +94,23 @@ impl ComingWal {
         let (course, reach, pace) = course(SegmentNumber(0), size);
         course.tell(|reach| {
             reach.needs = Arc::new(needs);
-            reach.end = Some(last);
+            reach.end = Some(LogEnd { last });
         });
-        Self { task: Task::Over, reach, pace }
+        Self { task: Task::Over, reach, pace, told: Volume::NOTHING }
     }
 
     /// How far it is.
     #[must_use]
     pub fn reach(&self) -> Reach {
         self.reach.borrow().clone()
+    }
+
+    /// What has come since this was asked before: that of the stage that ends now.
+    pub fn moved(&mut self) -> Volume {
+        let now = self.reach.borrow().volume;
+        let moved = now.since(self.told);
+        self.told = now;
+        moved
     }
 
     /// For those who wait for a segment.

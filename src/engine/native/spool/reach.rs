@@ -50,6 +50,13 @@ impl Needs {
     }
 }
 
+/// Where the log ends, as far as it can be used.
+#[derive(Clone, Copy, Debug)]
+pub struct LogEnd {
+    /// The last segment that replay may be given, if any.
+    pub last: Option<SegmentNumber>,
+}
+
 /// How far the spool has got.
 #[derive(Clone, Debug)]
 pub struct Reach {
@@ -59,8 +66,8 @@ pub struct Reach {
     pub consistent: Option<Arc<WalSummary>>,
     pub needs: Arc<Needs>,
     pub volume: Volume,
-    /// Once all is read: the last segment that replay may be given, if any.
-    pub end: Option<Option<SegmentNumber>>,
+    /// Once all is read.
+    pub end: Option<LogEnd>,
 }
 
 impl Reach {

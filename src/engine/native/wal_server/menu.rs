@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::spool::reach::{Needs, Reach};
+use super::super::spool::reach::{LogEnd, Needs, Reach};
 use crate::pg::{SegmentNumber, SegmentSize, TimelineHistory, WalFileName};
 
 /// Everything that may be served.
@@ -49,7 +49,7 @@ impl Menu {
         let Some(number) = WalFileName::number(log, seg, self.size) else {
             return Answer::Refuse("its number does not fit the segment size");
         };
-        let is_behind_the_end = |last: Option<SegmentNumber>| last.is_none_or(|last| number > last);
+        let is_behind_the_end = |end: LogEnd| end.last.is_none_or(|last| number > last);
         if reach.end.is_some_and(is_behind_the_end) {
             Answer::End
         } else if self.history.timeline_of_segment(number, self.size) != timeline {
@@ -88,7 +88,7 @@ pub(super) mod tests {
 
     /// All is read, and segment 7 is the last.
     pub(in super::super) fn all() -> Reach {
-        Reach { end: Some(Some(SegmentNumber(7))), ..Reach::nothing() }
+        Reach { end: Some(LogEnd { last: Some(SegmentNumber(7)) }), ..Reach::nothing() }
     }
 
     fn word(menu: &Menu, file: &str, reach: &Reach) -> &'static str {
@@ -127,7 +127,7 @@ pub(super) mod tests {
             assert_eq!(word(&menu, file, &all()), of_all, "{file}");
             assert_eq!(word(&menu, file, &some), of_some, "{file}");
         }
-        let none = Reach { end: Some(None), ..Reach::nothing() };
+        let none = Reach { end: Some(LogEnd { last: None }), ..Reach::nothing() };
         assert_eq!(word(&menu, "000000010000000000000003", &none), "end");
     }
 

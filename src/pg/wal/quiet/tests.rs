@@ -256,7 +256,7 @@ fn scans(log: &LogWriter) -> Vec<ScanStart> {
     for part in 0..=5 {
         targets.push(ScanTarget::Lsn(somewhere(part)));
         targets.push(ScanTarget::Xid(part as u32 * 140 + 5));
-        targets.push(ScanTarget::Time(xact::timestamp(part as i64 * 140 + 6)));
+        targets.push(ScanTarget::Time(xact::timestamp(part.cast_signed() * 140 + 6)));
         targets.push(ScanTarget::Name(format!("point {}", part * 150 + 43)));
     }
     let mut all = Vec::new();

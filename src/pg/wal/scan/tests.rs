@@ -336,7 +336,7 @@ fn check_settled(log: &LogWriter, segments: &[Vec<u8>]) -> Lsn {
 #[test]
 fn what_is_not_complete_is_not_settled() {
     let mut log = log();
-    log.main(RM_XLOG, 0x20, 0, &vec![9; 100]);
+    log.main(RM_XLOG, 0x20, 0, &[9; 100]);
     let long = log.main(RM_XLOG, 0x20, 0, &vec![9; 3 << 20]);
     let behind = log.at();
     log.commit(800, 0);
