@@ -193,7 +193,8 @@ impl Run {
                 });
             }
             if status.as_deref() == Some("ready") {
-                if self.stages.current() != Some(Stage::Promote) {
+                // A rescue may have been broken off behind its promotion.
+                if self.stages.current() != Some(Stage::Promote) && self.keeping.is_none() {
                     return Err(Error::new(
                         Code::PostgresFailed,
                         "PostgreSQL opened without a recovery",
