@@ -3,10 +3,10 @@
 
 use std::{
     fs::{self, File},
-    io::{BufReader, Read as _},
+    io::{self, BufReader, Read},
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use async_trait::async_trait;
@@ -104,7 +104,7 @@ fn walk(folder: &Path, count: u64) -> Outcome<()> {
     let job = "apiVersion: pgassay.dev/v1alpha1\nkind: DrillJob\nmetadata: {name: walk}\nspec:\n  archive:\n    \
                url: s3://bucket/archive\n    server: log\n";
     let job = config::parse(job, "job.yaml").unwrap();
-    let store: SharedStore = Arc::new(Folder(folder.to_owned()));
+    let store: SharedStore = Arc::new(Folder { root: folder.to_owned(), spares: Arc::default() });
     let (progress, cancel) = (Progress::silent(), CancellationToken::new());
     let work = verify::verify(&store, &job, VerifyOptions::default(), &progress, &cancel);
     let report = tools::RUNTIME.block_on(work).map_err(|error| error.message)?;
@@ -123,7 +123,51 @@ fn walk(folder: &Path, count: u64) -> Outcome<()> {
 
 /// A folder as an object store.
 #[derive(Debug)]
-struct Folder(PathBuf);
+struct Folder {
+    root: PathBuf,
+    spares: Spares,
+}
+
+/// Buffers that were read: fresh memory for every piece would be half of what is measured.
+type Spares = Arc<Mutex<Vec<Vec<u8>>>>;
+
+/// Bytes of a file; the buffer goes back when nobody needs them any more.
+struct Piece {
+    buffer: Vec<u8>,
+    length: usize,
+    spares: Spares,
+}
+
+impl Piece {
+    /// Reads the next one; `None` at the file's end.
+    fn read(file: &mut impl Read, spares: &Spares) -> io::Result<Option<Self>> {
+        let spare = spares.lock().unwrap().pop();
+        let mut piece = Self {
+            buffer: spare.unwrap_or_else(|| vec![0; PIECE]),
+            length: 0,
+            spares: Arc::clone(spares),
+        };
+        while piece.length < PIECE {
+            match file.read(&mut piece.buffer[piece.length..])? {
+                0 => break,
+                count => piece.length += count,
+            }
+        }
+        Ok((piece.length > 0).then_some(piece))
+    }
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer[..self.length]
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.spares.lock().unwrap().push(std::mem::take(&mut self.buffer));
+    }
+}
 
 impl Folder {
     fn below(&self, folder: &Path, found: &mut Vec<ListedObject>) {
@@ -132,7 +176,7 @@ impl Folder {
             if path.is_dir() {
                 self.below(&path, found);
             } else {
-                let key = path.strip_prefix(&self.0).unwrap().to_str().unwrap().to_owned();
+                let key = path.strip_prefix(&self.root).unwrap().to_str().unwrap().to_owned();
                 let size = entry.metadata().unwrap().len();
                 found.push(ListedObject { key, size, etag: None, modified: None });
             }
@@ -141,7 +185,7 @@ impl Folder {
 
     fn listed(&self, prefix: &str) -> Vec<ListedObject> {
         let mut found = Vec::new();
-        self.below(&self.0, &mut found);
+        self.below(&self.root, &mut found);
         found.retain(|object| object.key.starts_with(prefix));
         found.sort_by(|a, b| a.key.cmp(&b.key));
         found
@@ -164,17 +208,14 @@ impl ObjectStore for Folder {
 
     async fn get(&self, range: GetRange<'_>) -> Result<ByteStream, Error> {
         let missing = |_| Error::new(Code::ObjectMissing, range.key);
-        let mut file = File::open(self.0.join(range.key)).map_err(missing)?;
+        let mut file = File::open(self.root.join(range.key)).map_err(missing)?;
         std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(range.offset)).unwrap();
-        let file = file.take(range.length.unwrap_or(u64::MAX));
-        let pieces = stream::unfold(file, |mut file| async move {
-            let mut piece = Vec::with_capacity(PIECE);
-            match file.by_ref().take(PIECE as u64).read_to_end(&mut piece) {
-                Ok(0) => None,
-                Ok(_) => Some((Ok(Bytes::from(piece)), file)),
-                Err(error) => Some((Err(Error::io("read a segment", &error)), file)),
-            }
-        });
+        let mut file = file.take(range.length.unwrap_or(u64::MAX));
+        let spares = Arc::clone(&self.spares);
+        let pieces = stream::iter(std::iter::from_fn(move || {
+            let piece = Piece::read(&mut file, &spares).transpose()?;
+            Some(piece.map(Bytes::from_owner).map_err(|error| Error::io("read a segment", &error)))
+        }));
         Ok(pieces.boxed())
     }
 

@@ -97,16 +97,40 @@ pub(super) struct Exact<'a> {
     input: Strict<'a>,
     expected: u64,
     got: u64,
+    /// Bytes of the input that were lent.
+    lent: usize,
 }
 
 impl<'a> Exact<'a> {
     pub(super) fn new<R: BufRead + Send + 'a>(codec: Codec, input: R, expected: u64) -> Self {
-        Self { input: strict(codec, input), expected, got: 0 }
+        Self { input: strict(codec, input), expected, got: 0, lent: 0 }
+    }
+
+    /// The next bytes, as many as `buffer` holds; fewer where the stream or the expected number ends.
+    /// What is stored as it is and lies there in one piece is not copied.
+    pub(super) fn part<'b>(&'b mut self, buffer: &'b mut [u8]) -> Result<&'b [u8], ExactError> {
+        self.give_back();
+        let left = usize::try_from(self.expected - self.got).unwrap_or(usize::MAX);
+        let wanted = buffer.len().min(left);
+        if wanted == 0 || self.input.plain(wanted).is_none() {
+            let count = self.fill(buffer)?;
+            return Ok(&buffer[..count]);
+        }
+        self.lent = wanted;
+        self.got += wanted as u64;
+        Ok(self.input.plain(wanted).unwrap_or_default())
+    }
+
+    fn give_back(&mut self) {
+        if let Inner::Plain(input) = &mut self.input.inner {
+            input.consume(std::mem::take(&mut self.lent));
+        }
     }
 
     /// Decodes the next bytes; fewer than there is room for where the stream or the expected number
     /// ends.
     pub(super) fn fill(&mut self, out: &mut [u8]) -> Result<usize, ExactError> {
+        self.give_back();
         let left = usize::try_from(self.expected - self.got).unwrap_or(usize::MAX);
         let room = out.len().min(left);
         let mut count = 0;
@@ -122,6 +146,7 @@ impl<'a> Exact<'a> {
 
     /// Reads on to the stream's end, which must come at once.
     pub(super) fn end(mut self) -> Result<(), ExactError> {
+        self.give_back();
         let beyond = self.input.read(&mut [0]).map_err(ExactError::Stream)?;
         let (expected, got) = (self.expected, self.got + beyond as u64);
         if got == expected { Ok(()) } else { Err(ExactError::WrongSize { expected, got }) }
@@ -132,7 +157,7 @@ fn strict<'a, R: BufRead + Send + 'a>(codec: Codec, input: R) -> Strict<'a> {
     let failed = Arc::new(AtomicBool::new(false));
     let mut input = Input { inner: input, failed: Arc::clone(&failed) };
     if codec == Codec::Plain {
-        return Strict { inner: Box::new(input), input_failed: failed, error: None };
+        return Strict { inner: Inner::Plain(Box::new(input)), input_failed: failed, error: None };
     }
     let inner: io::Result<Box<dyn Read + Send + 'a>> = match input.fill_buf() {
         Err(error) => Err(error),
@@ -140,9 +165,9 @@ fn strict<'a, R: BufRead + Send + 'a>(codec: Codec, input: R) -> Strict<'a> {
         Ok(_) => open(codec, input),
     };
     match inner {
-        Ok(inner) => Strict { inner, input_failed: failed, error: None },
+        Ok(inner) => Strict { inner: Inner::Decoder(inner), input_failed: failed, error: None },
         Err(error) => Strict {
-            inner: Box::new(io::empty()),
+            inner: Inner::Decoder(Box::new(io::empty())),
             error: Some(classify(error, failed.load(Ordering::Relaxed))),
             input_failed: failed,
         },
@@ -203,11 +228,27 @@ impl<R: BufRead> BufRead for Input<R> {
     }
 }
 
+/// Where decoded bytes come from.
+enum Inner<'a> {
+    /// They are stored as they are.
+    Plain(Box<dyn BufRead + Send + 'a>),
+    Decoder(Box<dyn Read + Send + 'a>),
+}
+
 /// Gives errors one of two kinds and repeats them: some decoders report the end after an error.
 struct Strict<'a> {
-    inner: Box<dyn Read + Send + 'a>,
+    inner: Inner<'a>,
     input_failed: Arc<AtomicBool>,
     error: Option<io::Error>,
+}
+
+impl Strict<'_> {
+    /// The next bytes without a copy, where they are stored as they are and so many lie in one piece.
+    fn plain(&mut self, wanted: usize) -> Option<&[u8]> {
+        let Inner::Plain(input) = &mut self.inner else { return None };
+        // An error is told to who reads.
+        input.fill_buf().ok()?.get(..wanted)
+    }
 }
 
 impl Read for Strict<'_> {
@@ -218,7 +259,11 @@ impl Read for Strict<'_> {
         if buf.is_empty() {
             return Ok(0);
         }
-        self.inner.read(buf).map_err(|error| {
+        let read = match &mut self.inner {
+            Inner::Plain(input) => input.read(buf),
+            Inner::Decoder(decoder) => decoder.read(buf),
+        };
+        read.map_err(|error| {
             let error = classify(error, self.input_failed.load(Ordering::Relaxed));
             self.error = Some(io::Error::new(error.kind(), error.to_string()));
             error

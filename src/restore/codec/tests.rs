@@ -323,3 +323,33 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    /// However the input is cut, and wherever a part lies across a cut.
+    #[test]
+    fn parts_are_what_filling_gives(
+        codec in 0..7_usize,
+        length in 0..5000_usize,
+        cut in 1..3000_usize,
+        part in 1..2000_usize,
+        expected in 0..6000_u64,
+    ) {
+        let codec = Codec::ALL[codec];
+        let plain = &sample()[1000..1000 + length];
+        let bytes = encode(codec, plain);
+        let input = || io::BufReader::with_capacity(cut, bytes.as_slice());
+        let filled = decode_exact(codec, input(), expected);
+        let (mut exact, mut buffer) = (Exact::new(codec, input(), expected), vec![0; part]);
+        let mut joined = Vec::new();
+        loop {
+            let next = exact.part(&mut buffer).unwrap();
+            if next.is_empty() {
+                break;
+            }
+            joined.extend_from_slice(next);
+        }
+        let end = exact.end().map(|()| joined);
+        prop_assert_eq!(format!("{end:?}"), format!("{filled:?}"));
+        prop_assert_eq!(end.is_ok(), expected == length as u64);
+    }
+}

@@ -130,10 +130,10 @@ impl PieceSink {
         let mut piece = Piece::at(0, &spares);
         loop {
             let count = if let Some((skim, part)) = &mut skimming {
-                let count = decoded.fill(&mut part[..PART])?;
-                kept(&part[..count])?;
-                piece.add(&part[..count], skim);
-                count
+                let part = decoded.part(&mut part[..PART])?;
+                kept(part)?;
+                piece.add(part, skim);
+                part.len()
             } else {
                 let count = piece.fill(|bytes| decoded.fill(bytes))?;
                 kept(&piece.bytes)?;
