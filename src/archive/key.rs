@@ -134,7 +134,9 @@ fn wal_name(text: &str) -> Option<WalFileName> {
     let upper =
         |t: &str| !t.split('.').next().unwrap_or("").bytes().any(|b| b.is_ascii_lowercase());
     let name = WalFileName::from_str(text).ok()?;
-    (upper(text) && name.to_string() == text).then_some(name)
+    // The offset in a label's name is the only other part with two spellings.
+    let label = matches!(name, WalFileName::BackupLabel { .. });
+    (upper(text) && (!label || name.to_string() == text)).then_some(name)
 }
 
 fn codec(extension: &str) -> Option<Codec> {
@@ -226,6 +228,9 @@ mod tests {
             "wals/000000010000000A/0000000B.history",
             // PostgreSQL never asks for this spelling.
             "wals/000000010000000a/000000010000000a000000fe",
+            "wals/000000010000000A/000000010000000A000000FE.0000002a.backup",
+            "wals/0000000b.history",
+            "wals/000000010000000a/000000010000000a000000fe.partial",
             "wals/000000010000000A/000000010000000A000000FE.gz.gz.gz",
             "wals/000000010000000A/000000010000000A000000FE.",
             "wals/000000010000000A/000000010000000A000000F",

@@ -34,6 +34,29 @@ pub struct WalIndex {
     unreadable_extensions: BTreeSet<String>,
 }
 
+/// An object of a listing, not kept yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Listed<'a> {
+    pub key: &'a str,
+    pub size: u64,
+    pub etag: Option<&'a str>,
+    pub modified: Option<Timestamp>,
+    pub codec: Codec,
+}
+
+impl Listed<'_> {
+    pub fn object(&self) -> ObjectRef {
+        let Self { size, modified, codec, .. } = *self;
+        ObjectRef {
+            key: self.key.to_owned(),
+            size,
+            etag: self.etag.map(str::to_owned),
+            modified,
+            codec,
+        }
+    }
+}
+
 /// Timeline and the two numbers of a name.
 type Place = (u32, u32, u32);
 
@@ -90,6 +113,14 @@ impl Entry {
     }
 }
 
+/// Eight digits.
+fn push_hex(text: &mut String, number: u32) {
+    for shift in (0..8).rev() {
+        let digit = number >> (shift * 4) & 0xF;
+        text.extend(char::from_digit(digit, 16).map(|digit| digit.to_ascii_uppercase()));
+    }
+}
+
 fn place(timeline: TimelineId, number: SegmentNumber, size: SegmentSize) -> Option<Place> {
     let log = u32::try_from(number.0 / size.per_log()).ok()?;
     Some((timeline.0, log, u32::try_from(number.0 % size.per_log()).ok()?))
@@ -101,15 +132,15 @@ impl WalIndex {
     }
 
     /// Takes in one object. Call [`Self::settle`] after the last.
-    pub(super) fn add(&mut self, name: WalFileName, object: ObjectRef) {
+    pub(super) fn add(&mut self, name: WalFileName, listed: Listed<'_>) {
         let entry = |timeline: TimelineId, log, seg| Entry {
             timeline: timeline.0,
             log,
             seg,
-            codec: object.codec,
-            size: object.size,
-            modified: object.modified.map_or(i64::MIN, Timestamp::as_microsecond),
-            etag: Etag::new(object.etag.as_deref()),
+            codec: listed.codec,
+            size: listed.size,
+            modified: listed.modified.map_or(i64::MIN, Timestamp::as_microsecond),
+            etag: Etag::new(listed.etag),
         };
         match name {
             WalFileName::Segment { timeline, log, seg } => {
@@ -118,8 +149,8 @@ impl WalIndex {
             WalFileName::Partial { timeline, log, seg } => {
                 self.partials.push(entry(timeline, log, seg));
             }
-            WalFileName::History { timeline } => self.histories.push((timeline, object)),
-            WalFileName::BackupLabel { .. } => self.labels.push((name, object)),
+            WalFileName::History { timeline } => self.histories.push((timeline, listed.object())),
+            WalFileName::BackupLabel { .. } => self.labels.push((name, listed.object())),
         }
     }
 
@@ -154,10 +185,20 @@ impl WalIndex {
 
     fn object(&self, entry: &Entry, suffix: &str) -> ObjectRef {
         let Entry { timeline, log, seg, .. } = entry;
-        let (folder, extension) = (&self.folder, entry.codec.extension());
-        let folder = format!("{folder}{timeline:08X}{log:08X}");
+        let extension = entry.codec.extension();
+        // The folder's name and a slash, and the segment's.
+        let length = self.folder.len() + 17 + 24 + suffix.len() + extension.len();
+        let mut key = String::with_capacity(length);
+        key.push_str(&self.folder);
+        for (numbers, end) in [(&[*timeline, *log][..], "/"), (&[*timeline, *log, *seg], suffix)] {
+            for number in numbers {
+                push_hex(&mut key, *number);
+            }
+            key.push_str(end);
+        }
+        key.push_str(extension);
         ObjectRef {
-            key: format!("{folder}/{timeline:08X}{log:08X}{seg:08X}{suffix}{extension}"),
+            key,
             size: entry.size,
             etag: entry.etag.text(),
             modified: entry.modified(),
@@ -187,6 +228,31 @@ impl WalIndex {
         size: SegmentSize,
     ) -> Option<ObjectRef> {
         Self::find(&self.segments, timeline, number, size).map(|entry| self.object(entry, ""))
+    }
+
+    /// The complete segments of a timeline from `first` to `last`, in order: what [`Self::segment`] gives
+    /// of each, found by one search.
+    pub fn segments(
+        &self,
+        timeline: TimelineId,
+        first: SegmentNumber,
+        last: SegmentNumber,
+        size: SegmentSize,
+    ) -> impl Iterator<Item = (SegmentNumber, ObjectRef)> {
+        let begin = place(timeline, first, size).map_or(self.segments.len(), |first| {
+            self.segments.partition_point(|entry| entry.place() < first)
+        });
+        let mut before = None;
+        let behind = self.segments[begin..].iter().inspect(|_| {
+            #[cfg(test)]
+            LOOKED_AT.with(|count| count.set(count.get() + 1));
+        });
+        let behind = behind.take_while(move |entry| entry.timeline == timeline.0);
+        let named = behind.filter_map(move |entry| Some((entry.number(size)?, entry)));
+        let wanted = named.take_while(move |(number, _)| *number <= last);
+        // Of one that is there more than once the first counts.
+        let once = wanted.filter(move |(number, _)| before.replace(*number) != Some(*number));
+        once.map(|(number, entry)| (number, self.object(entry, "")))
     }
 
     /// Whether a complete segment of that name was there when the index was last settled.

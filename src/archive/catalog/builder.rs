@@ -10,6 +10,7 @@ use crate::{
     archive::{
         BackupInfo, ObjectRef, WalIndex,
         key::{BaseFile, Key, TarName},
+        wal_index::Listed,
     },
     pg::{TimelineId, WalFileName},
 };
@@ -65,16 +66,11 @@ impl CatalogBuilder {
         self.catalog.object_count += 1;
         self.catalog.total_bytes += size;
         let Some(below) = key.strip_prefix(&self.root) else { return self.unknown(key) };
-        let object = |codec| ObjectRef {
-            key: key.to_owned(),
-            size,
-            etag: etag.map(str::to_owned),
-            modified,
-            codec,
-        };
+        let listed = |codec| Listed { key, size, etag, modified, codec };
+        let object = |codec| listed(codec).object();
         match Key::parse(below) {
             Key::Unknown => self.unknown(key),
-            Key::Wal { name, codec } => self.catalog.wal.add(name, object(codec)),
+            Key::Wal { name, codec } => self.catalog.wal.add(name, listed(codec)),
             Key::UnreadableWal { name, extension } => {
                 self.catalog.wal.add_unreadable(&name, extension);
             }

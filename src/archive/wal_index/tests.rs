@@ -49,6 +49,31 @@ fn of_two_forms_the_first_in_key_order_counts() {
 }
 
 #[test]
+fn many_segments_are_those_that_are_asked_for_one_by_one() {
+    let index = index(&[
+        "wals/0000000100000000/0000000100000000000000FE.zst",
+        "wals/0000000100000000/0000000100000000000000FF.gz",
+        "wals/0000000100000000/0000000100000000000000FF.bz2",
+        "wals/0000000100000000/0000000100000000000000FF.lz4",
+        "wals/0000000100000001/000000010000000100000000",
+        // No segment of this size has that name.
+        "wals/0000000100000001/000000010000000100000100",
+        "wals/0000000100000002/000000010000000200000003.xz",
+        "wals/0000000300000001/000000030000000100000002",
+    ]);
+    for timeline in [1, 2, 3].map(TimelineId) {
+        for (first, last) in [(0, 0x300), (0xFF, 0x100), (0x100, 0xFF), (0x101, 0x203), (0, 0xFE)] {
+            let numbers = (first..=last).map(SegmentNumber);
+            let each = |number| Some((number, index.segment(timeline, number, SIZE)?));
+            let one_by_one: Vec<_> = numbers.filter_map(each).collect();
+            let (first, last) = (SegmentNumber(first), SegmentNumber(last));
+            let at_once: Vec<_> = index.segments(timeline, first, last, SIZE).collect();
+            assert_eq!(at_once, one_by_one, "{timeline} {first:?} {last:?}");
+        }
+    }
+}
+
+#[test]
 fn runs_cross_log_files_and_stop_at_holes() {
     let index = index(&[
         "wals/0000000100000000/0000000100000000000000FE",

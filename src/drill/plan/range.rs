@@ -59,13 +59,18 @@ impl Range {
         source: &Source<'_>,
         stop: SegmentNumber,
     ) -> Vec<PlannedSegment> {
-        let mut planned = Vec::new();
+        let (wal, size) = (&known.catalog.wal, source.segment_size);
+        let until = |piece: &Piece| (piece.last.min(stop).0 + 1).saturating_sub(piece.first.0);
+        let count = self.pieces.iter().map(until).sum::<u64>();
+        let mut planned = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
         for piece in &self.pieces {
-            let timeline = piece.timeline;
-            for number in (piece.first.0..=piece.last.min(stop).0).map(SegmentNumber) {
-                let object = known.catalog.wal.segment(timeline, number, source.segment_size);
-                planned.extend(object.map(|object| PlannedSegment { timeline, number, object }));
-            }
+            let (timeline, last) = (piece.timeline, piece.last.min(stop));
+            let objects = wal.segments(timeline, piece.first, last, size);
+            planned.extend(objects.map(|(number, object)| PlannedSegment {
+                timeline,
+                number,
+                object,
+            }));
         }
         planned
     }
