@@ -1,13 +1,13 @@
 //! The tables, for the terminal and for `docs/benchmarks.md`.
 
-use std::{fmt::Write as _, fs, path::Path, time::Duration};
+use std::{fmt::Write as _, time::Duration};
 
 use jiff::Timestamp;
 
 use crate::{
     bench::Bench,
     data::Cluster,
-    machine,
+    machine, marked, programs,
     subject::{Row, Table},
 };
 
@@ -22,7 +22,7 @@ pub fn part(bench: &Bench, tables: &[Table], took: Duration) -> String {
     let minutes = took.as_secs_f64() / 60.0;
     writeln!(out, "`{command}` on {day}; it measured for {minutes:.0} minutes.\n").unwrap();
     out.push_str("| what | |\n|---|---|\n");
-    for (name, value) in machine::lines(bench).into_iter().chain(machine::programs(bench)) {
+    for (name, value) in machine::lines().into_iter().chain(programs::lines(bench)) {
         writeln!(out, "| {name} | {} |", cell(&value)).unwrap();
     }
     out.push('\n');
@@ -113,9 +113,5 @@ fn cell(text: &str) -> String {
 
 /// Puts it between the marks of the page.
 pub fn write(part: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks.md");
-    let page = fs::read_to_string(&path).unwrap();
-    let (head, rest) = page.split_once(MARKS[0]).unwrap();
-    let (_, tail) = rest.split_once(MARKS[1]).unwrap();
-    fs::write(path, format!("{head}{}{part}{}{tail}", MARKS[0], MARKS[1])).unwrap();
+    marked::write("docs/benchmarks.md", MARKS, part);
 }

@@ -14,9 +14,13 @@
 mod bench;
 mod data;
 mod document;
+#[path = "../../tests/it/support/machine.rs"]
 mod machine;
+#[path = "../../tests/it/support/marked.rs"]
+mod marked;
 mod measure;
 mod peer;
+mod programs;
 mod scale;
 mod server;
 #[path = "../../tests/it/support/shaping.rs"]

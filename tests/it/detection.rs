@@ -13,7 +13,6 @@ mod table;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
     process::Command,
     sync::{
         Mutex,
@@ -37,7 +36,7 @@ use self::{
     scene::Stage,
     table::{Pgassay, Row, Run},
 };
-use crate::support::drill;
+use crate::support::{drill, marked};
 
 /// What every tool is asked about: each kind of damage, in few compressions.
 const CHOSEN: [&str; 54] = [
@@ -320,8 +319,6 @@ fn compare() {
         println!("{part}");
         return;
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/detection.md");
-    let page = fs::read_to_string(&path).unwrap();
-    fs::write(&path, table::into_page(&page, &part)).unwrap();
-    println!("written: {}", path.display());
+    marked::write("docs/detection.md", table::MARKS, &part);
+    println!("written: docs/detection.md");
 }

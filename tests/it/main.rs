@@ -14,6 +14,7 @@ mod differential;
 mod drills;
 mod endings;
 mod engine;
+mod growth;
 mod habits;
 mod ledger;
 mod losses;

@@ -1,13 +1,12 @@
 //! Peak memory of our own process: of a drill of a 1 GiB cluster (`make bench-memory`), and of reading
 //! archives that are ten times larger than the bound.
 
-use std::{fs, process::Command};
-
 use pgassay::archive::Codec;
 
 use crate::support::{
     drill::{Answer, Drill},
     fixture::{self, Recipe, Workshop},
+    timed::{Took, timed},
     wal_folder::WalFolder,
 };
 
@@ -44,7 +43,7 @@ fn a_gibibyte_fits_into_256_mib() {
         shop.finish()
     });
     let drill = Drill::new(&archive.root, "gibibyte", &archive.rows_of("end"));
-    let (answer, peak) = timed(&drill, &drill.command());
+    let (answer, Took { peak, .. }) = timed(&drill.command());
     answer.expect("pass", 0);
     let report = &answer.report;
     println!(
@@ -69,21 +68,10 @@ fn a_gibibyte_fits_into_256_mib() {
     assert!(peak < MOST, "peak memory is {} MiB", peak >> 20);
 }
 
-/// Runs a command of `drill`; with its peak memory in bytes, by GNU time.
-fn timed(drill: &Drill, plain: &Command) -> (Answer, u64) {
-    let figures = drill.work.join("time.txt");
-    let mut timed = Command::new("/usr/bin/time");
-    timed.args(["-v", "-o"]).arg(&figures).arg(plain.get_program()).args(plain.get_args());
-    timed.env_clear().envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))));
-    let answer = Answer::from(timed.output().unwrap());
-    let text = fs::read_to_string(&figures).unwrap();
-    let line = text.lines().find(|l| l.contains("Maximum resident set size")).unwrap();
-    (answer, line.rsplit(' ').next().unwrap().parse::<u64>().unwrap() << 10)
-}
-
 /// Reads the archive of `drill` with `pgassay verify`; with its peak memory.
 pub fn verify_timed(drill: &Drill) -> (Answer, u64) {
-    timed(drill, &drill.verify_command())
+    let (answer, took) = timed(&drill.verify_command());
+    (answer, took.peak)
 }
 
 /// WAL of 10 × the bound in segments of `mib` MiB, and with `fat` a base backup as large.

@@ -1,6 +1,7 @@
 //! Speed of the read tier against its own decoders, and its peak memory: `make bench-verify`. Only a
 //! release build says anything.
 
+mod growth;
 mod link;
 mod measure;
 

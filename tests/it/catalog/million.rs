@@ -2,16 +2,16 @@
 
 mod ledger;
 
-use std::{fmt::Write as _, fs, path::Path, process::Command, time::Instant};
+use std::{fmt::Write as _, process::Command};
 
 use pgassay::pg::{SegmentNumber, SegmentSize, TimelineId};
 
 use crate::{
     store::peer::{Peer, Reply, Request},
     support::{
-        drill::{Answer, environment},
+        drill::environment,
+        timed::{Took, timed},
         tools::RUNTIME,
-        workdir::WorkDir,
     },
 };
 
@@ -109,27 +109,15 @@ fn answer(request: &Request) -> Reply {
     Reply::new(200, &[("content-type", "application/xml")], page(token))
 }
 
-/// Bytes, as GNU time has written them there.
-fn peak(figures: &Path) -> u64 {
-    let text = fs::read_to_string(figures).unwrap();
-    let line = text.lines().find(|l| l.contains("Maximum resident set size")).unwrap();
-    line.rsplit(' ').next().unwrap().parse::<u64>().unwrap() << 10
-}
-
 #[test]
 #[ignore = "takes a minute: `make bench-catalog`"]
 fn a_million_segments_fit_into_200_mib() {
     let peer = RUNTIME.block_on(Peer::start(|_, request| answer(request)));
-    let work = WorkDir::new();
-    let figures = work.join("time.txt");
-    let mut timed = Command::new("/usr/bin/time");
-    timed.args(["-v", "-o"]).arg(&figures).arg(env!("CARGO_BIN_EXE_pgassay"));
-    timed.args(["catalog", "--s3-url", "s3://bucket/archive", "--server", "big", "-q"]);
-    timed.args(["--s3-region", "us-east-1", "--s3-endpoint", &peer.endpoint()]);
-    timed.args(["--output", "json"]).env_clear().envs(environment());
-    let since = Instant::now();
-    let answer = Answer::from(timed.output().unwrap());
-    let seconds = since.elapsed().as_secs_f64();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgassay"));
+    command.args(["catalog", "--s3-url", "s3://bucket/archive", "--server", "big", "-q"]);
+    command.args(["--s3-region", "us-east-1", "--s3-endpoint", &peer.endpoint()]);
+    command.args(["--output", "json"]).env_clear().envs(environment());
+    let (answer, Took { seconds, peak, .. }) = timed(&command);
     answer.expect("fail", 1);
     let holes = SEGMENTS / HOLE;
     assert_eq!(answer.report["totals"]["wal_segments"], SEGMENTS - holes);
@@ -138,7 +126,6 @@ fn a_million_segments_fit_into_200_mib() {
     let gaps = answer.report["gaps"].as_array().unwrap();
     assert_eq!(gaps.last().unwrap()["first_segment"], name(SEGMENTS - HOLE / 2));
     assert_eq!(gaps.last().unwrap()["cut_off_count"], BACKUPS);
-    let peak = peak(&figures);
     println!(
         "{} objects in {} requests: {seconds:.1} s, peak memory {} MiB",
         answer.report["totals"]["objects"],

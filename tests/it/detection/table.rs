@@ -43,14 +43,7 @@ pub struct Run {
 }
 
 /// Between these two lines of the page.
-const MARKS: [&str; 2] = ["<!-- compared: begin -->\n", "<!-- compared: end -->\n"];
-
-/// The page with the part between its marks written anew.
-pub fn into_page(page: &str, part: &str) -> String {
-    let (before, rest) = page.split_once(MARKS[0]).expect("the page has lost its first mark");
-    let (_, after) = rest.split_once(MARKS[1]).expect("the page has lost its second mark");
-    format!("{before}{}{part}{}{after}", MARKS[0], MARKS[1])
-}
+pub const MARKS: [&str; 2] = ["<!-- compared: begin -->\n", "<!-- compared: end -->\n"];
 
 /// That part.
 pub fn part(run: &Run, rows: &[Row]) -> String {
@@ -159,6 +152,7 @@ reports them, since the file and the bytes contradict each other; *harmless* say
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::support::marked::into_page;
 
     #[test]
     fn a_row_keeps_its_columns_whatever_was_said() {
@@ -190,6 +184,6 @@ mod tests {
         assert!(page.contains("| pg_amcheck | 1 | 0 | 0 | 0 | 0 |"), "{page}");
         assert!(page.contains("Of 1 damages 0 end"), "{page}");
         let whole = format!("head\n{}old\n{}tail\n", MARKS[0], MARKS[1]);
-        assert_eq!(into_page(&whole, "new\n"), whole.replace("old", "new"));
+        assert_eq!(into_page(&whole, MARKS, "new\n"), whole.replace("old", "new"));
     }
 }

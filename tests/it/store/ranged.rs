@@ -2,6 +2,7 @@
 //! answers.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -97,7 +98,8 @@ async fn moto_is_read_in_pieces() {
 #[tokio::test]
 async fn connections_are_used_again() {
     let bytes = Bytes::from(content(3_000_000));
-    let server = ObjectServer::start([("a".to_owned(), bytes.clone())].into()).await;
+    let objects = BTreeMap::from([("a".to_owned(), bytes.clone())]);
+    let server = ObjectServer::start(objects).await;
     let link = Link { latency: Duration::from_millis(1), bytes_per_second: None };
     let proxy = ShapingProxy::start(server.address(), link).await.unwrap();
     let store = client(&format!("http://{}", proxy.address())).await;
@@ -114,7 +116,7 @@ async fn http_2_takes_several_connections_too() {
     let bytes = Bytes::from(content(3_000_000));
     let authority = Authority::new();
     for protocols in [&["h2"] as &[&str], &["http/1.1"]] {
-        let objects = [("a".to_owned(), bytes.clone())].into();
+        let objects = BTreeMap::from([("a".to_owned(), bytes.clone())]);
         let tls = authority.acceptor_of(protocols);
         let server = ObjectServer::start_tls(objects, tls).await;
         let link = Link { latency: Duration::from_millis(1), bytes_per_second: None };

@@ -1,7 +1,7 @@
 //! Peak memory and time of `verify` with a ledger that knows a million segments: all but the ends are
 //! trusted, so that the listing, the ledger and the plan are what there is to hold.
 
-use std::{fmt::Write as _, fs, io::BufWriter, process::Command, time::Instant};
+use std::{fmt::Write as _, fs, io::BufWriter, process::Command};
 
 use jiff::Timestamp;
 use pgassay::{
@@ -13,11 +13,12 @@ use pgassay::{
     verify::ledger::{Day, Identity, Ledger, SegmentId},
 };
 
-use super::{PAGE, SEGMENTS, name, peak};
+use super::{PAGE, SEGMENTS, name};
 use crate::{
     store::peer::{Peer, Reply, Request},
     support::{
-        drill::{Answer, environment},
+        drill::environment,
+        timed::{Took, timed},
         tools::RUNTIME,
         workdir::WorkDir,
     },
@@ -144,33 +145,29 @@ fn ledger(archive: &str) -> Ledger {
 fn a_ledger_of_a_million_segments_fits_beside_their_listing() {
     let peer = RUNTIME.block_on(Peer::start(|_, request| answer(request)));
     let work = WorkDir::new();
-    let (file, figures) = (work.join("big.ledger"), work.join("time.txt"));
+    let file = work.join("big.ledger");
     let run = || {
-        let mut timed = Command::new("/usr/bin/time");
-        timed.args(["-v", "-o"]).arg(&figures).arg(env!("CARGO_BIN_EXE_pgassay"));
-        timed.args(["verify", "--s3-url", "s3://bucket/archive", "--server", "big", "-q"]);
-        timed.args(["--s3-region", "us-east-1", "--s3-endpoint", &peer.endpoint()]);
-        timed.args(["--max-bytes", "1GiB", "--ledger"]).arg(&file).args(["--output", "json"]);
-        Answer::from(timed.env_clear().envs(environment()).output().unwrap())
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pgassay"));
+        command.args(["verify", "--s3-url", "s3://bucket/archive", "--server", "big", "-q"]);
+        command.args(["--s3-region", "us-east-1", "--s3-endpoint", &peer.endpoint()]);
+        command.args(["--max-bytes", "1GiB", "--ledger"]).arg(&file).args(["--output", "json"]);
+        timed(command.env_clear().envs(environment()))
     };
     // Which archive a ledger is of the first run writes into it.
-    run().expect("inconclusive", 4);
+    let (answer, Took { peak: before, .. }) = run();
+    answer.expect("inconclusive", 4);
     let head = fs::read(&file).unwrap();
     let head = head.split(|byte| *byte == b'\n').next().unwrap();
     let head: serde_json::Value = serde_json::from_slice(head).unwrap();
     let out = BufWriter::new(fs::File::create(&file).unwrap());
     ledger(head["archive"].as_str().unwrap()).write(out).unwrap();
-    let before = peak(&figures);
 
-    let since = Instant::now();
-    let answer = run();
-    let seconds = since.elapsed().as_secs_f64();
+    let (answer, Took { seconds, peak: after, .. }) = run();
     // The backup is larger than the budget, and that alone is missing.
     answer.expect("inconclusive", 4);
     let used = &answer.report["ledger"];
     assert_eq!(used["left_objects"], 1, "{used}");
     assert!(used["trusted_wal_segments"].as_u64().unwrap() > SEGMENTS - 10, "{used}");
-    let after = peak(&figures);
     println!(
         "{SEGMENTS} segments known by a ledger of {} MiB: {seconds:.1} s, peak memory {} MiB; \
          {} MiB without a ledger's knowledge",

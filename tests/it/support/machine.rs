@@ -1,11 +1,9 @@
-//! Where it was measured, and with which programs.
+//! Where something was measured, for the page that says so.
 
-use std::{fs, path::Path, process::Command, thread};
-
-use crate::{bench::Bench, peer, tools};
+use std::{fs, process::Command, thread};
 
 /// The machine in lines of name and value.
-pub fn lines(bench: &Bench) -> Vec<(&'static str, String)> {
+pub fn lines() -> Vec<(&'static str, String)> {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -18,21 +16,8 @@ pub fn lines(bench: &Bench) -> Vec<(&'static str, String)> {
             "memory",
             kib.map_or_else(String::new, |kib| format!("{:.0} GiB", kib as f64 / 1_048_576.0)),
         ),
-        ("file system", file_system(&bench.work)),
         ("system", format!("{}, {}", system(), asked(Command::new("uname").arg("-sr")))),
-    ]
-}
-
-/// Which programs were compared.
-pub fn programs(bench: &Bench) -> Vec<(&'static str, String)> {
-    let postgres = tools::postgres_bin(tools::packaged_major()).join("postgres");
-    vec![
         ("pgassay", ours()),
-        ("PostgreSQL", asked(Command::new(postgres).arg("--version"))),
-        ("barman-cloud", peer::barman::version()),
-        ("pgBackRest", asked(Command::new(peer::pgbackrest::PROGRAM).arg("version"))),
-        ("S3 server", bench.server.describe()),
-        ("TLS in front of it", bench.server.describe_tls()),
     ]
 }
 
@@ -45,11 +30,6 @@ fn ours() -> String {
         ", release build"
     };
     format!("{} at commit {commit}{profile}", env!("CARGO_PKG_VERSION"))
-}
-
-/// The kind of the file system that a folder is on.
-fn file_system(folder: &Path) -> String {
-    asked(Command::new("findmnt").args(["-n", "-o", "FSTYPE,SOURCE,OPTIONS", "-T"]).arg(folder))
 }
 
 fn system() -> String {
