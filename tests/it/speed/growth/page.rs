@@ -23,7 +23,7 @@ pub fn part(planned: &Planned, readings: &[Read], took: Duration) -> String {
 }
 
 fn planning(planned: &Planned) -> String {
-    let Planned { objects, base, rounds, listed, planned: plan, program } = planned;
+    let Planned { objects, base, rounds, listing, plan, program } = planned;
     let mut out = format!(
         "\n### The plan of {:.1} TB and {objects} objects\n\nMedians of {rounds} in turn.\n\n\
          | | seconds | objects a second | CPU s | peak MiB |\n|---|---|---|---|---|\n",
@@ -33,7 +33,7 @@ fn planning(planned: &Planned) -> String {
         let rate = *objects as f64 / seconds;
         writeln!(out, "| {name} | {seconds:.2} | {rate:.0} | {more} |").unwrap();
     };
-    row("the listing alone, by the same client", listed.seconds, "| ");
+    row("the listing alone, by the same client", listing.seconds, "| ");
     row("listing and plan, in the same process", plan.seconds, "| ");
     let more = format!("{:.2} | {}", program.cpu, program.peak >> 20);
     row("`pgassay drill --plan`, a process of its own", program.seconds, &more);

@@ -35,9 +35,9 @@ pub struct Planned {
     pub base: u64,
     pub rounds: usize,
     /// Of the listing alone, by this program's own client.
-    pub listed: Measured,
+    pub listing: Measured,
     /// Of all that `drill --plan` does but printing, in the same process.
-    pub planned: Measured,
+    pub plan: Measured,
     /// Of the program.
     pub program: Took,
 }
@@ -45,7 +45,7 @@ pub struct Planned {
 impl Planned {
     /// How many times as long as the listing the plan takes.
     pub fn ratio(&self) -> f64 {
-        self.planned.seconds / self.listed.seconds
+        self.plan.seconds / self.listing.seconds
     }
 }
 
@@ -111,6 +111,6 @@ pub fn measure() -> Planned {
     programs.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
     let peak = programs.iter().map(|run| run.peak).max().unwrap();
     let program = Took { peak, ..programs[ROUNDS / 2] };
-    let (listed, planned) = (middle(listed), middle(planned));
-    Planned { objects, base: BASE, rounds: ROUNDS, listed, planned, program }
+    let (listing, plan) = (middle(listed), middle(planned));
+    Planned { objects, base: BASE, rounds: ROUNDS, listing, plan, program }
 }

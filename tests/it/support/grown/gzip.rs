@@ -34,7 +34,7 @@ type Table = [u32; 256];
 
 impl Deflated {
     pub fn new(unit: &Unit) -> Self {
-        let bytes = table(|byte| (0..8).fold(byte, |sum, _| sum >> 1 ^ (sum & 1) * POLYNOMIAL));
+        let bytes = table(|byte| (0..8).fold(byte, |sum, _| (sum >> 1) ^ ((sum & 1) * POLYNOMIAL)));
         let zeros = [0; PAGE];
         let page = [0, 8, 16, 24].map(|shift| table(|byte| add(&bytes, byte << shift, &zeros)));
         let checksum = [CHECKSUM, CHECKSUM + 1].map(|at| {
