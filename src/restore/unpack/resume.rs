@@ -23,8 +23,9 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Keep, MAX_CONFIG_TEXT, MAX_KEPT, Place, State, TarSource, UnpackFailure, Unpacker,
+    Keep, Place, State, TarSource, UnpackFailure, Unpacker,
     ground::{Disk, Ground},
+    member::{AUTO_CONF, MAX_CONFIG_TEXT, MAX_KEPT},
     place::Root,
     policy::{self, Action},
 };
@@ -193,7 +194,7 @@ impl Unpacker {
         state.done.auto_conf = all.auto_conf;
         if let Some(text) = &state.done.auto_conf {
             let text = String::from_utf8_lossy(text).into_owned();
-            state.done.config_texts.insert(super::AUTO_CONF.to_owned(), text);
+            state.done.config_texts.insert(AUTO_CONF.to_owned(), text);
         }
         state.done.tablespace_links = all.tablespace_links;
         (state.done.notes, state.more_notes) = (all.notes, all.more_notes);

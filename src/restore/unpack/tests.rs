@@ -5,8 +5,8 @@ use std::{
 
 use proptest::prelude::*;
 
-use super::*;
-use crate::restore::tar::tests::Builder;
+use super::{policy::Action, *};
+use crate::restore::tar::{Entry, tests::Builder};
 
 const DATA: TarSource<'static> = TarSource { key: "base/1/data.tar", place: Place::Data, part: 0 };
 
