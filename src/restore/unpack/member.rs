@@ -56,7 +56,7 @@ impl Member<'_> {
                     self.unpacker.remember(self.source, &path).map_err(UnpackFailure::Local)?;
                     let pages = self.unpacker.pages.file(&path);
                     if let (Some(file), Some(steps)) = (file, &mut self.steps) {
-                        steps.file(file)?;
+                        steps.file(file, self.entry.size)?;
                     }
                     let kept = self.copy(tar, true, pages, keep.as_ref())?;
                     let mut state = self.unpacker.state();
