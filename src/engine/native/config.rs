@@ -188,6 +188,9 @@ pub fn settings(inputs: &Inputs<'_>) -> Vec<Setting> {
     list
 }
 
+/// Prepared transactions that there is always room for: some 5 MB.
+const PREPARED: u32 = 256;
+
 /// What the server has of what recovery needs: as much as the source had by `pg_control` and by the WAL's
 /// records, and what we need ourselves.
 #[must_use]
@@ -196,9 +199,11 @@ pub fn granted(control: &ControlFile, floor: ParameterFloor) -> ParameterFloor {
         max_connections: control.max_connections.max(floor.max_connections).max(30),
         max_worker_processes: control.max_worker_processes.max(floor.max_worker_processes).max(8),
         max_wal_senders: control.max_wal_senders.max(floor.max_wal_senders),
+        // More than nearly anybody has: a record that raises it while the server replays needs no other one.
         max_prepared_transactions: control
             .max_prepared_transactions
-            .max(floor.max_prepared_transactions),
+            .max(floor.max_prepared_transactions)
+            .max(PREPARED),
         max_locks_per_transaction: control
             .max_locks_per_transaction
             .max(floor.max_locks_per_transaction)

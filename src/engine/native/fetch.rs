@@ -115,6 +115,11 @@ impl Run {
         std::mem::take(&mut *self.proven.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Adds to what is proven.
+    pub fn prove(&self, finding: Finding) {
+        self.proven.lock().unwrap_or_else(PoisonError::into_inner).push(finding);
+    }
+
     /// What the WAL says, once all of it was read; adds what it found to the findings.
     pub fn judge_wal(&mut self, spooled: &Spooled) -> Outlook {
         let damage = spooled.damage.as_ref();

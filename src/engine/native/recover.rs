@@ -78,6 +78,7 @@ impl Run {
         wal: &mut ComingWal,
     ) -> Result<Recovered, Error> {
         let program = self.program.clone();
+        let mut servers = 1;
         loop {
             let given = self.configure(machine, material, &wal.reach().needs)?;
             let answers = WalServer::start(self.wal_setup(machine, wal, &given))?;
@@ -89,26 +90,48 @@ impl Run {
                 Replayed::Open => break,
                 Replayed::Stopped(cause) => return Ok(Recovered::Stopped(cause)),
                 Replayed::Ended(end) => return Ok(Recovered::Ended(end)),
-                Replayed::Lacking => self.end_of_one_server(machine).await?,
+                Replayed::Lacking => {
+                    servers += 1;
+                    self.end_of_one_server(machine).await?;
+                }
             }
         }
         let cluster = self.cluster()?;
         cluster.report.network_isolated =
             cluster.server.as_ref().is_some_and(Server::has_own_network);
         let followed = self.context.plan.history.timeline;
-        self.with_server(|server| {
+        let reached = self.with_server(|server| {
             server.log.with(|facts| outcome::read(&machine.place.data, followed, facts))
-        })?
-        .map(Recovered::Open)
+        })??;
+        let reached = if servers > 1 { self.as_resumed(reached) } else { reached };
+        Ok(Recovered::Open(reached))
     }
 
-    /// Ends a server that another one follows.
+    /// A replay that went on tells of no transaction where it had replayed the last one before.
+    pub fn as_resumed(&mut self, mut reached: Reached) -> Reached {
+        if reached.last_transaction_at.is_none() {
+            self.notes.push(
+                "recovery was broken off and went on: the last transaction's time is the one that the \
+                 WAL up to the end shows"
+                    .to_owned(),
+            );
+            let promised = self.promise.as_ref().filter(|promise| promise.end == reached.end);
+            reached.last_transaction_at =
+                promised.and_then(|promise| promise.last_transaction).map(|last| last.at);
+        }
+        reached
+    }
+
+    /// Ends a server that another one follows. The shutdown makes a restart point of the last checkpoint that
+    /// was replayed (`ShutdownXLOG`): a copy of a database's files must not be replayed once more when its source
+    /// has gone or changed, and the source made a checkpoint behind each.
     async fn end_of_one_server(&mut self, machine: &Machine) -> Result<(), Error> {
         let cluster = self.cluster()?;
-        cluster.wal = None;
         if let Some(server) = &mut cluster.server {
-            server.kill().await;
+            server.stop().await?;
         }
+        // Not before: the question that waits would end recovery in its own way.
+        cluster.wal = None;
         cluster.server = None;
         match std::fs::remove_file(machine.place.run.join("wal.sock")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -181,16 +204,22 @@ impl Run {
                 return Ok(Replayed::Lacking);
             }
             if let Some(status) = ended {
+                let exit = status.to_string();
+                let cause = self.with_server(|server| {
+                    server.log.with(|facts| classify::judge(facts, "recovery", &exit))
+                })?;
+                if let Cause::Backup(finding) = &cause
+                    && !wal.is_over()
+                {
+                    // It stands, however the rest of the WAL ends.
+                    self.prove(finding.clone());
+                }
                 // What the WAL itself says of it comes first.
                 wal.rest().await?;
                 if let Some(end) = self.learned(wal) {
                     return Ok(Replayed::Ended(end));
                 }
-                return self.with_server(|server| {
-                    let exit = status.to_string();
-                    let judge = |facts: &_| classify::judge(facts, "recovery", &exit);
-                    Replayed::Stopped(server.log.with(judge))
-                });
+                return Ok(Replayed::Stopped(cause));
             }
             if status.as_deref() == Some("ready") {
                 // A rescue may have been broken off behind its promotion.
@@ -317,7 +346,11 @@ impl Run {
         let shown = settings.into_iter().map(|(name, value)| format!("{name}={value}"));
         self.cluster()?.report.settings = shown.collect();
         let parameters = config::granted(&material.control, needs.parameters);
-        Ok(Needs { parameters, ..needs.clone() })
+        Ok(Needs {
+            parameters,
+            tablespaces: machine.server.version_num >= postgres_install::IN_PLACE_TABLESPACES,
+            ..needs.clone()
+        })
     }
 
     fn wal_setup(&self, machine: &Machine, wal: &ComingWal, given: &Needs) -> WalServerSetup {

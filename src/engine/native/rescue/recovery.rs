@@ -93,21 +93,6 @@ impl Run {
         }
     }
 
-    /// A replay that went on tells of no transaction where it had replayed the last one before.
-    pub(super) fn as_resumed(&mut self, mut reached: Reached) -> Reached {
-        if reached.last_transaction_at.is_none() {
-            self.notes.push(
-                "recovery was broken off and went on: the last transaction's time is the one that the \
-                 WAL up to the end shows"
-                    .to_owned(),
-            );
-            let promised = self.promise.as_ref().filter(|promise| promise.end == reached.end);
-            reached.last_transaction_at =
-                promised.and_then(|promise| promise.last_transaction).map(|last| last.at);
-        }
-        reached
-    }
-
     /// The promise; without one what was reached, which then says nothing.
     pub(super) fn promised(&self, reached: &Reached) -> Promise {
         self.promise.clone().unwrap_or(Promise {

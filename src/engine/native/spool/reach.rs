@@ -40,10 +40,8 @@ impl Needs {
         let (own, has) = (self.parameters, given.parameters);
         // All libraries of production are loaded as soon as one is needed.
         let custom = !given.custom_resource_managers.is_empty();
-        own.max_connections <= has.max_connections
-            && own.max_worker_processes <= has.max_worker_processes
-            && own.max_wal_senders <= has.max_wal_senders
-            && own.max_prepared_transactions <= has.max_prepared_transactions
+        // The others are for a standby that answers queries (`CheckRequiredParameterValues`, `xlogrecovery.c`).
+        own.max_prepared_transactions <= has.max_prepared_transactions
             && own.max_locks_per_transaction <= has.max_locks_per_transaction
             && (custom || self.custom_resource_managers.is_empty())
             && (given.tablespaces || !self.tablespaces)

@@ -133,7 +133,10 @@ pub(super) mod tests {
 
     #[test]
     fn a_server_that_lacks_something_gets_no_segment() {
-        let floor = |max_connections| ParameterFloor { max_connections, ..Default::default() };
+        let floor = |max_prepared_transactions| ParameterFloor {
+            max_prepared_transactions,
+            ..Default::default()
+        };
         let needs = |parameters, custom: &[u8], tablespaces| Needs {
             parameters,
             custom_resource_managers: custom.to_vec(),
