@@ -74,7 +74,7 @@ fn databases_that_take_no_connection() {
 #[test]
 fn parameters_raised_after_the_backup() {
     let archive = of("parameters", small(), |shop| {
-        let raised = "max_connections = 321\nmax_prepared_transactions = 12\nmax_worker_processes = 23\n\
+        let raised = "max_connections = 321\nmax_prepared_transactions = 312\nmax_worker_processes = 23\n\
                       max_locks_per_transaction = 99\nmax_wal_senders = 17\n";
         shop.source.append_config(raised).unwrap();
         shop.source.stop(true).unwrap();
@@ -85,7 +85,7 @@ fn parameters_raised_after_the_backup() {
     answer.expect("pass", 0);
     let settings = answer.report["sandbox"]["settings"].to_string();
     for setting in
-        ["max_connections=321", "max_prepared_transactions=12", "max_worker_processes=23"]
+        ["max_connections=321", "max_prepared_transactions=312", "max_worker_processes=23"]
     {
         assert!(settings.contains(setting), "{setting} is not in {settings}");
     }
