@@ -1,7 +1,7 @@
 # A person's verbs. `make help` lists them.
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-all fuzz bench bench-quick bench-kernels bench-memory bench-catalog bench-verify bench-fetch bench-growth selftest compare-detection check setup-demo setup-test setup-test-all setup-compare setup-bench
+.PHONY: help demo test test-all fuzz bench bench-quick bench-kernels bench-memory bench-catalog bench-verify bench-fetch bench-replay bench-growth selftest compare-detection check setup-demo setup-test setup-test-all setup-compare setup-bench
 
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -44,10 +44,13 @@ bench-catalog: ## Time and peak memory of listing a million WAL objects, by GNU 
 	cargo test --test it -- --ignored --nocapture catalog::million
 
 bench-verify: setup-test ## Speed of `verify` against decoding alone, and its peak memory
-	cargo test --release --test it -- --ignored --nocapture --test-threads=1 --skip speed::link --skip speed::growth speed::
+	cargo test --release --test it -- --ignored --nocapture --test-threads=1 --skip speed::link --skip speed::growth --skip replay_speed:: speed::
 
 bench-fetch: setup-test ## Speed of a restore over a link with latency, with 1 to 8 connections
 	cargo test --release --test it -- --ignored --nocapture --test-threads=1 speed::link
+
+bench-replay: setup-test ## Replay of a drill beside PostgreSQL with all WAL in place, and with other restore_commands
+	cargo test --release --test it -- --ignored --nocapture --test-threads=1 replay_speed::
 
 bench-growth: setup-test ## Planning 2 TB and a million segments, reading 5 to 80 GB: into docs/benchmarks.md; ten minutes
 	cargo test --release --test it -- --ignored --nocapture --test-threads=1 speed::growth

@@ -46,9 +46,6 @@ pub enum Bar {
     Under(f64),
 }
 
-/// What was measured, by our seconds, theirs and the bar, and whether that is enough.
-type Judge = fn(f64, f64, f64) -> (f64, bool);
-
 /// A comparison.
 pub struct Subject<'a> {
     pub title: &'static str,
@@ -145,38 +142,27 @@ impl Table {
 
     fn goal(&self, goal: Goal) -> String {
         let Goal { ours, than, bar } = goal;
-        let (wanted, times, judge): (_, _, Judge) = match bar {
+        let own = self.median(ours);
+        let other = || self.median(than);
+        let (wanted, judged) = match bar {
             Bar::Faster(times) => (
                 format!("at least {times} times faster than {than}"),
-                times,
-                |own, other, times| (other / own, other / own >= times),
+                own.and_then(|own| Ok(other()? / own)).map(|ratio| (ratio, ratio >= times)),
             ),
-            Bar::Within(times) => {
-                (format!("at most {times} times as long as {than}"), times, |own, other, times| {
-                    (own / other, own / other <= times)
-                })
-            }
-            Bar::Under(limit) => return self.limit(ours, limit),
-        };
-        let (own, other) = match (self.median(ours), self.median(than)) {
-            (Ok(own), Ok(other)) => (own, other),
-            (Err(why), _) | (_, Err(why)) => {
-                return format!("Goal for {ours}: {wanted}. **Not measured**: {why}.");
+            Bar::Within(times) => (
+                format!("at most {times} times as long as {than}"),
+                own.and_then(|own| Ok(own / other()?)).map(|ratio| (ratio, ratio <= times)),
+            ),
+            Bar::Under(limit) => {
+                let wanted = format!("under {:.1} ms", limit * 1e3);
+                (wanted, own.map(|own| (own * 1e3, own < limit)))
             }
         };
-        let (measured, reached) = judge(own, other, times);
-        format!("Goal for {ours}: {wanted}. Measured {measured:.2}: {}.", word(reached))
+        let measured = match judged {
+            Ok((measured, true)) => format!("Measured {measured:.2}: reached"),
+            Ok((measured, false)) => format!("Measured {measured:.2}: **not reached**"),
+            Err(why) => format!("**Not measured**: {why}"),
+        };
+        format!("Goal for {ours}: {wanted}. {measured}.")
     }
-
-    fn limit(&self, ours: &str, limit: f64) -> String {
-        let wanted = format!("Goal for {ours}: under {:.1} ms", limit * 1e3);
-        match self.median(ours) {
-            Ok(own) => format!("{wanted}. Measured {:.2}: {}.", own * 1e3, word(own < limit)),
-            Err(why) => format!("{wanted}. **Not measured**: {why}."),
-        }
-    }
-}
-
-const fn word(reached: bool) -> &'static str {
-    if reached { "reached" } else { "**not reached**" }
 }

@@ -1,6 +1,6 @@
 //! Time from the store to an open cluster where WAL is most of it: a drill beside PostgreSQL with all WAL
 //! in place already, with `cp` from a folder, and with the real `barman-cloud-wal-restore`. Only a
-//! release build says anything: `cargo test --release --test it -- --ignored --nocapture replay_speed`.
+//! release build says anything: `make bench-replay`.
 
 mod peer;
 

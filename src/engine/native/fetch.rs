@@ -1,6 +1,6 @@
 //! Base and WAL on their way from the store.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::task::AbortOnDropHandle;
 
@@ -96,9 +96,7 @@ impl Run {
             Ok(restored) => Fetched::Both(Box::new((restored, wal))),
             Err(findings) => {
                 let spooled = wal.all().await?;
-                let mut found = Vec::new();
-                outlook::wal(&plan, &spooled.summary, spooled.damage.as_ref(), &mut found);
-                self.findings.extend(found);
+                self.judge_wal(&spooled);
                 self.damaged(findings)
             }
         })
@@ -116,8 +114,8 @@ impl Run {
     }
 
     /// Adds to what is proven.
-    pub fn prove(&self, finding: Finding) {
-        self.proven.lock().unwrap_or_else(PoisonError::into_inner).push(finding);
+    pub fn prove(&self, found: impl IntoIterator<Item = Finding>) {
+        add(&self.proven, found);
     }
 
     /// What the WAL says, once all of it was read; adds what it found to the findings.
@@ -147,8 +145,7 @@ impl Run {
         match restored {
             Ok(restored) => Ok(Ok(restored)),
             Err(FetchFailure::Damaged(findings)) => {
-                let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
-                proven.extend(findings.iter().cloned());
+                self.prove(findings.iter().cloned());
                 Ok(Err(findings))
             }
             Err(FetchFailure::Store(error)) => Err(vanished(error)),
@@ -181,11 +178,15 @@ impl Run {
             // Whether the backup ends in this WAL may be the base's to say, damage is not.
             let mut found = Vec::new();
             outlook::wal(&plan, &spooled.summary, spooled.damage.as_ref(), &mut found);
-            proven.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+            add(&proven, found);
             Ok(spooled)
         };
         ComingWal::new(AbortOnDropHandle::new(tokio::spawn(work)), reach, pace)
     }
+}
+
+fn add(proven: &Mutex<Vec<Finding>>, found: impl IntoIterator<Item = Finding>) {
+    proven.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
 }
 
 /// An object of the base backup that is not there any more was there when the plan was made.

@@ -212,7 +212,7 @@ impl Run {
                     && !wal.is_over()
                 {
                     // It stands, however the rest of the WAL ends.
-                    self.prove(finding.clone());
+                    self.prove([finding.clone()]);
                 }
                 // What the WAL itself says of it comes first.
                 wal.rest().await?;
