@@ -156,7 +156,7 @@ pub async fn prepare(request: &SelftestRequest) -> Result<Result<Materials, Cont
 
 /// What is being looked at, in a few words.
 fn describe(plan: &DrillPlan) -> String {
-    let mut timelines: Vec<String> = plan.wal.iter().map(|s| s.timeline.to_string()).collect();
+    let mut timelines: Vec<String> = plan.wal.stored().map(|s| s.timeline.to_string()).collect();
     timelines.dedup();
     format!(
         "backup {} of PostgreSQL {}, {} WAL segments of {} on timeline {}",

@@ -36,7 +36,7 @@ use crate::{Outcome, say, tools};
 /// The first argument of such a program.
 pub const WORD: &str = "worker";
 /// Bytes of a file that are read at once.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = 128 << 10;
 
 /// Does the work that is asked for, if this process is such a program.
 pub fn work(words: &[String]) -> Option<ExitCode> {

@@ -12,6 +12,7 @@ use crate::pg::{SegmentNumber, SegmentSize, TimelineId, WalFileName};
 
 pub mod etag;
 pub mod runs;
+pub mod selection;
 
 use etag::Etag;
 pub use runs::{Run, Runs};
@@ -121,6 +122,30 @@ fn push_hex(text: &mut String, number: u32) {
     }
 }
 
+/// The object of an index whose segments lie in folders below `folder`.
+fn object(folder: &str, entry: &Entry, suffix: &str) -> ObjectRef {
+    let Entry { timeline, log, seg, .. } = entry;
+    let extension = entry.codec.extension();
+    // The folder's name and a slash, and the segment's.
+    let length = folder.len() + 17 + 24 + suffix.len() + extension.len();
+    let mut key = String::with_capacity(length);
+    key.push_str(folder);
+    for (numbers, end) in [(&[*timeline, *log][..], "/"), (&[*timeline, *log, *seg], suffix)] {
+        for number in numbers {
+            push_hex(&mut key, *number);
+        }
+        key.push_str(end);
+    }
+    key.push_str(extension);
+    ObjectRef {
+        key,
+        size: entry.size,
+        etag: entry.etag.text(),
+        modified: entry.modified(),
+        codec: entry.codec,
+    }
+}
+
 fn place(timeline: TimelineId, number: SegmentNumber, size: SegmentSize) -> Option<Place> {
     let log = u32::try_from(number.0 / size.per_log()).ok()?;
     Some((timeline.0, log, u32::try_from(number.0 % size.per_log()).ok()?))
@@ -183,29 +208,6 @@ impl WalIndex {
         self.unreadable.dedup();
     }
 
-    fn object(&self, entry: &Entry, suffix: &str) -> ObjectRef {
-        let Entry { timeline, log, seg, .. } = entry;
-        let extension = entry.codec.extension();
-        // The folder's name and a slash, and the segment's.
-        let length = self.folder.len() + 17 + 24 + suffix.len() + extension.len();
-        let mut key = String::with_capacity(length);
-        key.push_str(&self.folder);
-        for (numbers, end) in [(&[*timeline, *log][..], "/"), (&[*timeline, *log, *seg], suffix)] {
-            for number in numbers {
-                push_hex(&mut key, *number);
-            }
-            key.push_str(end);
-        }
-        key.push_str(extension);
-        ObjectRef {
-            key,
-            size: entry.size,
-            etag: entry.etag.text(),
-            modified: entry.modified(),
-            codec: entry.codec,
-        }
-    }
-
     fn find(
         entries: &[Entry],
         timeline: TimelineId,
@@ -227,32 +229,8 @@ impl WalIndex {
         number: SegmentNumber,
         size: SegmentSize,
     ) -> Option<ObjectRef> {
-        Self::find(&self.segments, timeline, number, size).map(|entry| self.object(entry, ""))
-    }
-
-    /// The complete segments of a timeline from `first` to `last`, in order: what [`Self::segment`] gives
-    /// of each, found by one search.
-    pub fn segments(
-        &self,
-        timeline: TimelineId,
-        first: SegmentNumber,
-        last: SegmentNumber,
-        size: SegmentSize,
-    ) -> impl Iterator<Item = (SegmentNumber, ObjectRef)> {
-        let begin = place(timeline, first, size).map_or(self.segments.len(), |first| {
-            self.segments.partition_point(|entry| entry.place() < first)
-        });
-        let mut before = None;
-        let behind = self.segments[begin..].iter().inspect(|_| {
-            #[cfg(test)]
-            LOOKED_AT.with(|count| count.set(count.get() + 1));
-        });
-        let behind = behind.take_while(move |entry| entry.timeline == timeline.0);
-        let named = behind.filter_map(move |entry| Some((entry.number(size)?, entry)));
-        let wanted = named.take_while(move |(number, _)| *number <= last);
-        // Of one that is there more than once the first counts.
-        let once = wanted.filter(move |(number, _)| before.replace(*number) != Some(*number));
-        once.map(|(number, entry)| (number, self.object(entry, "")))
+        Self::find(&self.segments, timeline, number, size)
+            .map(|entry| object(&self.folder, entry, ""))
     }
 
     /// Whether a complete segment of that name was there when the index was last settled.
@@ -271,7 +249,7 @@ impl WalIndex {
         size: SegmentSize,
     ) -> Option<ObjectRef> {
         Self::find(&self.partials, timeline, number, size)
-            .map(|entry| self.object(entry, ".partial"))
+            .map(|entry| object(&self.folder, entry, ".partial"))
     }
 
     /// Every unfinished last segment that a promotion left behind.
@@ -281,7 +259,7 @@ impl WalIndex {
     ) -> impl Iterator<Item = (TimelineId, SegmentNumber, ObjectRef)> {
         self.partials.iter().filter_map(move |entry| {
             let number = entry.number(size)?;
-            Some((TimelineId(entry.timeline), number, self.object(entry, ".partial")))
+            Some((TimelineId(entry.timeline), number, object(&self.folder, entry, ".partial")))
         })
     }
 
@@ -441,7 +419,7 @@ impl WalIndex {
         let pairs = self.segments.windows(2).filter(|pair| pair[0].place() == pair[1].place());
         pairs.filter_map(move |pair| {
             let number = pair[1].number(size)?;
-            Some((TimelineId(pair[1].timeline), number, self.object(&pair[1], "")))
+            Some((TimelineId(pair[1].timeline), number, object(&self.folder, &pair[1], "")))
         })
     }
 

@@ -5,6 +5,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use jiff::{SignedDuration, Timestamp};
 
+pub use self::wal::{PlannedSegment, PlannedWal};
 use self::{choose::Choice, route::Route};
 use super::{
     expectation::Expectation,
@@ -12,8 +13,8 @@ use super::{
     job::{Job, RecoveryPoint, Target},
 };
 use crate::{
-    archive::{Backup, Catalog, ObjectRef, wal_index::Runs},
-    pg::{Lsn, Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId},
+    archive::{Backup, Catalog, wal_index::Runs},
+    pg::{Lsn, Major, SegmentSize, TimelineHistory, TimelineId},
 };
 
 mod choose;
@@ -25,6 +26,7 @@ pub(super) mod route;
 mod size;
 pub(super) mod sizes;
 pub(super) mod source;
+pub mod wal;
 pub(super) mod window;
 
 /// Everything the engine needs; nothing in it depends on the machine.
@@ -43,7 +45,7 @@ pub struct DrillPlan {
     /// Every history file of the listing, to be served on request.
     pub history_files: Vec<HistoryFile>,
     /// The segments that replay will read, in order, without a hole. Ends before the first gap.
-    pub wal: Vec<PlannedSegment>,
+    pub wal: PlannedWal,
     pub expectation: Expectation,
     /// Compressed bytes of the base backup and of the WAL.
     pub base_bytes: u64,
@@ -56,14 +58,6 @@ pub struct DrillPlan {
     pub notes: Vec<String>,
     /// What can be reached from this archive, for messages.
     pub window: Window,
-}
-
-/// A segment as it lies in the archive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlannedSegment {
-    pub timeline: TimelineId,
-    pub number: SegmentNumber,
-    pub object: ObjectRef,
 }
 
 /// A history file's content, fetched while planning.
@@ -114,8 +108,8 @@ pub fn plan(
     let source = choice.source;
     let Route { history, range, window, stop, .. } = route;
 
-    let wal: Vec<PlannedSegment> = range.segments(&known, &source, stop);
-    let wal_bytes = wal.iter().map(|segment| segment.object.size).sum();
+    let wal = range.segments(&known, &source, stop);
+    let wal_bytes = wal.stored().map(|segment| segment.bytes).sum();
     let at_most = wal.last().map_or(source.end, |last| last.number.end(source.segment_size));
     let at_least = match point.target {
         Target::Lsn(lsn) if !point.exclusive => source.end.max(lsn),

@@ -11,7 +11,7 @@ use crate::{
     drill::{
         DrillPlan, Finding, Job,
         format::{bytes, count, counted},
-        plan::{PlanRefusal, Window},
+        plan::{PlanRefusal, PlannedSegment, Window},
     },
     pg::Lsn,
 };
@@ -146,9 +146,8 @@ fn show(page: &mut Page, finding: &Finding) {
 
 /// Names of the first and the last segment.
 fn wal_range(plan: &DrillPlan) -> Option<(String, String)> {
-    let name = |segment: &crate::drill::plan::PlannedSegment| {
-        segment.number.file_name(segment.timeline, plan.segment_size)
-    };
+    let size = plan.segment_size;
+    let name = |segment: PlannedSegment| segment.number.file_name(segment.timeline, size);
     Some((name(plan.wal.first()?), name(plan.wal.last()?)))
 }
 
@@ -227,9 +226,9 @@ pub fn json(view: &PlanView<'_>) -> Value {
 mod tests {
     use super::*;
     use crate::{
-        archive::{Backup, ObjectRef, codec::Codec},
+        archive::{Backup, CatalogBuilder},
         config,
-        drill::{FailureClass, expectation::Expectation, job::Target, plan::PlannedSegment},
+        drill::{FailureClass, expectation::Expectation, job::Target, plan::PlannedWal},
         pg::{Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId, timeline::Ancestor},
     };
 
@@ -252,22 +251,20 @@ mod tests {
     }
 
     fn plan() -> DrillPlan {
-        let segment = |number, timeline| PlannedSegment {
-            timeline: TimelineId(timeline),
-            number: SegmentNumber(number),
-            object: ObjectRef {
-                key: format!("segment-{number}"),
-                size: 1 << 20,
-                etag: None,
-                modified: None,
-                codec: Codec::Gzip,
-            },
-        };
+        let (old, new) = (TimelineId(1), TimelineId(2));
+        let (seven, eight) = (SegmentNumber(7), SegmentNumber(8));
+        let size = SegmentSize::DEFAULT;
+        let mut listed = CatalogBuilder::new("");
+        for name in [seven.file_name(old, size), eight.file_name(new, size)] {
+            listed.add(&format!("wals/{}/{name}.gz", &name[..16]), 1 << 20, None, None);
+        }
+        let wal = listed.finish().wal;
+        let wal = PlannedWal::new(wal.select(size, [(old, seven, seven), (new, eight, eight)]));
         DrillPlan {
             backup: Backup::empty("20261122T020000"),
             why: "the newest one".to_owned(),
             major: Major::V17,
-            segment_size: SegmentSize::DEFAULT,
+            segment_size: size,
             system_id: 7_434_000_000_000_000_001,
             target: Target::Latest,
             exclusive: false,
@@ -276,7 +273,7 @@ mod tests {
                 ancestors: vec![Ancestor { timeline: TimelineId(1), switch: Lsn(0x800_0060) }],
             },
             history_files: Vec::new(),
-            wal: vec![segment(7, 1), segment(8, 2)],
+            wal,
             expectation: Expectation {
                 timeline: TimelineId(2),
                 at_least: Lsn(0x700_0100),

@@ -119,6 +119,12 @@ impl Materials {
         self.wal.get(&index).ok_or_else(large)
     }
 
+    /// The key of a planned segment.
+    pub fn wal_key(&self, index: usize) -> Result<String, NotMade> {
+        let none = || NotMade::NotApplicable("the recovery point has no WAL".to_owned());
+        self.plan.wal.get(index).map(|segment| segment.object.key).ok_or_else(none)
+    }
+
     /// A segment behind the backup's end, with neighbours on its timeline.
     pub fn middle(&self) -> Result<&Segment, NotMade> {
         match self.middle {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     archive::{Codec, ObjectRef, key::TarName},
-    drill::{Code, DrillPlan, Error, plan::PlannedSegment},
+    drill::{Code, DrillPlan, Error, plan::PlannedWal},
     pg::{
         Lsn, TimelineId,
         wal::{
@@ -194,7 +194,7 @@ impl Materials {
     }
 
     /// All segments where they fit into memory, else those that damages ask for.
-    fn wanted(&self, planned: &[PlannedSegment]) -> BTreeSet<usize> {
+    fn wanted(&self, planned: &PlannedWal) -> BTreeSet<usize> {
         let size = self.plan.segment_size.bytes();
         if planned.len() as u64 * size <= WAL_LIMIT {
             return (0..planned.len()).collect();
@@ -210,14 +210,14 @@ impl Materials {
     #[must_use]
     pub fn end_index(&self) -> usize {
         let last = self.plan.segment_size.segment_before(self.end);
-        self.plan.wal.iter().position(|s| s.number == last).unwrap_or(0)
+        self.plan.wal.position(last).unwrap_or(0)
     }
 
     /// The first segment of another timeline than the backup's.
     #[must_use]
     pub fn fork_index(&self) -> Option<usize> {
         let first = self.plan.wal.first()?.timeline;
-        self.plan.wal.iter().position(|segment| segment.timeline != first)
+        self.plan.wal.stored().position(|segment| segment.timeline != first)
     }
 
     async fn load_parts(&mut self, store: &SharedStore) -> Result<(), Error> {
@@ -242,8 +242,8 @@ impl Materials {
 fn middle(plan: &DrillPlan, end: Lsn) -> Option<usize> {
     let first = plan.wal.first()?.timeline;
     let last_needed = plan.segment_size.segment_before(end);
-    let from = plan.wal.iter().position(|segment| segment.number > last_needed)? + 1;
-    let until = plan.wal.iter().position(|s| s.timeline != first).unwrap_or(plan.wal.len());
+    let from = plan.wal.stored().position(|segment| segment.number > last_needed)? + 1;
+    let until = plan.wal.stored().position(|s| s.timeline != first).unwrap_or(plan.wal.len());
     let until = until.min(SCANNED).checked_sub(1)?;
     (from < until).then(|| usize::midpoint(from, until))
 }

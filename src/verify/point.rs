@@ -113,7 +113,7 @@ pub(super) async fn read_point(
 
 fn planned(plan: &DrillPlan) -> impl Iterator<Item = Listed> + use<'_> {
     plan.wal.iter().map(|segment| {
-        let PlannedSegment { timeline, number, object } = segment.clone();
+        let PlannedSegment { timeline, number, object } = segment;
         Listed { timeline, number, object }
     })
 }
@@ -213,9 +213,8 @@ async fn wal(
     let beginnings = scan.found;
     let summary = scan.wal.finish();
     let found = summary.damage.as_ref().map(|damage| {
-        let planned = plan.wal.iter().find(|planned| planned.number == damage.segment);
         let name = || damage.segment.file_name(damage.timeline, size);
-        let key = planned.map_or_else(name, |planned| planned.object.key.clone());
+        let key = plan.wal.segment(damage.segment).map_or_else(name, |planned| planned.object.key);
         Damage::in_object(damage, key, size)
     });
     Ok(Some(Log { summary, damage: found.or(damage), beginnings }))

@@ -145,12 +145,12 @@ fn every_object_has_a_meaning_and_a_place_in_the_plan() {
     let plan = planned(&catalog, RecoveryPoint::default());
     assert_eq!(plan.findings, []);
     assert_eq!(plan.expectation.timeline, TimelineId(2));
-    assert!(plan.wal.windows(2).all(|pair| pair[0].number.next() == pair[1].number));
+    assert!(plan.wal.stored().is_sorted_by(|one, next| one.number.next() == next.number));
     let end: pgassay::pg::Lsn = archive.marks["end"].lsn.parse().unwrap();
     assert!(plan.expectation.at_most >= end && plan.expectation.at_least < end);
     // Each key leads to an object of exactly that size.
     let bucket = archive.root.join("bucket");
-    for planned in &plan.wal {
+    for planned in plan.wal.iter() {
         let size = fs::metadata(bucket.join(&planned.object.key)).unwrap().len();
         assert_eq!(size, planned.object.size, "{}", planned.object.key);
     }

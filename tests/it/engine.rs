@@ -16,13 +16,13 @@ use std::{
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use pgassay::{
-    archive::{Backup, BackupInfo, Codec, ObjectRef, catalog::TarSet},
+    archive::{Backup, BackupInfo, CatalogBuilder, Codec, ObjectRef, catalog::TarSet},
     demo::source::{Source, SourceSpec, run},
     drill::{
         Code, DrillPlan, Error, FailureClass,
         expectation::Expectation,
         job::Target,
-        plan::{PlannedSegment, Window},
+        plan::{PlannedWal, Window},
     },
     engine::{Engine, EngineContext, RestoreEnd, Restored, native::NativeEngine},
     pg::{Lsn, Major, SegmentNumber, SegmentSize, TimelineHistory, TimelineId},
@@ -226,18 +226,21 @@ fn plan() -> DrillPlan {
         keep: None,
         modified: None,
     };
-    let wal = PlannedSegment { timeline, number: SegmentNumber(2), object: object("wal") };
+    let mut listed = CatalogBuilder::new("");
+    listed.add("wals/0000000100000000/000000010000000000000002", 1000, None, None);
+    let (size, number) = (SegmentSize::DEFAULT, SegmentNumber(2));
+    let wal = listed.finish().wal.select(size, [(timeline, number, number)]);
     DrillPlan {
         backup,
         why: "the only one".to_owned(),
         major: Major::from_number(tools::packaged_major()).unwrap(),
-        segment_size: SegmentSize::DEFAULT,
+        segment_size: size,
         system_id: 7,
         target: Target::Latest,
         exclusive: false,
         history: TimelineHistory::root(timeline),
         history_files: Vec::new(),
-        wal: vec![wal],
+        wal: PlannedWal::new(wal),
         expectation: Expectation { timeline, at_least: Lsn(0x200_0100), at_most: Lsn(0x300_0000) },
         base_bytes: 1000,
         wal_bytes: 1000,

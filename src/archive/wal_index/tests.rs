@@ -67,7 +67,9 @@ fn many_segments_are_those_that_are_asked_for_one_by_one() {
             let each = |number| Some((number, index.segment(timeline, number, SIZE)?));
             let one_by_one: Vec<_> = numbers.filter_map(each).collect();
             let (first, last) = (SegmentNumber(first), SegmentNumber(last));
-            let at_once: Vec<_> = index.segments(timeline, first, last, SIZE).collect();
+            let chosen = index.select(SIZE, [(timeline, first, last)]);
+            let named = |at| Some((chosen.stored(at)?.number, chosen.object(at)?));
+            let at_once: Vec<_> = (0..chosen.len()).map_while(named).collect();
             assert_eq!(at_once, one_by_one, "{timeline} {first:?} {last:?}");
         }
     }

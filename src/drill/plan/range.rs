@@ -1,7 +1,7 @@
 //! Which segments replay reads, and where the archive stops giving them.
 
 use super::{
-    CLOCK_SKEW, Known, PlannedSegment, Window,
+    CLOCK_SKEW, Known, PlannedWal, Window,
     holes::{Piece, Track},
     source::Source,
 };
@@ -58,21 +58,10 @@ impl Range {
         known: &Known<'_>,
         source: &Source<'_>,
         stop: SegmentNumber,
-    ) -> Vec<PlannedSegment> {
-        let (wal, size) = (&known.catalog.wal, source.segment_size);
-        let until = |piece: &Piece| (piece.last.min(stop).0 + 1).saturating_sub(piece.first.0);
-        let count = self.pieces.iter().map(until).sum::<u64>();
-        let mut planned = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
-        for piece in &self.pieces {
-            let (timeline, last) = (piece.timeline, piece.last.min(stop));
-            let objects = wal.segments(timeline, piece.first, last, size);
-            planned.extend(objects.map(|(number, object)| PlannedSegment {
-                timeline,
-                number,
-                object,
-            }));
-        }
-        planned
+    ) -> PlannedWal {
+        let pieces = self.pieces.iter().filter(|piece| piece.first <= stop);
+        let pieces = pieces.map(|piece| (piece.timeline, piece.first, piece.last.min(stop)));
+        PlannedWal::new(known.catalog.wal.select(source.segment_size, pieces))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What stored sizes say: those that no sound object can have, and those that are far from what came
 //! before.
 
-use super::{Known, PlannedSegment, source::Source};
+use super::{Known, PlannedWal, source::Source};
 use crate::{
     archive::{Backup, Codec, ObjectRef, wal_index::StoredSegment},
     drill::{FailureClass, Finding, format::bytes},
@@ -96,14 +96,8 @@ fn no_tar(part: &ObjectRef) -> Option<String> {
 const NAMED: usize = 20;
 
 /// The first planned segments that cannot be one by their stored size.
-pub(super) fn odd_segments(wal: &[PlannedSegment], size: SegmentSize) -> Vec<Finding> {
-    let stored = wal.iter().map(|planned| StoredSegment {
-        timeline: planned.timeline,
-        number: planned.number,
-        bytes: planned.object.size,
-        codec: planned.object.codec,
-    });
-    stored.filter_map(|segment| odd_segment(&segment, size)).take(NAMED).collect()
+pub(super) fn odd_segments(wal: &PlannedWal, size: SegmentSize) -> Vec<Finding> {
+    wal.stored().filter_map(|segment| odd_segment(&segment, size)).take(NAMED).collect()
 }
 
 /// A segment that cannot be one by its stored size.

@@ -39,7 +39,7 @@ fn a_sound_archive() {
     assert_eq!(plan.window.from_time, Some(at(3)));
     assert_eq!(plan.window.to_lsn, Some(Lsn(10 * MIB)));
     assert_eq!(plan.window.to_time, Some(at(9)));
-    assert_eq!(plan.wal[0].object.key, format!("p/s/{}", wal_key(1, 2)));
+    assert_eq!(plan.wal.first().unwrap().object.key, format!("p/s/{}", wal_key(1, 2)));
     assert_eq!(plan.system_id, 7_412_345_678_901_234_567);
 }
 

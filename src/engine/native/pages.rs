@@ -95,7 +95,7 @@ impl PageCase {
             exclusive: false,
             min_recovery_point,
         });
-        let given = |segment: &&PlannedSegment| segment.number < self.end;
+        let given = |segment: &PlannedSegment| segment.number < self.end;
         for segment in plan.wal.iter().filter(given) {
             if self.cancel.is_cancelled() {
                 return Err(interrupted());

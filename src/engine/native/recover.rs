@@ -361,7 +361,7 @@ impl Run {
             .iter()
             .map(|file| (file.timeline.history_file_name(), file.text.clone()))
             .collect();
-        let number = |segment: Option<&PlannedSegment>| segment.map(|segment| segment.number);
+        let number = |segment: Option<PlannedSegment>| segment.map(|segment| segment.number);
         WalServerSetup {
             menu: Menu {
                 history: plan.history.clone(),

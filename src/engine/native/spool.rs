@@ -23,7 +23,12 @@ use reach::{Course, LogEnd, Needs};
 
 use crate::{
     archive::ObjectRef,
-    drill::{Code, Error, FailureClass, outlook::Damage, plan::PlannedSegment, stage::Volume},
+    drill::{
+        Code, Error, FailureClass,
+        outlook::Damage,
+        plan::{PlannedSegment, PlannedWal},
+        stage::Volume,
+    },
     pg::{
         SegmentNumber, SegmentSize,
         wal::{
@@ -68,7 +73,7 @@ impl Spool {
     pub async fn fill(
         &self,
         store: &SharedStore,
-        wal: &[PlannedSegment],
+        wal: &PlannedWal,
         start: ScanStart,
         on_bytes: &(dyn Fn(u64) + Send + Sync),
         mut course: Course,
@@ -91,13 +96,13 @@ impl Spool {
             let (read, is_new) = match coming {
                 Coming::Held => (None, false),
                 Coming::Flying(flight) => {
-                    let (read, end) = self.read(scan, segment, *flight).await?;
+                    let (read, end) = self.read(scan, &segment, *flight).await?;
                     match end {
                         Ok(()) => (read, true),
                         Err(SegmentFailure::Damaged { detail, kind }) => {
                             on_bytes(segment.object.size);
-                            again.undecodable(segment, &detail).await?;
-                            unreadable = Some(self.unreadable(segment, &detail, kind));
+                            again.undecodable(&segment, &detail).await?;
+                            unreadable = Some(self.unreadable(&segment, &detail, kind));
                             scan = here.1;
                             break;
                         }
@@ -119,7 +124,7 @@ impl Spool {
             let step;
             (scan, step) = match read {
                 Some(read) => read,
-                None => self.read_whole(here.1.clone(), segment).await?,
+                None => self.read_whole(here.1.clone(), &segment).await?,
             };
             if let Some(damage) = scan.damage() {
                 let earlier = before.take().filter(|_| damage.segment < here.0.number);
@@ -239,19 +244,18 @@ impl Spool {
         Damage::undecodable(&segment.object.key, segment.number, self.size, &why)
     }
 
-    fn locate(&self, damage: &WalDamage, wal: &[PlannedSegment]) -> Damage {
-        let planned = wal.iter().find(|planned| planned.number == damage.segment);
+    fn locate(&self, damage: &WalDamage, wal: &PlannedWal) -> Damage {
         let name = || damage.segment.file_name(damage.timeline, self.size);
-        let key = planned.map_or_else(name, |planned| planned.object.key.clone());
+        let key = wal.segment(damage.segment).map_or_else(name, |planned| planned.object.key);
         Damage::in_object(damage, key, self.size)
     }
 
     /// Makes sure that replay cannot read beyond the damage: zeros from there on are how the end of
     /// the log looks. Gives the last segment that may be served.
-    fn cut(&self, damage: &Damage, wal: &[PlannedSegment]) -> Result<Option<SegmentNumber>, Error> {
+    fn cut(&self, damage: &Damage, wal: &PlannedWal) -> Result<Option<SegmentNumber>, Error> {
         let mut last = None;
-        for segment in wal {
-            let path = self.path(segment);
+        for segment in wal.iter() {
+            let path = self.path(&segment);
             if segment.number < damage.segment {
                 last = Some(segment.number);
             } else if segment.number == damage.segment && damage.usable > 0 {
@@ -269,13 +273,11 @@ impl Spool {
         Ok(last)
     }
 
-    fn patch(&self, wal: &[PlannedSegment], patches: &[WalPatch]) -> Result<(), Error> {
+    fn patch(&self, wal: &PlannedWal, patches: &[WalPatch]) -> Result<(), Error> {
         for patch in patches {
             let number = self.size.segment_of(patch.lsn);
-            let Some(segment) = wal.iter().find(|segment| segment.number == number) else {
-                continue;
-            };
-            let path = self.path(segment);
+            let Some(segment) = wal.segment(number) else { continue };
+            let path = self.path(&segment);
             let offset = patch.lsn.0 - number.start(self.size).0;
             let patched = OpenOptions::new()
                 .write(true)

@@ -24,8 +24,7 @@ use crate::{
 type Subject = (String, String);
 
 fn wal(m: &Materials) -> Result<Subject, NotMade> {
-    let segment = &m.plan.wal[m.middle_index()?];
-    let key = segment.object.key.clone();
+    let key = m.wal_key(m.middle_index()?)?;
     let name = Codec::split(key.rsplit('/').next().unwrap_or(&key)).0.to_owned();
     Ok((key, name))
 }

@@ -175,7 +175,7 @@ fn lengths() -> Vec<Damage> {
                     return nothing("the newest timeline forks too early");
                 }
                 let mut view = View::default();
-                for later in &m.plan.wal[middle + 1..] {
+                for later in m.plan.wal.iter().skip(middle + 1) {
                     view.hide(later.object.key.as_str());
                 }
                 for history in m.histories.values() {

@@ -9,11 +9,20 @@ use crate::{
         selftest::Tier::{Catalog, Read},
     },
     selftest::{
-        damage::{Damage, NotMade, made, nothing},
+        damage::{Damage, Made, NotMade, made, nothing},
+        materials::Materials,
         overlay::{Body, Edit, Shown, View},
         segment::Segment,
     },
 };
+
+/// Hides the planned segment at `index`.
+fn without(m: &Materials, index: usize) -> Result<Made, NotMade> {
+    let key = m.wal_key(index)?;
+    let mut view = View::default();
+    view.hide(key.as_str());
+    Ok(made(view, [file(&key)]))
+}
 
 /// Hides a segment.
 fn hidden(segment: &Segment) -> View {
@@ -37,24 +46,14 @@ pub(super) fn all() -> Vec<Damage> {
             "the segment in which the backup begins is not there",
             Catalog,
             &[WalMissingForConsistency],
-            |m, _| {
-                let first = m.plan.wal.first().ok_or_else(none)?;
-                let mut view = View::default();
-                view.hide(first.object.key.as_str());
-                Ok(made(view, [file(&first.object.key)]))
-            },
+            |m, _| without(m, 0),
         ),
         Damage::of_bytes(
             "wal_end_missing",
             "the segment in which the backup becomes consistent is not there",
             Catalog,
             &[WalMissingForConsistency],
-            |m, _| {
-                let last = m.plan.wal.get(m.end_index()).ok_or_else(none)?;
-                let mut view = View::default();
-                view.hide(last.object.key.as_str());
-                Ok(made(view, [file(&last.object.key)]))
-            },
+            |m, _| without(m, m.end_index()),
         ),
         Damage::of_bytes(
             "wal_middle_missing",
@@ -74,10 +73,13 @@ pub(super) fn all() -> Vec<Damage> {
             |m, _| {
                 let middle = m.middle_index()?;
                 let mut view = View::default();
-                for segment in &m.plan.wal[middle - 1..=middle + 1] {
-                    view.hide(segment.object.key.as_str());
+                let run: Vec<String> = (middle - 1..=middle + 1)
+                    .map(|index| m.wal_key(index))
+                    .collect::<Result<_, _>>()?;
+                for key in &run {
+                    view.hide(key.as_str());
                 }
-                Ok(made(view, [file(&m.plan.wal[middle - 1].object.key)]))
+                Ok(made(view, [file(&run[0])]))
             },
         ),
         Damage::of_bytes(
@@ -89,10 +91,7 @@ pub(super) fn all() -> Vec<Damage> {
                 let Some(fork) = m.fork_index() else {
                     return nothing("the archive has one timeline only");
                 };
-                let key = &m.plan.wal[fork].object.key;
-                let mut view = View::default();
-                view.hide(key.as_str());
-                Ok(made(view, [file(key)]))
+                without(m, fork)
             },
         ),
         Damage::of_bytes(
@@ -104,10 +103,7 @@ pub(super) fn all() -> Vec<Damage> {
                 let Some(fork) = m.fork_index().filter(|fork| *fork > m.end_index() + 1) else {
                     return nothing("the archive has one timeline only");
                 };
-                let key = &m.plan.wal[fork - 1].object.key;
-                let mut view = View::default();
-                view.hide(key.as_str());
-                Ok(made(view, [file(key)]))
+                without(m, fork - 1)
             },
         ),
         Damage::of_bytes(
@@ -255,10 +251,6 @@ fn foreign(bytes: &[u8]) -> Vec<u8> {
         *byte ^= 0xFF;
     }
     bytes
-}
-
-fn none() -> NotMade {
-    NotMade::NotApplicable("the recovery point has no WAL".to_owned())
 }
 
 /// The file's name without a compression's extension.

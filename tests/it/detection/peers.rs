@@ -173,7 +173,7 @@ fn damage_repository(
     let backup = only_folder(&repository.join("backup").join(STANZA), |n| n.ends_with('F'));
     for (file, object) in &damaged.wal {
         // Its own backup needs other segments than barman-cloud's.
-        let needed = |index: usize| m.plan.wal[index].object.key.contains(file.as_str());
+        let needed = |index: usize| m.wal_key(index).unwrap().contains(file.as_str());
         let file = &match (needed(0), needed(m.end_index())) {
             (true, _) => manifest_value(&backup, "backup-archive-start"),
             (_, true) => manifest_value(&backup, "backup-archive-stop"),

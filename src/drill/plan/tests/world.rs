@@ -231,7 +231,7 @@ pub(in crate::drill) fn wal_key(timeline: u32, number: u64) -> String {
 /// What the plan reads, as `timeline:first-last`.
 pub(in crate::drill) fn wal_of(plan: &DrillPlan) -> String {
     let mut pieces: Vec<(u32, u64, u64)> = Vec::new();
-    for planned in &plan.wal {
+    for planned in plan.wal.stored() {
         let (timeline, number) = (planned.timeline.0, planned.number.0);
         match pieces.last_mut() {
             Some((tli, _, last)) if *tli == timeline && *last + 1 == number => *last = number,

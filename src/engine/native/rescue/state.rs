@@ -116,7 +116,7 @@ impl PlanPrint {
             timeline: plan.history.timeline.0,
             parts: plan.backup.objects().map(part).collect(),
             segments: plan.wal.len() as u64,
-            wal: print(&plan.wal),
+            wal: print(plan.wal.iter()),
         }
     }
 
@@ -138,13 +138,13 @@ impl PlanPrint {
             ));
         }
         let known = usize::try_from(self.segments).unwrap_or(usize::MAX);
-        let same = plan.wal.get(..known).is_some_and(|wal| print(wal) == self.wal);
+        let same = known <= plan.wal.len() && print(plan.wal.iter().take(known)) == self.wal;
         (!same).then(|| "the WAL in the archive is not the same any more".to_owned())
     }
 }
 
 /// The same for the same objects, also in another program.
-fn print(wal: &[PlannedSegment]) -> String {
+fn print(wal: impl Iterator<Item = PlannedSegment>) -> String {
     let mut hash = Sha256::new();
     for PlannedSegment { object, .. } in wal {
         let etag = object.etag.as_deref().unwrap_or_default();

@@ -3,6 +3,7 @@
 //! changed for the replay is given up before it is changed: the next run must see what the archive holds.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -10,8 +11,15 @@ use std::{
 
 use super::Spool;
 use crate::{
-    drill::{Error, outlook::Damage, plan::PlannedSegment},
-    pg::wal::{scan::WalScan, tablespace::WalPatch},
+    drill::{
+        Error,
+        outlook::Damage,
+        plan::{PlannedSegment, PlannedWal},
+    },
+    pg::{
+        SegmentNumber,
+        wal::{scan::WalScan, tablespace::WalPatch},
+    },
 };
 
 /// Lists the segments that are not as the archive holds them.
@@ -80,19 +88,19 @@ impl Spool {
     pub(super) fn give_up(
         &self,
         damage: Option<&Damage>,
-        wal: &[PlannedSegment],
+        wal: &PlannedWal,
         patches: &[WalPatch],
     ) -> Result<(), Error> {
-        let is_cut = |segment: &PlannedSegment| damage.is_some_and(|d| d.segment == segment.number);
-        let is_patched = |segment: &PlannedSegment| {
-            patches.iter().any(|patch| self.size.segment_of(patch.lsn) == segment.number)
-        };
-        let changed: Vec<String> = wal
-            .iter()
-            .filter(|segment| is_cut(segment) || is_patched(segment))
-            .map(|segment| segment.number.file_name(segment.timeline, self.size))
-            .collect();
-        if !self.resumes || changed.is_empty() {
+        if !self.resumes {
+            return Ok(());
+        }
+        let cut = damage.map(|damage| damage.segment);
+        let patched = patches.iter().map(|patch| self.size.segment_of(patch.lsn));
+        let changed: BTreeSet<SegmentNumber> = cut.into_iter().chain(patched).collect();
+        let planned = changed.into_iter().filter_map(|number| wal.segment(number));
+        let changed: Vec<String> =
+            planned.map(|segment| segment.number.file_name(segment.timeline, self.size)).collect();
+        if changed.is_empty() {
             return Ok(());
         }
         let list = self.dir.join(CHANGED);

@@ -8,14 +8,17 @@ use std::{
     num::NonZero,
     os::unix::fs::{OpenOptionsExt, fchown},
     path::PathBuf,
-    slice, thread,
+    thread,
 };
 
 use tokio_util::sync::CancellationToken;
 
 use super::{Spool, held};
 use crate::{
-    drill::{Error, plan::PlannedSegment},
+    drill::{
+        Error,
+        plan::{PlannedSegment, PlannedWal},
+    },
     pg::wal::scan::WalScan,
     restore::wal::{Flight, Keep, Spares, in_pieces},
     store::SharedStore,
@@ -42,8 +45,10 @@ pub(super) enum Coming {
 pub(super) struct Incoming<'a> {
     spool: &'a Spool,
     store: &'a SharedStore,
-    left: slice::Iter<'a, PlannedSegment>,
-    flying: VecDeque<(&'a PlannedSegment, Coming)>,
+    wal: &'a PlannedWal,
+    /// How many of them were launched.
+    launched: usize,
+    flying: VecDeque<(PlannedSegment, Coming)>,
     at_a_time: usize,
     /// Bytes of one segment that may wait to be read.
     ahead: u64,
@@ -57,7 +62,7 @@ impl<'a> Incoming<'a> {
     pub(super) fn new(
         spool: &'a Spool,
         store: &'a SharedStore,
-        wal: &'a [PlannedSegment],
+        wal: &'a PlannedWal,
         scan: WalScan,
         cancel: &CancellationToken,
     ) -> Self {
@@ -68,7 +73,8 @@ impl<'a> Incoming<'a> {
         Self {
             spool,
             store,
-            left: wal.iter(),
+            wal,
+            launched: 0,
             flying: VecDeque::new(),
             at_a_time: at_a_time as usize,
             ahead: share.min(HELD) / at_a_time,
@@ -79,7 +85,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// The next segment; meanwhile those behind it are on their way.
-    pub(super) fn next(&mut self) -> Option<(&'a PlannedSegment, Coming)> {
+    pub(super) fn next(&mut self) -> Option<(PlannedSegment, Coming)> {
         self.launch(1);
         let next = self.flying.pop_front()?;
         self.launch(self.at_a_time - 1);
@@ -93,22 +99,23 @@ impl<'a> Incoming<'a> {
             let Coming::Flying(flight) = coming else { continue };
             let _ = flight.landed().await;
             if !self.spool.resumes {
-                let _ = fs::remove_file(self.spool.path(segment));
+                let _ = fs::remove_file(self.spool.path(&segment));
             }
         }
     }
 
     fn launch(&mut self, flying: usize) {
         while self.flying.len() < flying {
-            let Some(segment) = self.left.next() else { return };
-            if self.spool.holds(segment) {
+            let Some(segment) = self.wal.get(self.launched) else { return };
+            self.launched += 1;
+            if self.spool.holds(&segment) {
                 self.flying.push_back((segment, Coming::Held));
                 continue;
             }
             let length = self.spool.size.bytes();
             let skim = self.scan.skim(segment.number);
             let (sink, pieces) = in_pieces(length, self.ahead, &self.spares, skim);
-            let ends = (sink.kept(Box::new(SpoolFile::of(self.spool, segment))), pieces);
+            let ends = (sink.kept(Box::new(SpoolFile::of(self.spool, &segment))), pieces);
             let flight = Flight::launch(self.store, &segment.object, length, ends, &self.stop);
             self.flying.push_back((segment, Coming::Flying(Box::new(flight))));
         }
