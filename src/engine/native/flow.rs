@@ -90,12 +90,14 @@ impl Run {
             && !own.is_from_standby()
             && let Some(consistent) = wal.consistent().await
         {
-            let reach = wal.reach();
+            let (there, reach) = (Instant::now(), wal.reach());
+            // A restore would recover from here on: what is judged first is no part of the RTO. Nor is WAL
+            // to come for nothing meanwhile, so that the spool stays held up.
             // What keeps it from looking is told when it looks again, with all of the WAL.
             let looked = self.look(base, own, &consistent, reach.settled).await.ok();
             if let Some(looked) = looked.filter(|looked| looked.is_final && looked.found.is_empty())
             {
-                self.fetched(&restored, wal.moved());
+                self.fetched(there, &restored, wal.moved());
                 self.looked_at(looked);
                 return Ok(Gathered::All(Box::new(AllThere {
                     material: Material {
@@ -116,7 +118,7 @@ impl Run {
         let summary = &spooled.summary;
         // From here on it is judged together.
         self.take_proven();
-        self.fetched(&restored, wal.moved());
+        self.fetched(Instant::now(), &restored, wal.moved());
         // Judged before the base where the target allows it; the answer is the same.
         let outlook = self.judge_wal(&spooled);
         if !found.is_empty() && !self.goes_on(&found) {
@@ -173,15 +175,15 @@ impl Run {
         self.context.plan.target == Target::Latest && self.keeping.is_none()
     }
 
-    /// The stage `Fetch` is over: the base is there, and so much WAL.
-    fn fetched(&mut self, restored: &BaseRestored, wal: Volume) {
+    /// The stage `Fetch` was over at `there`: the base is there, and so much WAL.
+    fn fetched(&mut self, there: Instant, restored: &BaseRestored, wal: Volume) {
         let volume = Volume {
             fetched_bytes: restored.fetched_bytes + wal.fetched_bytes,
             restored_bytes: restored.bytes + wal.restored_bytes,
             files: restored.files,
             wal_segments: wal.wal_segments,
         };
-        self.stages.done(Instant::now(), volume);
+        self.stages.done(there, volume);
         self.notes.extend(restored.notes.iter().cloned());
     }
 

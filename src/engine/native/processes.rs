@@ -22,16 +22,20 @@ fn works_in(pid: u32, data: &Path) -> bool {
     fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == data)
 }
 
-/// Bytes that the sandbox's processes have read and written so far: tells whether they still work.
+/// Bytes that the sandbox's processes have read and written so far: tells whether they still work. The
+/// postmaster's own do not count: it reads its pid file once a minute, whatever the others do
+/// (`ServerLoop`, `postmaster.c`).
 #[must_use]
 pub fn bytes_moved(data: &Path) -> u64 {
+    let postmaster = fs::read_to_string(data.join("postmaster.pid")).ok();
+    let postmaster = postmaster.and_then(|text| text.lines().next()?.parse::<u32>().ok());
     let one = |pid: u32| -> Option<u64> {
         let io = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
         let fields = io.lines().filter_map(|line| line.split_once(": "));
         let moved = fields.filter(|(name, _)| matches!(*name, "rchar" | "wchar"));
         Some(moved.filter_map(|(_, value)| value.parse::<u64>().ok()).sum())
     };
-    of(data).into_iter().filter_map(one).sum()
+    of(data).into_iter().filter(|pid| Some(*pid) != postmaster).filter_map(one).sum()
 }
 
 /// Ends every process of the sandbox with `SIGKILL` and waits for them to be gone, a bounded time.
@@ -56,5 +60,36 @@ fn kill(pid: u32, data: &Path) {
     let Ok(handle) = rustix::process::pidfd_open(id, PidfdFlags::empty()) else { return };
     if works_in(pid, data) {
         let _ = rustix::process::pidfd_send_signal(&handle, Signal::KILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader, Write},
+        process::{Command, Stdio},
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_the_postmaster_reads_is_no_progress() {
+        let data = tempfile::tempdir().unwrap();
+        let mut process = Command::new("cat")
+            .current_dir(data.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        process.stdin.as_mut().unwrap().write_all(b"a line\n").unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(of(data.path()), [process.id()]);
+        assert!(bytes_moved(data.path()) >= 2 * line.len() as u64);
+        fs::write(data.path().join("postmaster.pid"), format!("{}\n/data\n", process.id()))
+            .unwrap();
+        assert_eq!(bytes_moved(data.path()), 0);
+        drop(process.stdin.take());
+        process.wait().unwrap();
     }
 }

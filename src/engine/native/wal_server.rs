@@ -328,8 +328,9 @@ impl Shared {
     /// Frees the spool of segments that are well behind `number` and have been served. The checkpoint's own
     /// segment is asked for before those that lead to it, so a larger number says nothing.
     ///
-    /// Whoever removes the last name of a file waits until its blocks are free, and that shall not be
-    /// PostgreSQL at the end of recovery: what it has a name of keeps ours until it has not.
+    /// What PostgreSQL still has in `pg_wal`, where it keeps everything from its restart point on, stays:
+    /// another server may begin there. And whoever removes the last name of a file waits until its blocks
+    /// are free, which shall not be PostgreSQL at the end of recovery.
     fn forget_behind(&self, number: SegmentNumber) {
         if self.keeps {
             return;
@@ -338,8 +339,11 @@ impl Shared {
         served.insert(number);
         while let Some(oldest) = served.first().copied().filter(|n| n.0 + KEPT <= number.0) {
             let timeline = self.menu.history.timeline_of_segment(oldest, self.menu.size);
-            let path = self.spool.join(oldest.file_name(timeline, self.menu.size));
-            if std::fs::metadata(&path).is_ok_and(|file| file.nlink() > 1) {
+            let name = oldest.file_name(timeline, self.menu.size);
+            let path = self.spool.join(&name);
+            // A copy where the file system has no hard links.
+            let is_kept = self.data.join("pg_wal").join(name).exists();
+            if is_kept || std::fs::metadata(&path).is_ok_and(|file| file.nlink() > 1) {
                 return;
             }
             let _ = std::fs::remove_file(path);
@@ -425,6 +429,22 @@ mod tests {
         assert_eq!(serve("000000020000000000000008").await, 1);
         assert_eq!(server.decide("00000002.history", "pg_wal/RECOVERYHISTORY").await.0, 0);
         assert!(server.state().failure.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_postgresql_keeps_as_a_copy_stays_in_the_spool() {
+        let top = tempfile::tempdir().unwrap();
+        let server = served(top.path());
+        let first = "000000010000000000000003";
+        let copy = server.data.join("pg_wal").join(first);
+        std::fs::copy(server.spool.join(first), &copy).unwrap();
+        for number in 3..=7 {
+            server.forget_behind(SegmentNumber(number));
+        }
+        assert!(server.spool.join(first).exists());
+        std::fs::remove_file(copy).unwrap();
+        server.forget_behind(SegmentNumber(7));
+        assert!(!server.spool.join(first).exists());
     }
 
     #[tokio::test]
