@@ -8,6 +8,7 @@ mod flush;
 mod ground;
 mod look;
 mod member;
+mod open;
 mod place;
 mod policy;
 mod resume;

@@ -3,20 +3,11 @@
 
 use std::{
     fs::File,
-    io::Write as _,
-    mem,
-    sync::{
-        Arc,
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
+    io, mem,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
 };
 
-use rustix::fs::{FallocateFlags, fallocate};
-
-use super::{
-    flush::{Flusher, STRETCH},
-    ground::Disk,
-};
+use super::{ground::Disk, open::Open};
 use crate::{drill::Error, restore::ahead::Kept};
 
 /// Steps that go over together: to wake a thread costs more than to write a small file.
@@ -87,14 +78,6 @@ impl Steps {
     }
 }
 
-/// Bytes of one write. ext4 keeps what is written at once in one piece of the page cache, as large as that,
-/// and whoever writes a single page to it later goes through all of its blocks: replay on files that were
-/// written a megabyte at a time took two times longer than on these.
-const AT_ONCE: usize = 64 << 10;
-
-/// Bytes of a file that room is reserved for.
-const LARGE: u64 = 1 << 20;
-
 /// Takes the steps until there are no more. Blocks.
 ///
 /// # Errors
@@ -102,68 +85,19 @@ const LARGE: u64 = 1 << 20;
 pub(super) fn write(steps: &Receiver<Vec<Step>>, disk: &Disk) -> Result<(), Error> {
     let mut open: Option<Open> = None;
     let flusher = disk.flusher.as_ref();
+    let failed = |error: io::Error| disk.root.failed("write", &error);
     for step in steps.iter().flatten() {
         match step {
             Step::File(file, size) => {
-                if let Some(whole) = open.take() {
-                    whole.end(flusher);
-                }
+                open.take().map_or(Ok(()), |whole| whole.end(flusher)).map_err(failed)?;
                 disk.root.give(&file)?;
-                reserve(&file, size);
-                open = Some(Open { file: Arc::new(file), length: 0, flushed: 0 });
+                open = Some(Open::new(file, size));
             }
             Step::Data(data) => {
                 let Some(open) = &mut open else { continue };
-                let written =
-                    data.chunks(AT_ONCE).try_for_each(|part| (&*open.file).write_all(part));
-                written.map_err(|error| disk.root.failed("write", &error))?;
-                open.length += data.len() as u64;
-                open.flush(flusher, STRETCH);
+                open.write(&data, flusher).map_err(failed)?;
             }
         }
     }
-    if let Some(whole) = open {
-        whole.end(flusher);
-    }
-    Ok(())
-}
-
-/// Has the file system find room for a file at once: writing it and bringing it to the disk took 0.81 s in
-/// place of 0.96 (ext4, 66 files of 20 MiB, medians of 13 runs in turn). Its length stays what is written.
-fn reserve(file: &File, size: u64) {
-    // A tar may say anything; a relation's file is no longer than that.
-    let size = size.min(1 << 30);
-    if size >= LARGE {
-        // Only a help: what cannot be written, the write says.
-        let _ = fallocate(file, FallocateFlags::KEEP_SIZE, 0, size);
-    }
-}
-
-/// A file that is being written.
-struct Open {
-    file: Arc<File>,
-    length: u64,
-    /// Where the part begins that nobody was asked to bring to the disk.
-    flushed: u64,
-}
-
-impl Open {
-    /// Has the rest brought to the disk if it is so long.
-    fn flush(&mut self, flusher: Option<&Flusher>, most: u64) {
-        let rest = self.length - self.flushed;
-        if let Some(flusher) = flusher
-            && rest >= most
-            && flusher.stretch(&self.file, self.flushed, rest)
-        {
-            self.flushed = self.length;
-        }
-    }
-
-    fn end(mut self, flusher: Option<&Flusher>) {
-        if self.flushed > 0 {
-            self.flush(flusher, 1);
-        } else if let Some(flusher) = flusher {
-            flusher.small_file(self.length);
-        }
-    }
+    open.map_or(Ok(()), |whole| whole.end(flusher)).map_err(failed)
 }
