@@ -6,7 +6,7 @@ use crate::{
         FailureClass,
         job::{BackupChoice, Target, TargetTimeline},
     },
-    pg::{Lsn, TimelineId},
+    pg::{Lsn, SegmentNumber, TimelineId},
 };
 
 mod backups;
@@ -41,6 +41,22 @@ fn a_sound_archive() {
     assert_eq!(plan.window.to_time, Some(at(9)));
     assert_eq!(plan.wal.first().unwrap().object.key, format!("p/s/{}", wal_key(1, 2)));
     assert_eq!(plan.system_id, 7_412_345_678_901_234_567);
+}
+
+#[test]
+fn planned_segments_are_found_by_their_numbers() {
+    let mut world = World::new();
+    world.backup("20261122T120200", 1, 2, 3).wal(1, 1..=5).wal(2, 6..=9);
+    world.history(2, &[(1, "0/680000")]);
+    let wal = world.planned().wal;
+    assert_eq!((wal.len(), wal.iter().count()), (8, 8));
+    for (index, segment) in wal.iter().enumerate() {
+        assert_eq!(wal.position(segment.number), Some(index));
+        assert_eq!(wal.segment(segment.number), Some(segment));
+    }
+    for number in [0, 1, 10, u64::MAX].map(SegmentNumber) {
+        assert_eq!(wal.segment(number), None, "{number:?}");
+    }
 }
 
 #[test]

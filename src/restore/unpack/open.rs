@@ -121,6 +121,19 @@ mod tests {
     }
 
     #[test]
+    fn one_byte_anywhere_is_no_zeros() {
+        for length in [0, 1, 15, 16, 17, 40] {
+            let mut bytes = vec![0; length];
+            assert!(is_zero(&bytes));
+            for at in 0..length {
+                bytes[at] = 1;
+                assert!(!is_zero(&bytes), "byte {at} of {length}");
+                bytes[at] = 0;
+            }
+        }
+    }
+
+    #[test]
     fn room_stays_reserved_where_nothing_was_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("16384");
