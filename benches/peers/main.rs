@@ -19,6 +19,8 @@ mod machine;
 #[path = "../../tests/it/support/marked.rs"]
 mod marked;
 mod measure;
+#[path = "../../tests/it/support/peak.rs"]
+mod peak;
 mod peer;
 mod programs;
 mod scale;

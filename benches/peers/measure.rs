@@ -5,14 +5,12 @@ use std::{
     fs,
     os::unix::{fs::chown, process::CommandExt},
     process::{Child, Command, Output, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tempfile::NamedTempFile;
 
-use crate::{Outcome, tools};
+use crate::{Outcome, peak, tools};
 
 /// What one run took.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -112,13 +110,7 @@ impl Timed {
         let failed = |error| format!("cannot be run: {error}");
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = self.command.spawn().map_err(failed)?;
-        let (id, done) = (child.id(), AtomicBool::new(false));
-        let (output, peak) = thread::scope(|scope| {
-            let watch = scope.spawn(|| peak_of_child(id, &done));
-            let output = child.wait_with_output();
-            done.store(true, Ordering::Relaxed);
-            (output, watch.join().unwrap())
-        });
+        let (output, peak) = peak::output_and_peak(child);
         let mut ended = self.ended(since, &output.map_err(failed)?)?;
         ended.measured.peak = peak;
         Ok(ended)
@@ -147,23 +139,6 @@ pub struct Ended {
     pub measured: Measured,
     pub stdout: String,
     pub stderr: String,
-}
-
-/// The high-water mark of the first child of a process, asked for again and again until it is gone: the
-/// system keeps the mark, so that only what comes in the last moment can be missed.
-fn peak_of_child(parent: u32, done: &AtomicBool) -> Option<u64> {
-    let children = format!("/proc/{parent}/task/{parent}/children");
-    let mut peak = None;
-    while !done.load(Ordering::Relaxed) {
-        let child = fs::read_to_string(&children).unwrap_or_default();
-        let child = child.split_whitespace().next().unwrap_or("none");
-        let status = fs::read_to_string(format!("/proc/{child}/status")).unwrap_or_default();
-        let mark = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = mark.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
-        peak = kib.map(|kib| kib << 10).max(peak);
-        thread::sleep(Duration::from_millis(10));
-    }
-    peak
 }
 
 /// A server under measurement.

@@ -10,6 +10,7 @@ pub mod machine;
 pub mod marked;
 pub mod memory;
 pub mod object_server;
+pub mod peak;
 pub mod rescue;
 pub mod shaping;
 pub mod spool;

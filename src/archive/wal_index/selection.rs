@@ -64,12 +64,6 @@ impl Selection {
         self.entries.truncate(count);
     }
 
-    /// How long a decoded segment is.
-    #[must_use]
-    pub const fn segment_size(&self) -> SegmentSize {
-        self.size
-    }
-
     /// How the segment at `index` is stored.
     #[must_use]
     pub fn stored(&self, index: usize) -> Option<StoredSegment> {
