@@ -37,10 +37,10 @@ bench-quick: setup-bench ## The same on small data, to the terminal: two minutes
 bench-kernels: ## The loops that every byte of a backup goes through, each alone
 	cargo bench --bench kernels
 
-bench-memory: setup-test ## Peak memory of a drill of a 1 GiB cluster, by GNU time
+bench-memory: setup-test ## Peak memory of a drill of a 1 GiB cluster
 	cargo test --test it -- --ignored --nocapture memory::
 
-bench-catalog: ## Time and peak memory of listing a million WAL objects, by GNU time
+bench-catalog: ## Time and peak memory of listing a million WAL objects
 	cargo test --test it -- --ignored --nocapture catalog::million
 
 bench-verify: setup-test ## Speed of `verify` against decoding alone, and its peak memory

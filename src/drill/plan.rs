@@ -26,7 +26,7 @@ pub(super) mod route;
 mod size;
 pub(super) mod sizes;
 pub(super) mod source;
-pub mod wal;
+mod wal;
 pub(super) mod window;
 
 /// Everything the engine needs; nothing in it depends on the machine.

@@ -4,7 +4,7 @@
 
 mod peer;
 
-use std::{fs, process::Stdio, sync::mpsc, thread, time::Duration};
+use std::{process::Stdio, sync::mpsc, thread, time::Duration};
 
 use peer::{Peer, Recovered};
 use pgassay::archive::Codec;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::{
     drill::{Answer, Drill},
     fixture::{self, Archive, DIGEST, Recipe, Workshop},
-    tools,
+    peak, tools,
     wal_folder::WalFolder,
 };
 
@@ -73,7 +73,7 @@ fn drilled(archive: &Archive, memory: &str) -> Drilled {
         let (mut cpu, mut peak) = (0.0, 0);
         while ended.recv_timeout(Duration::from_millis(20)).is_err() {
             cpu = peer::cpu_of(pid).unwrap_or(cpu);
-            peak = peak_of(pid).unwrap_or(peak);
+            peak = peak::so_far(pid).unwrap_or(peak);
         }
         (cpu, peak)
     });
@@ -82,13 +82,6 @@ fn drilled(archive: &Archive, memory: &str) -> Drilled {
     let (cpu, peak) = watching.join().unwrap();
     answer.expect("pass", 0);
     Drilled { report: answer.report, cpu, peak }
-}
-
-/// `VmHWM`: our own process, not PostgreSQL's.
-fn peak_of(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
 }
 
 fn stage(report: &Value, name: &str) -> f64 {

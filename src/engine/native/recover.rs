@@ -14,7 +14,7 @@ use super::{
     exec,
     flow::Machine,
     mend::{self, Mended, Role},
-    outcome, processes, room,
+    outcome, room,
     sandbox::Cluster,
     server::{Launch, Server},
     spool::{coming::ComingWal, reach::Needs},
@@ -183,7 +183,7 @@ impl Run {
             if looked.elapsed() > Duration::from_secs(1) {
                 looked = Instant::now();
                 // A long checkpoint says nothing, but its bytes move.
-                let now = processes::bytes_moved(&cluster.place.data) + lines;
+                let now = server.bytes_moved() + lines;
                 if now != moved {
                     moved = now;
                     self.activity.touch();

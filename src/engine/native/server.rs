@@ -161,6 +161,12 @@ impl Server {
         Some(lines.nth(6)?.trim().to_owned())
     }
 
+    /// Bytes that its processes have moved; see [`processes::bytes_moved`].
+    #[must_use]
+    pub fn bytes_moved(&self) -> u64 {
+        processes::bytes_moved(&self.data, self.pid)
+    }
+
     /// Whether the server's network is not ours.
     #[must_use]
     pub fn has_own_network(&self) -> bool {
@@ -188,7 +194,7 @@ impl Server {
                     .class(FailureClass::InfraError));
                 }
                 Err(_) => {
-                    let now = processes::bytes_moved(&self.data);
+                    let now = self.bytes_moved();
                     if std::mem::replace(&mut moved, now) != now {
                         continue;
                     }

@@ -1,10 +1,6 @@
 //! The file that is being written: how its bytes get to their place.
 
-use std::{
-    fs::File,
-    io::{self, Seek as _, SeekFrom, Write as _},
-    sync::Arc,
-};
+use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
@@ -49,10 +45,8 @@ impl Open {
         for part in data.chunks(AT_ONCE) {
             let end = self.length + part.len() as u64;
             self.short = end <= self.reserved && is_zero(part);
-            if self.short {
-                (&*self.file).seek(SeekFrom::Start(end))?;
-            } else {
-                (&*self.file).write_all(part)?;
+            if !self.short {
+                self.file.write_all_at(part, self.length)?;
             }
             self.length = end;
         }

@@ -29,11 +29,15 @@ fn peak_of_child(parent: u32, done: &AtomicBool) -> Option<u64> {
     while !done.load(Ordering::Relaxed) {
         let child = fs::read_to_string(&children).unwrap_or_default();
         let child = child.split_whitespace().next().unwrap_or("none");
-        let status = fs::read_to_string(format!("/proc/{child}/status")).unwrap_or_default();
-        let mark = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = mark.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
-        peak = kib.map(|kib| kib << 10).max(peak);
+        peak = child.parse().ok().and_then(so_far).max(peak);
         thread::sleep(Duration::from_millis(10));
     }
     peak
+}
+
+/// The high-water mark of a process that still runs.
+pub fn so_far(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let mark = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(mark.split_whitespace().next()?.parse::<u64>().ok()? << 10)
 }
