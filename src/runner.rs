@@ -4,6 +4,7 @@ pub mod catalog;
 mod course;
 mod floor;
 mod judge;
+mod proved;
 pub mod rescue;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
@@ -73,7 +74,8 @@ async fn plan_from(
 ) -> Result<PlanOutcome, Error> {
     let job = &request.job;
     let catalog = survey::survey(store, &job.archive, &request.progress, cancel).await?;
-    Ok(match plan::plan(job, &catalog, Timestamp::now(), seed) {
+    let proved = proved::known(job, &catalog).await?;
+    Ok(match plan::plan_knowing(job, &catalog, Timestamp::now(), seed, proved.as_ref()) {
         Ok(plan) => PlanOutcome::Planned(Box::new(plan)),
         Err(refusal) => PlanOutcome::Refused(refusal),
     })

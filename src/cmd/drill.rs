@@ -95,7 +95,6 @@ async fn plan(request: &DrillRequest, output: Output, context: &Context) -> Outc
     let outcome = runner::plan_only(request).await?;
     let view = PlanView {
         job: &request.job,
-        target: &request.job.recovery_point.to_string(),
         outcome: match &outcome {
             PlanOutcome::Planned(plan) => Ok(plan),
             PlanOutcome::Refused(refusal) => Err(refusal),

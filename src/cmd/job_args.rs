@@ -58,7 +58,7 @@ pub(super) struct S3Args {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Instead of what the job says")]
 pub(super) struct PointArgs {
-    /// `latest`, `random`, `worstCase`, `retentionEdge` or an id
+    /// `latest`, `random`, `worstCase`, `retentionEdge`, `leastRecentlyVerified` or an id
     #[arg(long, value_name = "CHOICE")]
     pub backup: Option<String>,
     /// Recover to this time, with its UTC offset, such as 2026-11-22T04:00:00Z

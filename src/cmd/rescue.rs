@@ -11,7 +11,7 @@ use super::{
     job_args::{self, ArchiveArgs, OverrideArgs, PointArgs},
 };
 use crate::{
-    drill::FailureClass,
+    drill::{FailureClass, job::BackupChoice},
     report::{
         plan::{self as view, PlanView},
         rescue as report,
@@ -83,6 +83,14 @@ pub(super) struct RescueArgs {
 pub(super) async fn run(args: RescueArgs, context: &Context) -> Outcome {
     let overrides = OverrideArgs { point: args.point.clone(), ..OverrideArgs::default() };
     let job = job_args::job(args.job.as_deref(), &args.archive, &overrides)?;
+    if args.point.backup.is_some()
+        && !matches!(job.recovery_point.backup, BackupChoice::Latest | BackupChoice::Id(_))
+    {
+        return Err(usage(
+            "`--backup` of a rescue is `latest` or a backup's id",
+            "The other choices are there to drill another backup each time.",
+        ));
+    }
     let console = &context.console;
     let request = RescueRequest {
         job,
@@ -111,7 +119,6 @@ async fn plan(request: &RescueRequest, output: Output, context: &Context) -> Out
     let planned = rescue::plan_only(request).await?;
     let view = PlanView {
         job: &request.job,
-        target: &request.job.recovery_point.to_string(),
         outcome: match &planned.outcome {
             PlanOutcome::Planned(plan) => Ok(plan),
             PlanOutcome::Refused(refusal) => Err(refusal),

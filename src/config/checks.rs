@@ -5,7 +5,8 @@ use super::{
     walker::{Complaint, Value},
 };
 use crate::drill::job::{
-    CheckSpec, Depth, Heartbeat, Job, LoginRole, Objectives, RowFloor, SqlCheck,
+    BackupChoice, CheckSpec, Depth, Heartbeat, Job, LoginRole, Objectives, RecoveryPoint, RowFloor,
+    SqlCheck, StoreLocation,
 };
 
 pub(super) fn objectives(value: Value<'_>) -> Option<Objectives> {
@@ -247,6 +248,19 @@ pub(super) fn floor_without_reports(job: &Job) -> Option<Complaint> {
         Complaint::new(
             "`rowFloor` compares with the last passed drill, but the job keeps no reports",
             "Write `report: {store: …}` into the job, or remove the check.",
+        )
+    })
+}
+
+/// So does a choice that goes by them.
+pub(super) fn choice_without_reports(
+    point: &RecoveryPoint,
+    reports: Option<&StoreLocation>,
+) -> Option<Complaint> {
+    (point.backup == BackupChoice::LeastRecentlyVerified && reports.is_none()).then(|| {
+        Complaint::new(
+            "`leastRecentlyVerified` goes by earlier drills, but the job keeps no reports",
+            "Write `report: {store: …}` into the job, or choose another backup.",
         )
     })
 }

@@ -111,9 +111,12 @@ fn spec(value: Value<'_>) -> Option<Job> {
             report_store,
             metrics,
         };
-        for complaint in
-            checks::too_shallow(&job).into_iter().chain(checks::floor_without_reports(&job))
-        {
+        let complaints = [
+            checks::too_shallow(&job),
+            checks::floor_without_reports(&job),
+            checks::choice_without_reports(&job.recovery_point, job.report_store.as_ref()),
+        ];
+        for complaint in complaints.into_iter().flatten() {
             fields.complain(complaint);
         }
         Some(job)

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::{
     Problems,
     archive::{location, region, server_name},
-    checks::too_shallow,
+    checks::{choice_without_reports, too_shallow},
     recovery_point::check_exclusive,
     sandbox::{default_limits, textfile},
     url, value,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::drill::job::{
     ArchiveLocation, Credentials, Depth, EngineKind, Job, MetricsSpec, Objectives, RecoveryPoint,
-    S3Spec, Target,
+    S3Spec, Target, TargetChoice,
 };
 
 pub use super::sandbox::default_sandbox;
@@ -155,10 +155,14 @@ impl Overrides {
         let point = &mut job.recovery_point;
         set(&mut job.name, reader.optional("--name", self.name.as_deref(), value::resource_name));
         set(&mut point.backup, reader.optional("--backup", self.backup.as_deref(), value::backup));
+        let choice = choice_without_reports(point, job.report_store.as_ref());
+        if let Some(complaint) = choice.filter(|_| self.backup.is_some()) {
+            reader.complain("--backup", complaint);
+        }
         let timeline = self.target.timeline.as_deref();
         set(&mut point.timeline, reader.optional("--target-timeline", timeline, value::timeline));
         if let Some(target) = self.target.read(reader) {
-            point.target = target;
+            point.target = TargetChoice::Given(target);
             point.exclusive = self.target.exclusive;
         }
         point.exclusive |= self.target.exclusive;

@@ -4,7 +4,7 @@ use super::{
     value,
     walker::{Complaint, Fields, Value},
 };
-use crate::drill::job::{BackupChoice, RecoveryPoint, Target, TargetTimeline};
+use crate::drill::job::{BackupChoice, RecoveryPoint, Target, TargetChoice, TargetTimeline};
 
 pub(super) fn read(value: Value<'_>) -> Option<RecoveryPoint> {
     value.fields(|fields| {
@@ -14,19 +14,24 @@ pub(super) fn read(value: Value<'_>) -> Option<RecoveryPoint> {
         let exclusive = fields.boolean("exclusive").unwrap_or_default();
         let timeline = fields.parsed("timeline", value::timeline).unwrap_or(TargetTimeline::Latest);
         if !fields.has("target") || target.is_some() {
-            let target = target.clone().unwrap_or(Target::Latest);
+            let target = target.clone().unwrap_or(TargetChoice::Given(Target::Latest));
             if let Err(complaint) = check_exclusive(&target, exclusive) {
                 fields.complain(complaint);
             }
         }
-        let target = target.unwrap_or(Target::Latest);
+        let target = target.unwrap_or(TargetChoice::Given(Target::Latest));
         RecoveryPoint { backup, within, target, exclusive, timeline }
     })
 }
 
 /// `recovery_target_inclusive` only means something for targets that name one record.
-pub(super) fn check_exclusive(target: &Target, exclusive: bool) -> Result<(), Complaint> {
-    let applies = matches!(target, Target::Time(_) | Target::Lsn(_) | Target::Xid(_));
+pub(super) fn check_exclusive(target: &TargetChoice, exclusive: bool) -> Result<(), Complaint> {
+    let applies = match target {
+        TargetChoice::Given(target) => {
+            matches!(target, Target::Time(_) | Target::Lsn(_) | Target::Xid(_))
+        }
+        TargetChoice::Random => true,
+    };
     if exclusive && !applies {
         return Err(Complaint::new(
             "`exclusive` has no meaning for this target",
@@ -38,7 +43,7 @@ pub(super) fn check_exclusive(target: &Target, exclusive: bool) -> Result<(), Co
 
 const KINDS: [&str; 4] = ["time", "lsn", "xid", "name"];
 
-fn target(value: Value<'_>) -> Option<Target> {
+fn target(value: Value<'_>) -> Option<TargetChoice> {
     if !value.is_mapping() {
         return value.parsed(value::target_word);
     }
@@ -46,7 +51,7 @@ fn target(value: Value<'_>) -> Option<Target> {
         let found = kinds(fields);
         let given = fields.given(&KINDS);
         if given.len() == 1 {
-            return found;
+            return found.map(TargetChoice::Given);
         }
         let message = match given.len() {
             0 => "names no target".to_owned(),

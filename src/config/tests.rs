@@ -3,6 +3,7 @@ use std::{fmt::Write as _, path::Path};
 use proptest::prelude::*;
 
 use super::*;
+use crate::drill::job::{Target, TargetChoice};
 
 const HEAD: &str = "apiVersion: pgassay.dev/v1alpha1\nkind: DrillJob\nmetadata: {name: a}\n";
 
@@ -96,7 +97,7 @@ fn xid_is_a_number_or_text() {
              {{target: {{xid: {xid}}}, exclusive: true}}\n"
         );
         let point = parse(&text, "a.yaml").unwrap().recovery_point;
-        assert_eq!(point.target, crate::drill::job::Target::Xid(744));
+        assert_eq!(point.target, TargetChoice::Given(Target::Xid(744)));
         assert!(point.exclusive);
     }
 }

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use super::walker::Complaint;
 use crate::{
     drill::job::{
-        BackupChoice, Comparison, Depth, EngineKind, Expectation, Target, TargetTimeline,
+        BackupChoice, Comparison, Depth, EngineKind, Expectation, Target, TargetChoice,
+        TargetTimeline,
     },
     pg::{Lsn, TimelineId},
 };
@@ -179,13 +180,14 @@ pub(super) fn timeline(text: &str) -> Parsed<TargetTimeline> {
 }
 
 /// The words of `target`; kinds with a value are fields of their own.
-pub(super) fn target_word(text: &str) -> Parsed<Target> {
+pub(super) fn target_word(text: &str) -> Parsed<TargetChoice> {
     match text.trim() {
-        "latest" => Ok(Target::Latest),
-        "immediate" => Ok(Target::Immediate),
+        "latest" => Ok(TargetChoice::Given(Target::Latest)),
+        "immediate" => Ok(TargetChoice::Given(Target::Immediate)),
+        "random" => Ok(TargetChoice::Random),
         _ => Err(Complaint::new(
             format!("`{}` is not a target", short(text)),
-            "Write `latest`, `immediate`, or one of `{time: …}`, `{lsn: …}`, `{xid: …}`, `{name: …}`.",
+            "Write `latest`, `immediate`, `random`, or one of `{time: …}`, `{lsn: …}`, `{xid: …}`, `{name: …}`.",
         )),
     }
 }
@@ -198,10 +200,7 @@ pub(super) fn backup(text: &str) -> Parsed<BackupChoice> {
         "random" => return Ok(BackupChoice::Random),
         "worstCase" => return Ok(BackupChoice::WorstCase),
         "retentionEdge" => return Ok(BackupChoice::RetentionEdge),
-        "leastRecentlyVerified" => {
-            let hint = "Write `latest`, `random`, `worstCase`, `retentionEdge` or a backup's id.";
-            return Err(not_available(text, hint));
-        }
+        "leastRecentlyVerified" => return Ok(BackupChoice::LeastRecentlyVerified),
         _ => {}
     }
     let digits = |range: std::ops::Range<usize>| {
@@ -212,8 +211,8 @@ pub(super) fn backup(text: &str) -> Parsed<BackupChoice> {
     }
     Err(Complaint::new(
         format!("`{}` is not a choice of backup", short(text)),
-        "Write `latest`, `random`, `worstCase`, `retentionEdge` or a backup's id, such as \
-         `20261122T040000`.",
+        "Write `latest`, `random`, `worstCase`, `retentionEdge`, `leastRecentlyVerified` or a backup's id, \
+         such as `20261122T040000`.",
     ))
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{
     Finding, Job, Verdict,
     finding::CheckOutcome,
-    job::RecoveryPoint,
+    job::{RecoveryPoint, Target},
     measure::{self, Rpo, RpoTimes},
     plan::{self, Decided, Known, Memo, Window},
     report::CheckReport,
@@ -215,7 +215,8 @@ pub struct TimelineLine {
 #[must_use]
 pub fn examine(job: &Job, catalog: &Catalog, now: Timestamp) -> CatalogReport {
     let (point, memo) = (RecoveryPoint::default(), Memo::default());
-    let known = Known { catalog, now, point: &point, memo: &memo };
+    let target = &Target::Latest;
+    let known = Known { catalog, now, point: &point, target, verified: None, memo: &memo };
     let mut seen = Seen::default();
     let decided = plan::decide(&known, 0);
     let latest = decided.as_ref().ok();

@@ -109,7 +109,7 @@ pub struct RecoveryPoint {
     pub backup: BackupChoice,
     /// Only backups that ended this long ago or less.
     pub within: Option<Duration>,
-    pub target: Target,
+    pub target: TargetChoice,
     /// Whether the target itself is left out (`recovery_target_inclusive = off`).
     pub exclusive: bool,
     pub timeline: TargetTimeline,
@@ -120,29 +120,34 @@ impl Default for RecoveryPoint {
         Self {
             backup: BackupChoice::Latest,
             within: None,
-            target: Target::Latest,
+            target: TargetChoice::Given(Target::Latest),
             exclusive: false,
             timeline: TargetTimeline::Latest,
         }
     }
 }
 
-impl std::fmt::Display for RecoveryPoint {
-    /// The target in words, such as `time 2026-11-22T04:00:00Z`.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.target)?;
-        if self.exclusive {
-            f.write_str(", exclusive")?;
-        }
-        match self.timeline {
-            TargetTimeline::Latest => Ok(()),
-            TargetTimeline::Current => f.write_str(" on the backup's timeline"),
-            TargetTimeline::Id(id) => write!(f, " on timeline {id}"),
-        }
+impl RecoveryPoint {
+    /// A target of this point in words, such as `time 2026-11-22T04:00:00Z, exclusive`.
+    #[must_use]
+    pub fn words(&self, target: &impl std::fmt::Display) -> String {
+        let exclusive = if self.exclusive { ", exclusive" } else { "" };
+        let timeline = match self.timeline {
+            TargetTimeline::Latest => String::new(),
+            TargetTimeline::Current => " on the backup's timeline".to_owned(),
+            TargetTimeline::Id(id) => format!(" on timeline {id}"),
+        };
+        format!("{target}{exclusive}{timeline}")
     }
 }
 
-/// Which base backup. `leastRecentlyVerified` comes with the history.
+impl std::fmt::Display for RecoveryPoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.words(&self.target))
+    }
+}
+
+/// Which base backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackupChoice {
     /// The newest restorable one that ends before the target.
@@ -154,6 +159,29 @@ pub enum BackupChoice {
     WorstCase,
     /// The oldest restorable one.
     RetentionEdge,
+    /// The one whose last sound drill is the longest ago; those that never had one come first, the
+    /// oldest of them at the head.
+    LeastRecentlyVerified,
+}
+
+/// Who says how far to recover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetChoice {
+    /// The job.
+    Given(Target),
+    /// The drill's seed: a position between the end of a backup and the newest segment that can be
+    /// reached. A position and no time, since a listing cannot tell whether anything was committed behind
+    /// a time, and recovery to a time that nothing follows ends in a FATAL of PostgreSQL.
+    Random,
+}
+
+impl std::fmt::Display for TargetChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Given(target) => target.fmt(f),
+            Self::Random => f.write_str("random"),
+        }
+    }
 }
 
 /// How far to recover.
@@ -200,7 +228,9 @@ pub enum EngineKind {
 }
 
 /// How deep to look; each tier includes the one before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Depth {
     Catalog,

@@ -1,16 +1,16 @@
 //! The plan: which backup, which WAL, how many bytes, and what the drill must reach. Made before a
 //! byte is fetched.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::wal::{PlannedSegment, PlannedWal};
-use self::{choose::Choice, route::Route};
+use self::{choose::Choice, draw::Drawn, route::Route};
 use super::{
     expectation::Expectation,
     finding::Finding,
-    job::{Job, RecoveryPoint, Target},
+    job::{Job, RecoveryPoint, Target, TargetChoice},
 };
 use crate::{
     archive::{Backup, Catalog, wal_index::Runs},
@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod choose;
+mod draw;
 mod histories;
 pub(super) mod holes;
 mod path;
@@ -39,6 +40,8 @@ pub struct DrillPlan {
     pub segment_size: SegmentSize,
     pub system_id: u64,
     pub target: Target,
+    /// The target in words, such as `time 2026-11-22T04:00:00Z`, and how it was drawn where it was.
+    pub target_words: String,
     pub exclusive: bool,
     /// The timeline that recovery follows and its ancestors.
     pub history: TimelineHistory,
@@ -90,6 +93,9 @@ pub const SETTLE: SignedDuration = SignedDuration::from_mins(10);
 /// Room for clocks that differ between the store, the source and here.
 pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
+/// When each backup, by its id, was last proved by a sound drill.
+pub type Verified = BTreeMap<String, Timestamp>;
+
 /// Chooses the recovery point that the job asks for, and says what it takes to get there.
 ///
 /// # Errors
@@ -101,17 +107,41 @@ pub fn plan(
     now: Timestamp,
     seed: u64,
 ) -> Result<DrillPlan, PlanRefusal> {
+    plan_knowing(job, catalog, now, seed, None)
+}
+
+/// The same, knowing which backups earlier drills have proved: `leastRecentlyVerified` asks for it, and is
+/// `latest` where it is not known.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_knowing(
+    job: &Job,
+    catalog: &Catalog,
+    now: Timestamp,
+    seed: u64,
+    verified: Option<&Verified>,
+) -> Result<DrillPlan, PlanRefusal> {
     let point = &job.recovery_point;
     let memo = Memo::default();
-    let known = Known { catalog, now, point, memo: &memo };
-    let Decided { choice, route } = decide(&known, seed)?;
+    let to_the_end = Known { catalog, now, point, target: &Target::Latest, verified, memo: &memo };
+    let drawn = match &point.target {
+        TargetChoice::Given(target) => Drawn::given(target),
+        TargetChoice::Random => draw::draw(&to_the_end, seed)?,
+    };
+    let Drawn { target, how, first } = drawn;
+    let known = Known { target: &target, ..to_the_end };
+    let Decided { choice, route } = match first {
+        Some(choice) => way(&known, choice)?,
+        None => decide(&known, seed)?,
+    };
     let source = choice.source;
     let Route { history, range, window, stop, .. } = route;
 
     let wal = range.segments(&known, &source, stop);
     let wal_bytes = wal.stored().map(|segment| segment.bytes).sum();
     let at_most = wal.last().map_or(source.end, |last| last.number.end(source.segment_size));
-    let at_least = match point.target {
+    let at_least = match target {
         Target::Lsn(lsn) if !point.exclusive => source.end.max(lsn),
         _ => source.end,
     };
@@ -129,7 +159,8 @@ pub fn plan(
         major: source.major,
         segment_size: source.segment_size,
         system_id: source.system_id,
-        target: point.target.clone(),
+        target_words: point.words(&target) + &how,
+        target: target.clone(),
         exclusive: point.exclusive,
         expectation: Expectation { timeline: history.timeline, at_least, at_most },
         history,
@@ -153,6 +184,9 @@ pub(super) struct Known<'a> {
     pub catalog: &'a Catalog,
     pub now: Timestamp,
     pub point: &'a RecoveryPoint,
+    /// What the point's target is in this plan.
+    pub target: &'a Target,
+    pub verified: Option<&'a Verified>,
     pub memo: &'a Memo,
 }
 
@@ -187,6 +221,11 @@ pub(super) struct Decided<'a> {
 pub(super) fn decide<'a>(known: &Known<'a>, seed: u64) -> Result<Decided<'a>, PlanRefusal> {
     let choice = choose::choose(known, seed)
         .map_err(|findings| PlanRefusal { findings, window: window::of_archive(known) })?;
+    way(known, choice)
+}
+
+/// The way from a chosen backup.
+fn way<'a>(known: &Known<'_>, choice: Choice<'a>) -> Result<Decided<'a>, PlanRefusal> {
     match route::find(known, &choice.source) {
         Ok(route) => Ok(Decided { choice, route }),
         // What contradicts itself in the description may be why the rest cannot be found.

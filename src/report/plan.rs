@@ -20,11 +20,17 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct PlanView<'a> {
     pub job: &'a Job,
-    /// The recovery target in words.
-    pub target: &'a str,
     pub outcome: Result<&'a DrillPlan, &'a PlanRefusal>,
     /// Bytes free where the sandbox would be made; `None` where that is not known.
     pub free_disk: Option<u64>,
+}
+
+/// The recovery target in words: the plan's, which may have drawn it, else the job's.
+fn target(view: &PlanView<'_>) -> String {
+    match view.outcome {
+        Ok(plan) => plan.target_words.clone(),
+        Err(_) => view.job.recovery_point.to_string(),
+    }
 }
 
 /// As text, with a newline at its end.
@@ -49,7 +55,7 @@ pub fn render(view: &PlanView<'_>, style: Style) -> String {
             page.headline("REFUSED", Tone::Bad, &text);
             page.gap();
             page.field("Archive", &format!("`{}` in {}", job.archive.server, url(job)));
-            page.field("Target", view.target);
+            page.field("Target", &target(view));
             (&refusal.findings, &refusal.window)
         }
     };
@@ -82,7 +88,7 @@ fn planned(page: &mut Page, view: &PlanView<'_>, plan: &DrillPlan) {
     let ended = ended.map_or_else(String::new, |at| format!(", ended {at}"));
     page.field("", &format!("PostgreSQL {}, system {}{ended}", plan.major, plan.system_id));
     page.field("", &format!("chosen: {}", plan.why));
-    page.field("Target", view.target);
+    page.field("Target", &plan.target_words);
     let timelines: Vec<String> = plan
         .history
         .ancestors
@@ -213,7 +219,7 @@ pub fn json(view: &PlanView<'_>) -> Value {
         "job": job.name,
         "archive_url": url(job),
         "server": job.archive.server,
-        "target": view.target,
+        "target": target(view),
         "refused": view.outcome.is_err(),
         "plan": plan,
         "free_disk_bytes": view.free_disk,
@@ -267,6 +273,7 @@ mod tests {
             segment_size: size,
             system_id: 7_434_000_000_000_000_001,
             target: Target::Latest,
+            target_words: "latest".to_owned(),
             exclusive: false,
             history: TimelineHistory {
                 timeline: TimelineId(2),
@@ -291,8 +298,7 @@ mod tests {
     #[test]
     fn a_plan() {
         let (job, plan) = (job(), plan());
-        let view =
-            PlanView { job: &job, target: "latest", outcome: Ok(&plan), free_disk: Some(20 << 30) };
+        let view = PlanView { job: &job, outcome: Ok(&plan), free_disk: Some(20 << 30) };
         insta::assert_snapshot!("plan", render(&view, Style::PLAIN));
         insta::assert_snapshot!("plan_json", format!("{:#}", json(&view)));
         let tight = PlanView { free_disk: Some(1 << 30), ..view };
@@ -308,8 +314,7 @@ mod tests {
             "Compare with the server's `pg_stat_archiver`.",
         );
         let (job, refusal) = (job(), PlanRefusal { findings: vec![finding], window: window() });
-        let view =
-            PlanView { job: &job, target: "latest", outcome: Err(&refusal), free_disk: None };
+        let view = PlanView { job: &job, outcome: Err(&refusal), free_disk: None };
         insta::assert_snapshot!("refusal", render(&view, Style::PLAIN));
         assert_eq!(json(&view)["refused"], true);
         let empty = PlanRefusal { findings: Vec::new(), window: Window::default() };

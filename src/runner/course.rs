@@ -12,7 +12,7 @@ use crate::{
         CheckOutcome, DrillPlan, Error, Job,
         expectation::Promise,
         format::counted,
-        job::{Depth, EngineKind, Target},
+        job::{Depth, EngineKind, Target, TargetChoice},
         plan::{PlanRefusal, Window},
         reached::Reached,
         report::{BackupSummary, CheckReport, CheckStatus, SandboxReport},
@@ -87,7 +87,7 @@ impl Course {
             depth: job.depth,
             engine: job.engine,
             target: job.recovery_point.to_string(),
-            targeted: job.recovery_point.target != Target::Latest,
+            targeted: job.recovery_point.target != TargetChoice::Given(Target::Latest),
             backup: None,
             window: None,
             newest_wal_archived: None,
@@ -117,6 +117,7 @@ impl Course {
     pub fn planned(&mut self, plan: &DrillPlan) {
         let info = plan.backup.info.as_ref().ok();
         self.backup = Some(summary(plan));
+        self.target.clone_from(&plan.target_words);
         for key in info.map(|i| i.unknown_keys.as_slice()).unwrap_or_default() {
             self.notes.push(format!("`backup.info` has the key `{key}`, which is not known here"));
         }

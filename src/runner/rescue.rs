@@ -12,7 +12,7 @@ use crate::{
         DrillPlan, Error, Finding, Job,
         error::ErrorKind,
         format::{bytes, counted},
-        job::{BackupChoice, Depth, Target},
+        job::{BackupChoice, Depth, Target, TargetChoice},
         measure,
         plan::{self, PlanRefusal, Window},
         report::ErrorReport,
@@ -61,7 +61,8 @@ pub struct RescueRequest {
 
 impl RescueRequest {
     /// The job as a rescue takes it. What a drill must keep to is no rule in an outage: its time limit, its
-    /// bandwidth and its budget for disk. It is always durable.
+    /// bandwidth, its budget for disk and the age of the backup; nor is a choice that is there to drill
+    /// another recovery each time. It is always durable.
     fn adapted(&self) -> Job {
         let mut job = self.job.clone();
         job.depth = Depth::Restore;
@@ -69,6 +70,15 @@ impl RescueRequest {
         job.limits.bandwidth = None;
         job.sandbox.disk_budget = None;
         job.sandbox.fsync = true;
+        let point = &mut job.recovery_point;
+        point.within = None;
+        if !matches!(point.backup, BackupChoice::Id(_)) {
+            point.backup = BackupChoice::Latest;
+        }
+        if point.target == TargetChoice::Random {
+            point.target = TargetChoice::Given(Target::Latest);
+            point.exclusive = false;
+        }
         job
     }
 
@@ -280,7 +290,7 @@ impl Diary {
             state: state.map(|_| ground.work.display().to_string()),
             backup: None,
             target: job.recovery_point.to_string(),
-            targeted: job.recovery_point.target != Target::Latest,
+            targeted: job.recovery_point.target != TargetChoice::Given(Target::Latest),
             window: None,
             newest: None,
             promise: None,

@@ -11,7 +11,7 @@ use pgassay::{
         DrillPlan, Job,
         job::{
             BackupChoice, Depth, EngineKind, Limits, MetricsSpec, Objectives, RecoveryPoint,
-            SandboxSpec, Target,
+            SandboxSpec, Target, TargetChoice,
         },
         plan::plan,
     },
@@ -155,7 +155,10 @@ fn every_object_has_a_meaning_and_a_place_in_the_plan() {
         assert_eq!(size, planned.object.size, "{}", planned.object.key);
     }
 
-    let immediate = RecoveryPoint { target: Target::Immediate, ..RecoveryPoint::default() };
+    let immediate = RecoveryPoint {
+        target: TargetChoice::Given(Target::Immediate),
+        ..RecoveryPoint::default()
+    };
     let immediate = planned(&catalog, immediate);
     assert!(immediate.wal.len() < plan.wal.len() && immediate.findings.is_empty());
     let found = RUNTIME.block_on(servers(&shared, "archive")).unwrap();

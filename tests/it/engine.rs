@@ -237,6 +237,7 @@ fn plan() -> DrillPlan {
         segment_size: size,
         system_id: 7,
         target: Target::Latest,
+        target_words: "latest".to_owned(),
         exclusive: false,
         history: TimelineHistory::root(timeline),
         history_files: Vec::new(),

@@ -7,7 +7,7 @@ use pgassay::{
     config::flags::default_job,
     drill::{
         Code, DrillReport, FailureClass, Job, Verdict,
-        job::{Depth, Target},
+        job::{Depth, Target, TargetChoice},
     },
     runner::{self, DrillRequest},
     store::{
@@ -185,7 +185,7 @@ fn damage_of_the_wal_stands_where_the_base_cannot_be_had() {
     // One after the other.
     let store = Faulty::new(objects, [flip(), tar(Fault::Error(Code::AccessDenied))]);
     let report = drill_of(&store, "rich", |job| {
-        job.recovery_point.target = Target::Name("behind the damage".into());
+        job.recovery_point.target = TargetChoice::Given(Target::Name("behind the damage".into()));
     });
     proven(&report, FailureClass::WalCorrupt, Code::AccessDenied);
 }

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    Known, path, route, sizes,
+    Known, Verified, path, route, sizes,
     source::{self, Source},
     window,
 };
@@ -84,6 +84,9 @@ pub(super) fn choose<'a>(known: &Known<'a>, seed: u64) -> Result<Choice<'a>, Vec
     let edge = match known.point.backup {
         BackupChoice::WorstCase => worst_case(known, &candidates),
         BackupChoice::RetentionEdge => retention_edge(known, &candidates),
+        BackupChoice::LeastRecentlyVerified => {
+            known.verified.and_then(|verified| least_recently(known, verified, &candidates))
+        }
         BackupChoice::Latest | BackupChoice::Random | BackupChoice::Id(_) => None,
     };
     let (chosen, why) = if let Some((index, why)) = edge {
@@ -133,6 +136,30 @@ fn retention_edge(known: &Known<'_>, candidates: &[Candidate<'_>]) -> Option<(us
     let restorable = |candidate: &Candidate<'_>| replay_length(known, candidate).is_some();
     let index = candidates.iter().position(restorable)?;
     Some((index, format!("the oldest of {} backups that can be restored", candidates.len())))
+}
+
+/// The backup whose proof is the oldest; of those without one the oldest backup. What retention is
+/// removing is passed over.
+fn least_recently(
+    known: &Known<'_>,
+    verified: &Verified,
+    candidates: &[Candidate<'_>],
+) -> Option<(usize, String)> {
+    let proved = |candidate: &Candidate<'_>| verified.get(&candidate.backup.id).copied();
+    let restorable = candidates.iter().enumerate();
+    let restorable = restorable.filter(|(_, candidate)| replay_length(known, candidate).is_some());
+    // Candidates are in the order of their ends, and of equal ones the first is taken.
+    let (index, candidate) = restorable.min_by_key(|(_, candidate)| proved(candidate))?;
+    let count = candidates.len();
+    Some((
+        index,
+        match proved(candidate) {
+            Some(at) => {
+                format!("the one of {count} backups whose last sound drill is the oldest, of {at}")
+            }
+            None => format!("the oldest of {count} backups that no kept drill has proved"),
+        },
+    ))
 }
 
 fn by_id<'a>(known: &Known<'a>, id: &str) -> Result<Choice<'a>, Vec<Finding>> {
@@ -217,7 +244,7 @@ fn on_timeline(known: &Known<'_>, candidates: &mut Vec<Candidate<'_>>) -> Result
 
 fn ends_before_target(known: &Known<'_>, backup: &Backup) -> bool {
     let Ok(info) = &backup.info else { return true };
-    match known.point.target {
+    match *known.target {
         Target::Time(at) => info.end_time.is_none_or(|end| end <= at),
         Target::Lsn(lsn) => info.end_xlog.is_none_or(|end| end <= lsn),
         Target::Latest | Target::Immediate | Target::Xid(_) | Target::Name(_) => true,
@@ -226,7 +253,7 @@ fn ends_before_target(known: &Known<'_>, backup: &Backup) -> bool {
 
 /// The target where it limits the choice.
 fn target_words(known: &Known<'_>) -> Option<String> {
-    match known.point.target {
+    match *known.target {
         Target::Time(at) => Some(format!("the target time {at}")),
         Target::Lsn(lsn) => Some(format!("the target {lsn}")),
         Target::Latest | Target::Immediate | Target::Xid(_) | Target::Name(_) => None,
@@ -287,7 +314,7 @@ fn list(items: &[String]) -> String {
 }
 
 /// `SplitMix64`: neighbouring seeds give unrelated numbers, the same on every machine.
-const fn mix(seed: u64) -> u64 {
+pub(super) const fn mix(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

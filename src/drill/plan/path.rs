@@ -124,7 +124,7 @@ fn newest(known: &Known<'_>, source: &Source<'_>, path: &mut Path) -> TimelineId
         "the history file of timeline {missing} {why}, so recovery ends on timeline {newest} and what \
          is on {hides} is lost"
     );
-    if known.point.target == Target::Immediate {
+    if *known.target == Target::Immediate {
         path.notes.push(detail);
     } else {
         path.findings.push(Finding::new(
@@ -209,7 +209,7 @@ fn not_a_child(source: &Source<'_>, history: &TimelineHistory) -> Option<Finding
 
 /// Whether the recovery may go on beyond this position.
 fn target_reaches(known: &Known<'_>, position: Lsn) -> bool {
-    match known.point.target {
+    match *known.target {
         Target::Immediate => false,
         Target::Lsn(lsn) => lsn > position,
         Target::Latest | Target::Time(_) | Target::Xid(_) | Target::Name(_) => true,

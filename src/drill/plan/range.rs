@@ -111,7 +111,7 @@ pub(super) fn judge(
             "Choose a target inside the window, or find out why nothing newer was archived.",
         )
     };
-    match known.point.target {
+    match *known.target {
         Target::Immediate => {
             let notes = range.behind.map(|_| gap.beyond()).into_iter().collect();
             Ok(Judged { stop: source.last_needed(), notes, ..unlimited })

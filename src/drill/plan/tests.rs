@@ -4,7 +4,8 @@ use crate::{
     archive::wal_index::LOOKED_AT,
     drill::{
         FailureClass,
-        job::{BackupChoice, Target, TargetTimeline},
+        job::{BackupChoice, Target, TargetChoice, TargetTimeline},
+        plan::Verified,
     },
     pg::{Lsn, SegmentNumber, TimelineId},
 };

@@ -202,3 +202,112 @@ fn the_worst_case_and_the_retention_edge() {
     world.remove(&format!("base/{OLD}/data.tar.gz")).point.backup = BackupChoice::WorstCase;
     world.refused(FailureClass::BackupPartMissing);
 }
+
+#[test]
+fn the_least_recently_verified() {
+    const OLDER: &str = "20261122T120100";
+    let mut world = two();
+    world.backup(OLDER, 1, 1, 1).point.backup = BackupChoice::LeastRecentlyVerified;
+    let chosen = |world: &World| world.planned().backup.id;
+    // Nobody knows of any drill: the newest one, as without a choice.
+    assert_eq!(chosen(&world), NEW);
+    let prove = |world: &mut World, id: &str, minutes: i64| {
+        let verified = world.verified.get_or_insert_default();
+        verified.insert(id.to_owned(), at(minutes));
+    };
+    world.verified = Some(Verified::new());
+    for (proved, next) in [(OLDER, OLD), (OLD, NEW), (NEW, OLDER), (OLDER, OLD)] {
+        let minutes = world.now.duration_since(at(0)).as_mins();
+        assert_ne!(chosen(&world), next);
+        prove(&mut world, proved, minutes);
+        assert_eq!(chosen(&world), next, "after {proved}");
+        world.now = at(minutes + 1);
+    }
+    let why = world.planned().why;
+    assert!(why.contains("whose last sound drill is the oldest, of 2026-11-22T13:01:00Z"), "{why}");
+    // What retention is removing is passed over; what is not there any more is no choice.
+    world.remove(&format!("base/{OLD}/data.tar.gz"));
+    prove(&mut world, "20261122T110000", 0);
+    assert_eq!(chosen(&world), NEW);
+}
+
+/// A target that is drawn: the same for the same seed, anywhere in what can be reached, and reached.
+#[test]
+fn a_target_is_drawn_by_seed() {
+    let mut world = two();
+    world.point.target = TargetChoice::Random;
+    let mut backups = std::collections::BTreeMap::<String, u32>::new();
+    let (mut lowest, mut highest) = (Lsn(u64::MAX), Lsn(0));
+    for seed in 0..200 {
+        world.seed = seed;
+        let plan = world.planned();
+        let Target::Lsn(lsn) = plan.target else { panic!("{}", plan.target) };
+        assert_eq!(world.planned().target, plan.target);
+        assert_eq!(plan.findings, []);
+        // As if the job had named it.
+        let mut named = two();
+        named.target(Target::Lsn(lsn));
+        let named = named.planned();
+        assert_eq!((&named.backup.id, wal_of(&named)), (&plan.backup.id, wal_of(&plan)));
+        assert!(plan.target_words.ends_with(&format!(" by seed {seed}")), "{}", plan.target_words);
+        *backups.entry(plan.backup.id).or_default() += 1;
+        lowest = lowest.min(lsn);
+        highest = highest.max(lsn);
+    }
+    let end = |last: u64| Lsn(last * MIB + 0x100);
+    assert!(lowest >= end(3) && lowest < end(4), "{lowest}");
+    let newest = two().planned().wal.last().unwrap().number.0 * MIB;
+    assert!(highest < Lsn(newest) && highest > Lsn(newest - MIB), "{highest}");
+    assert!(backups.len() == 2 && backups.values().all(|count| *count > 20), "{backups:?}");
+}
+
+#[test]
+fn a_drawn_target_belongs_to_the_backup_that_the_job_chooses() {
+    let mut world = two();
+    world.point.target = TargetChoice::Random;
+    for (choice, id, end) in [
+        (BackupChoice::RetentionEdge, OLD, 3 * MIB + 0x100),
+        (BackupChoice::Id(NEW.to_owned()), NEW, 6 * MIB + 0x100),
+    ] {
+        world.point.backup = choice;
+        for seed in 0..50 {
+            world.seed = seed;
+            let plan = world.planned();
+            assert_eq!(plan.backup.id, id);
+            assert!(matches!(plan.target, Target::Lsn(lsn) if lsn >= Lsn(end)), "{}", plan.target);
+        }
+    }
+    // Only backups that `within` lets be drilled count.
+    world.point.backup = BackupChoice::Latest;
+    world.within(54);
+    for seed in 0..50 {
+        world.seed = seed;
+        assert_eq!(world.planned().backup.id, NEW);
+    }
+}
+
+#[test]
+fn where_nothing_can_be_drawn_the_target_is_the_end() {
+    let mut world = plain();
+    world.point.target = TargetChoice::Random;
+    for number in 4..=9 {
+        world.without_wal(1, number);
+    }
+    let plan = world.planned();
+    assert_eq!(plan.target, Target::Latest);
+    assert!(plan.target_words.starts_with("latest, since no segment"), "{}", plan.target_words);
+    // A hole that a drawn target lies behind is found.
+    let mut world = two();
+    world.point.target = TargetChoice::Random;
+    world.without_wal(1, 4);
+    let plans: Vec<_> = (0..50)
+        .map(|seed| {
+            world.seed = seed;
+            world.plan()
+        })
+        .collect();
+    assert!(plans.iter().any(Result::is_ok));
+    for refusal in plans.into_iter().filter_map(Result::err) {
+        assert_eq!(refusal.findings[0].class, FailureClass::WalGap);
+    }
+}

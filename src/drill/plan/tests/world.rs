@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::{DrillPlan, PlanRefusal, plan};
+use super::super::{DrillPlan, PlanRefusal, Verified, plan_knowing};
 use crate::{
     archive::{
         Catalog, CatalogBuilder,
@@ -14,7 +14,8 @@ use crate::{
         CatalogReport, FailureClass, holdings,
         job::{
             ArchiveLocation, BackupChoice, Depth, EngineKind, Job, Limits, MetricsSpec, Objectives,
-            RecoveryPoint, S3Spec, SandboxSpec, StoreLocation, StoreScheme, Target, TargetTimeline,
+            RecoveryPoint, S3Spec, SandboxSpec, StoreLocation, StoreScheme, Target, TargetChoice,
+            TargetTimeline,
         },
     },
     pg::{Lsn, SegmentNumber, SegmentSize, TimelineId},
@@ -39,6 +40,7 @@ pub(in crate::drill) struct World {
     pub(in crate::drill) point: RecoveryPoint,
     pub(in crate::drill) now: Timestamp,
     pub(in crate::drill) seed: u64,
+    pub(in crate::drill) verified: Option<Verified>,
 }
 
 impl World {
@@ -49,6 +51,7 @@ impl World {
             point: RecoveryPoint::default(),
             now: at(60),
             seed: 0,
+            verified: None,
         }
     }
 
@@ -140,7 +143,7 @@ impl World {
     }
 
     pub(in crate::drill) fn target(&mut self, target: Target) -> &mut Self {
-        self.point.target = target;
+        self.point.target = TargetChoice::Given(target);
         self
     }
 
@@ -182,7 +185,8 @@ impl World {
     }
 
     pub(in crate::drill) fn plan(&self) -> Result<DrillPlan, PlanRefusal> {
-        plan(&job(self.point.clone()), &self.catalog(), self.now, self.seed)
+        let (job, catalog) = (job(self.point.clone()), self.catalog());
+        plan_knowing(&job, &catalog, self.now, self.seed, self.verified.as_ref())
     }
 
     /// The catalog tier.
