@@ -1,6 +1,7 @@
 //! Renderings of a report and the store that keeps them.
 
 pub mod catalog;
+pub mod evidence;
 pub mod json;
 pub mod kept;
 pub mod plan;

@@ -62,7 +62,8 @@ const EDGES: [(&str, &[&str]); 15] = [
 ];
 
 /// Vendor crates and the only place where they may be named.
-const HOMES: [(&str, &str); 17] = [
+const HOMES: [(&str, &str); 18] = [
+    ("aws_lc_rs", "report/evidence"),
     ("aws_config", "store/"),
     ("aws_sdk_s3", "store/"),
     ("aws_smithy", "store/"),

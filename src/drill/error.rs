@@ -125,6 +125,8 @@ codes! {
     ReportStore => "R001", Environment;
     /// Metrics cannot be delivered.
     MetricsPush => "R002", Environment;
+    /// A key to sign evidence or to verify it cannot be used.
+    KeyInvalid => "R003", Usage;
 }
 
 /// A failure to do something, ready to print. `Display` is the message alone.
