@@ -7,12 +7,14 @@ mod console;
 mod demo;
 mod doctor;
 mod drill;
+mod history;
 mod init;
 mod job_args;
 mod ledger_file;
 mod rescue;
 mod selftest;
 mod signals;
+mod store_args;
 mod sweep;
 mod usage;
 mod verify;
@@ -129,6 +131,7 @@ async fn dispatch(command: Command, context: Context) -> Outcome {
         Command::Doctor(args) => Box::pin(doctor::run(args, &context)).await,
         Command::Demo(args) => demo::run(args, &context).await,
         Command::Selftest(args) => Box::pin(selftest::run(args, &context)).await,
+        Command::History(args) => Box::pin(history::run(*args, &context)).await,
         Command::Sweep(args) => sweep::run(args, &context).await,
     }
 }

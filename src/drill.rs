@@ -7,7 +7,9 @@ pub mod error;
 pub mod expectation;
 pub mod finding;
 pub mod format;
+pub mod history;
 pub mod holdings;
+pub mod involved;
 pub mod job;
 pub mod measure;
 pub mod moved_databases;
@@ -21,6 +23,7 @@ pub mod rescue;
 pub mod row_floor;
 pub mod selftest;
 pub mod stage;
+pub mod trend;
 pub mod verdict;
 pub mod verify_report;
 

@@ -2,9 +2,12 @@
 
 pub mod catalog;
 pub mod evidence;
+pub mod history;
 pub mod json;
 pub mod kept;
+pub mod past;
 pub mod plan;
+pub mod prune;
 pub mod rescue;
 pub mod selftest;
 pub mod terminal;

@@ -9,6 +9,7 @@ use super::{
     demo::DemoArgs,
     doctor::DoctorArgs,
     drill::DrillArgs,
+    history::HistoryArgs,
     init::InitArgs,
     rescue::RescueArgs,
     selftest::SelftestArgs,
@@ -117,6 +118,7 @@ pub(super) enum Command {
     Rescue(Box<RescueArgs>),
     Verify(Box<VerifyArgs>),
     Catalog(Box<CatalogArgs>),
+    History(Box<HistoryArgs>),
     Check(CheckArgs),
     Init(InitArgs),
     Doctor(DoctorArgs),
@@ -133,6 +135,7 @@ impl Command {
             Self::Rescue(args) => args.output,
             Self::Verify(args) => args.output,
             Self::Catalog(args) => args.output,
+            Self::History(args) => args.output,
             Self::Check(args) => args.output,
             Self::Doctor(args) => args.output,
             Self::Demo(args) => args.output,
@@ -149,6 +152,7 @@ impl Command {
             Self::Drill(_)
             | Self::Verify(_)
             | Self::Catalog(_)
+            | Self::History(_)
             | Self::Check(_)
             | Self::Init(_)
             | Self::Doctor(_)

@@ -16,6 +16,9 @@ use crate::drill::job::{
     S3Spec, Target, TargetChoice,
 };
 
+mod past;
+
+pub use self::past::{Span, SpanFlags, report_stores};
 pub use super::sandbox::default_sandbox;
 
 /// What problems of flags give as their source.
@@ -228,6 +231,11 @@ impl TargetFlags {
 
 fn place(archive: &ArchiveFlags, reader: &Reader) -> Option<crate::drill::job::StoreLocation> {
     let url = reader.required("--s3-url", archive.url.as_deref(), url::archive);
+    let s3 = s3(archive, reader);
+    Some(location(url?, s3))
+}
+
+fn s3(archive: &ArchiveFlags, reader: &Reader) -> S3Spec {
     let credentials = match (&archive.profile, archive.anonymous) {
         (Some(_), true) => {
             reader.complain(
@@ -240,14 +248,13 @@ fn place(archive: &ArchiveFlags, reader: &Reader) -> Option<crate::drill::job::S
         (None, true) => Credentials::Anonymous,
         (None, false) => Credentials::DefaultChain,
     };
-    let s3 = S3Spec {
+    S3Spec {
         endpoint: reader.optional("--s3-endpoint", archive.endpoint.as_deref(), url::http),
         region: reader.optional("--s3-region", archive.region.as_deref(), region),
         path_style: archive.path_style || archive.endpoint.is_some(),
         ca_bundle: archive.ca_bundle.clone(),
         credentials,
-    };
-    Some(location(url?, s3))
+    }
 }
 
 fn set<T>(place: &mut T, value: Option<T>) {

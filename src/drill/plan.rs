@@ -17,6 +17,7 @@ use crate::{
     pg::{Lsn, Major, SegmentSize, TimelineHistory, TimelineId},
 };
 
+mod apart;
 mod choose;
 mod draw;
 mod histories;
@@ -50,6 +51,8 @@ pub struct DrillPlan {
     /// The segments that replay will read, in order, without a hole. Ends before the first gap.
     pub wal: PlannedWal,
     pub expectation: Expectation,
+    /// How far the archive's base backups lie apart, where it has two.
+    pub backups_apart: Option<SignedDuration>,
     /// Compressed bytes of the base backup and of the WAL.
     pub base_bytes: u64,
     pub wal_bytes: u64,
@@ -167,6 +170,7 @@ pub fn plan_knowing(
         history_files: history_files
             .map(|(timeline, text)| HistoryFile { timeline: *timeline, text: text.clone() })
             .collect(),
+        backups_apart: apart::apart(&catalog.backups),
         base_bytes: source.backup.total_bytes(),
         wal_bytes,
         disk_bytes: size::disk_bytes(&source, wal.len() as u64),

@@ -56,6 +56,9 @@ pub struct DrillReport {
     /// What the check `readAll` counted, where it read every table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub row_counts: Option<RowCounts>,
+    /// When the newest object that a finding names was stored: the damage was not there before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damaged_object_at: Option<Timestamp>,
     /// Errors of the machine, the store or a tool.
     pub errors: Vec<ErrorReport>,
     pub sandbox: Option<SandboxReport>,
@@ -64,7 +67,7 @@ pub struct DrillReport {
 }
 
 /// The base backup that was drilled.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BackupSummary {
     pub id: String,
     pub name: Option<String>,
@@ -81,6 +84,9 @@ pub struct BackupSummary {
     pub compressed_bytes: u64,
     pub wal_segments: u64,
     pub wal_bytes: u64,
+    /// Time between the archive's base backups, where it has two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval_seconds: Option<f64>,
 }
 
 /// How the sandbox was made and left.

@@ -286,6 +286,7 @@ mod tests {
                 at_least: Lsn(0x700_0100),
                 at_most: Lsn(0x900_0000),
             },
+            backups_apart: None,
             base_bytes: 3 << 30,
             wal_bytes: 2 << 20,
             disk_bytes: 9 << 30,

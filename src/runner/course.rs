@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -36,6 +37,8 @@ pub struct Course {
     pub engine: EngineKind,
     pub target: String,
     pub targeted: bool,
+    /// What was planned, where a plan could be made.
+    pub plan: Option<Arc<DrillPlan>>,
     pub backup: Option<BackupSummary>,
     pub window: Option<Window>,
     /// When the newest usable segment was stored, as the listing says.
@@ -88,6 +91,7 @@ impl Course {
             engine: job.engine,
             target: job.recovery_point.to_string(),
             targeted: job.recovery_point.target != TargetChoice::Given(Target::Latest),
+            plan: None,
             backup: None,
             window: None,
             newest_wal_archived: None,
@@ -114,7 +118,8 @@ impl Course {
     }
 
     /// There is a plan.
-    pub fn planned(&mut self, plan: &DrillPlan) {
+    pub fn planned(&mut self, plan: &Arc<DrillPlan>) {
+        self.plan = Some(plan.clone());
         let info = plan.backup.info.as_ref().ok();
         self.backup = Some(summary(plan));
         self.target.clone_from(&plan.target_words);
@@ -200,5 +205,6 @@ pub(super) fn summary(plan: &DrillPlan) -> BackupSummary {
         compressed_bytes: plan.base_bytes,
         wal_segments: plan.wal.len() as u64,
         wal_bytes: plan.wal_bytes,
+        interval_seconds: plan.backups_apart.map(|apart| apart.as_secs_f64()),
     }
 }

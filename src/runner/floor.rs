@@ -100,7 +100,7 @@ impl Wanted<'_> {
     async fn seek(&self, store: &dyn ReportStore, most: usize) -> Result<KnownFloor, Error> {
         let mut later = false;
         let place = store.describe();
-        let kept = store.list(Some(self.job), most + 1).await?;
+        let kept = store.list(&kept::Wanted::job(self.job).limit(most + 1)).await?;
         if kept.is_empty() {
             return Ok(KnownFloor::Absent { why: "no report of this job is kept", place });
         }

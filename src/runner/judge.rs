@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::course::Course;
 use crate::drill::{
-    CheckOutcome, DrillReport, FailureClass, Finding, Job, Verdict,
+    CheckOutcome, DrillReport, FailureClass, Finding, Job, Verdict, involved,
     measure::{self, Rpo, RpoTimes, Rto},
     report::{CheckReport, CheckStatus, ErrorReport, SCHEMA_VERSION},
     verdict::{self, Evidence},
@@ -31,6 +31,8 @@ pub fn conclude(job: &Job, mut course: Course, finished_at: Timestamp) -> DrillR
     });
     let reason = reason(verdict, &course, rto.as_ref(), &rpo);
     let location = &job.archive.store;
+    let plan = course.plan.as_deref();
+    let damaged_object_at = plan.and_then(|plan| involved::newest_object(plan, &course.checks));
     DrillReport {
         schema_version: SCHEMA_VERSION,
         pgassay_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -56,6 +58,7 @@ pub fn conclude(job: &Job, mut course: Course, finished_at: Timestamp) -> DrillR
         stages: course.stages,
         checks: course.checks,
         row_counts: course.row_counts,
+        damaged_object_at,
         errors: course.errors.iter().map(ErrorReport::from).collect(),
         sandbox: course.sandbox,
         notes: course.notes,

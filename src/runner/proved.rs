@@ -11,7 +11,7 @@ use crate::{
         job::{BackupChoice, Depth},
         plan::Verified,
     },
-    report::kept::{self, ReportStore},
+    report::kept::{self, ReportStore, Wanted},
 };
 
 /// Most reports that are read back. A backup whose proof is older than so many drills counts as one
@@ -73,7 +73,7 @@ async fn seek(
     // No drill is older than the backup that it proved.
     let oldest = archived.iter().filter_map(|backup| backup.end_at).min();
     let mut proved = Verified::new();
-    for id in store.list(Some(&job.name), MOST_READ).await? {
+    for id in store.list(&Wanted::job(job.name.clone()).limit(MOST_READ)).await? {
         if oldest.is_some_and(|oldest| id.at() < oldest) || proved.len() == archived.len() {
             break;
         }

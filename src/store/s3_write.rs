@@ -114,9 +114,75 @@ impl S3Writer {
         shared.options.retry.run(attempt).await
     }
 
+    /// Removes a kept report. None with the key is as good.
+    ///
+    /// # Errors
+    /// `WriteRefused` for 403 and what else a store answers. `Bug` for a key that is no report's, and
+    /// nothing is removed then: an archive's objects cannot be reached through here.
+    pub async fn remove_report(&self, key: &str) -> Result<(), Error> {
+        if !is_report(key) {
+            let message = format!("`{key}` is not the key of a report, and is not removed");
+            return Err(Error::new(Code::Bug, message));
+        }
+        let shared = &self.store.shared;
+        let attempt = || async {
+            let bucket = &shared.place.bucket;
+            match shared.client.delete_object().bucket(bucket).key(key).send().await {
+                Ok(_) => Ok(()),
+                Err(error) => Err::<(), Failure>(shared.failure(&error, Doing::Remove { key })),
+            }
+        };
+        match shared.options.retry.run(attempt).await {
+            Err(error) if error.code == Code::ObjectMissing => Ok(()),
+            removed => removed,
+        }
+    }
+
     /// What messages call this store.
     #[must_use]
     pub fn describe(&self) -> String {
         self.store.describe()
+    }
+}
+
+/// Whether a key is that of a report: `…reports/v1/<job>/<YYYY>/<MM>/<YYYYMMDD>T<HHMMSS.mmm>Z-….json`.
+fn is_report(key: &str) -> bool {
+    let mut levels = key.rsplit('/');
+    let mut next = || levels.next().unwrap_or_default();
+    let (file, month, year, job) = (next(), next(), next(), next());
+    let digits = |text: &str, count: usize| {
+        text.len() == count && text.bytes().all(|sign| sign.is_ascii_digit())
+    };
+    let time = file.split_once("Z-").map(|(time, _)| time.replace(['T', '.'], ""));
+    next() == "v1"
+        && next() == "reports"
+        && !job.is_empty()
+        && digits(year, 4)
+        && digits(month, 2)
+        && file.ends_with(".json")
+        && time.is_some_and(|time| digits(&time, 17))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_reports_can_be_removed() {
+        let file = "20261102T040506.789Z-01933d2e.json";
+        assert!(is_report(&format!("reports/v1/orders/2026/11/{file}")));
+        assert!(is_report(&format!("team/reports/v1/orders/2026/11/{file}")));
+        for key in [
+            String::new(),
+            "orders/base/20261122T020000/data.tar".to_owned(),
+            "orders/wals/0000000100000000/000000010000000000000001".to_owned(),
+            format!("reports/v2/orders/2026/11/{file}"),
+            format!("reports/v1//2026/11/{file}"),
+            format!("reports/v1/orders/2026/11/{file}.gz"),
+            "reports/v1/orders/2026/11/20261102T040506Z-x.json".to_owned(),
+            "reports/v1/orders/2026/11/notes.json".to_owned(),
+        ] {
+            assert!(!is_report(&key), "{key}");
+        }
     }
 }

@@ -243,6 +243,7 @@ fn plan() -> DrillPlan {
         history_files: Vec::new(),
         wal: PlannedWal::new(wal),
         expectation: Expectation { timeline, at_least: Lsn(0x200_0100), at_most: Lsn(0x300_0000) },
+        backups_apart: None,
         base_bytes: 1000,
         wal_bytes: 1000,
         disk_bytes: 1 << 20,

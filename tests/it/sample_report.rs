@@ -100,6 +100,7 @@ pub fn pass() -> DrillReport {
             compressed_bytes: 13_207_024_435,
             wal_segments: 214,
             wal_bytes: 1_288_490_188,
+            interval_seconds: None,
         }),
         target: "latest".to_owned(),
         window: Some(Window {
@@ -150,6 +151,7 @@ pub fn pass() -> DrillReport {
             check("sql:orders-not-empty", CheckStatus::Passed, "the value is >= 1000", 0.4),
         ],
         row_counts: None,
+        damaged_object_at: None,
         errors: Vec::new(),
         sandbox: Some(SandboxReport {
             path: "/var/lib/pgassay/01933d2e-6f00-7abc-8def-0123456789ab".to_owned(),

@@ -67,6 +67,10 @@ impl Shelf for Bucket {
         }
     }
 
+    async fn remove(&self, path: &str) -> Result<(), Error> {
+        self.writer.remove_report(&self.key(path)).await
+    }
+
     async fn exists(&self) -> Result<bool, Error> {
         Ok(true)
     }

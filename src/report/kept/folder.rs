@@ -91,6 +91,15 @@ impl Shelf for Folder {
         .await
     }
 
+    /// Its folder stays, since a writer may just be about to use it.
+    async fn remove(&self, path: &str) -> Result<(), Error> {
+        blocking(self.root.join(path), |path| match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })
+        .await
+    }
+
     async fn exists(&self) -> Result<bool, Error> {
         blocking(self.root.clone(), |path| match fs::metadata(path) {
             Ok(metadata) => Ok(metadata.is_dir()),
@@ -176,7 +185,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::report::kept::{Kept, KeptId, ReportStore};
+    use crate::report::kept::{Kept, KeptId, ReportStore, Wanted};
 
     fn store(dir: &Path) -> Kept<Folder> {
         Kept(Folder::new(dir.to_str().unwrap()).unwrap())
@@ -190,7 +199,7 @@ mod tests {
     async fn lists_the_newest_first_over_months_and_jobs() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(&dir.path().join("made/when/needed"));
-        assert_eq!(store.list(None, 9).await.unwrap(), []);
+        assert_eq!(store.list(&Wanted::newest(9)).await.unwrap(), []);
         let month = 31 * 24 * 3600;
         for n in 0..20_i64 {
             store
@@ -201,11 +210,11 @@ mod tests {
         let seconds = |ids: Vec<KeptId>| -> Vec<i64> {
             ids.iter().map(|id| id.at().as_second() / month).collect()
         };
-        assert_eq!(seconds(store.list(None, 4).await.unwrap()), [19, 18, 17, 16]);
-        assert_eq!(seconds(store.list(Some("b/.."), 3).await.unwrap()), [19, 17, 15]);
-        assert_eq!(store.list(None, 99).await.unwrap().len(), 20);
-        assert_eq!(store.list(Some("none"), 99).await.unwrap(), []);
-        assert_eq!(store.list(None, 0).await.unwrap(), []);
+        assert_eq!(seconds(store.list(&Wanted::newest(4)).await.unwrap()), [19, 18, 17, 16]);
+        assert_eq!(seconds(store.list(&Wanted::job("b/..").limit(3)).await.unwrap()), [19, 17, 15]);
+        assert_eq!(store.list(&Wanted::newest(99)).await.unwrap().len(), 20);
+        assert_eq!(store.list(&Wanted::job("none")).await.unwrap(), []);
+        assert_eq!(store.list(&Wanted::newest(0)).await.unwrap(), []);
     }
 
     #[tokio::test]
@@ -224,6 +233,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn removes_one_report_and_leaves_its_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        for second in [1, 2] {
+            store.put(&id("a", second, "x"), "{}".into()).await.unwrap();
+        }
+        store.remove(&id("a", 1, "x")).await.unwrap();
+        assert_eq!(store.list(&Wanted::default()).await.unwrap(), [id("a", 2, "x")]);
+        // Somebody else was faster.
+        store.remove(&id("a", 1, "x")).await.unwrap();
+        store.remove(&id("a", 2, "x")).await.unwrap();
+        assert_eq!(store.list(&Wanted::default()).await.unwrap(), []);
+        assert_eq!(store.jobs().await.unwrap(), ["a"]);
+        assert!(dir.path().join("reports/v1/a/1970/01").is_dir());
+    }
+
+    #[tokio::test]
     async fn files_of_others_are_no_reports() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(dir.path());
@@ -233,7 +259,7 @@ mod tests {
             fs::write(month.join(name), "torn").unwrap();
         }
         fs::create_dir(month.join("19700101T000003.000Z-z.json")).unwrap();
-        assert_eq!(store.list(None, 9).await.unwrap(), [id("a", 1, "x")]);
+        assert_eq!(store.list(&Wanted::newest(9)).await.unwrap(), [id("a", 1, "x")]);
     }
 
     #[tokio::test]
@@ -246,7 +272,7 @@ mod tests {
         let error = store.put(&id("a", 1, "x"), "{}".into()).await.unwrap_err();
         assert_eq!(error.code, Code::ReportStore);
         assert!(error.message.contains(file.to_str().unwrap()), "{error}");
-        assert!(store.list(None, 9).await.is_err(), "a file is no folder");
+        assert!(store.list(&Wanted::newest(9)).await.is_err(), "a file is no folder");
         let missing = store.get(&id("a", 2, "x")).await.unwrap_err();
         assert_eq!(missing.code, Code::ReportStore);
     }

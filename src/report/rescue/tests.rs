@@ -89,6 +89,7 @@ fn complete() -> RescueReport {
             compressed_bytes: 640 << 20,
             wal_segments: 34,
             wal_bytes: 60 << 20,
+            interval_seconds: None,
         }),
         target: "latest".to_owned(),
         window: Some(Window { to_time: Some(at("2026-11-22T04:29:12Z")), ..Window::default() }),

@@ -24,6 +24,7 @@ pub(in crate::store) enum Doing<'a> {
     List { prefix: &'a str },
     Get { key: &'a str },
     Put { key: &'a str },
+    Remove { key: &'a str },
     Probe,
 }
 
@@ -34,6 +35,7 @@ impl Doing<'_> {
             Self::List { prefix } => format!("cannot list `{prefix}`"),
             Self::Get { key } => format!("cannot read the object `{key}`"),
             Self::Put { key } => format!("cannot write the object `{key}`"),
+            Self::Remove { key } => format!("cannot remove the object `{key}`"),
             Self::Probe => "cannot reach the bucket".to_owned(),
         }
     }
@@ -44,6 +46,7 @@ impl Doing<'_> {
             Self::List { .. } | Self::Probe => "s3:ListBucket",
             Self::Get { .. } => "s3:GetObject",
             Self::Put { .. } => "s3:PutObject",
+            Self::Remove { .. } => "s3:DeleteObject",
         }
     }
 }
@@ -143,7 +146,7 @@ fn from_answer(answer: &Answer, doing: Doing<'_>, place: &Place) -> Failure {
     let permanent = |error: Error| Failure::permanent(error);
     let refused = |what: &str, hint: String| {
         let code = match doing {
-            Doing::Put { .. } => Code::WriteRefused,
+            Doing::Put { .. } | Doing::Remove { .. } => Code::WriteRefused,
             _ => Code::AccessDenied,
         };
         Failure::permanent(error(code, FailureClass::AccessDenied, what).hint(hint))
@@ -240,7 +243,7 @@ fn from_answer(answer: &Answer, doing: Doing<'_>, place: &Place) -> Failure {
                 ),
             );
         }
-        404 if matches!(doing, Doing::Get { .. }) => {
+        404 if matches!(doing, Doing::Get { .. } | Doing::Remove { .. }) => {
             return permanent(error(
                 Code::ObjectMissing,
                 FailureClass::ObjectStoreError,

@@ -11,7 +11,7 @@ use pgassay::{
         Code,
         job::{S3Spec, StoreLocation, StoreScheme},
     },
-    report::kept::{self, KeptId, ReportStore},
+    report::kept::{self, KeptId, ReportStore, Wanted},
     store::{
         S3Store,
         s3_write::{Created, S3Writer},
@@ -56,14 +56,17 @@ async fn many_writers(store: Arc<dyn ReportStore>) {
     for result in join_all(writers).await {
         result.unwrap().unwrap();
     }
-    let ids = store.list(None, 100).await.unwrap();
+    let ids = store.list(&Wanted::newest(100)).await.unwrap();
     assert_eq!(ids.len(), 40);
     assert!(ids.is_sorted_by(|a, b| a >= b), "newest first");
     for id in ids {
         let n = (id.at().as_second() - 1_790_000_000) * 2 + i64::from(id.job() == "b");
         assert!(store.get(&id).await.unwrap() == report(n), "{id}");
     }
-    assert_eq!(store.list(Some("b"), 3).await.unwrap(), [id("b", 19), id("b", 18), id("b", 17)]);
+    assert_eq!(
+        store.list(&Wanted::job("b").limit(3)).await.unwrap(),
+        [id("b", 19), id("b", 18), id("b", 17)]
+    );
 }
 
 /// Many writers with one id: one report stays, and whoever had other bytes is told.
@@ -79,7 +82,7 @@ async fn one_wins(store: Arc<dyn ReportStore>) {
     for (n, result) in results {
         assert_eq!(result.is_ok(), n % 2 == winner, "{n}: {result:?}");
     }
-    assert_eq!(store.list(Some("contested"), 9).await.unwrap(), [contested]);
+    assert_eq!(store.list(&Wanted::job("contested").limit(9)).await.unwrap(), [contested]);
 }
 
 #[tokio::test]
@@ -128,6 +131,23 @@ async fn a_bucket_never_replaces_a_report() {
 }
 
 #[tokio::test]
+async fn a_bucket_gives_up_reports_and_nothing_else() {
+    let (_keys, at) = bucket("pruned").await;
+    let store = kept::open(&at).await.unwrap();
+    for n in 1..=3 {
+        store.put(&id("a", n), report(n)).await.unwrap();
+    }
+    store.remove(&id("a", 2)).await.unwrap();
+    store.remove(&id("a", 2)).await.unwrap();
+    assert_eq!(store.list(&Wanted::default()).await.unwrap(), [id("a", 3), id("a", 1)]);
+    let writer = S3Writer::connect(&at).await.unwrap();
+    for key in ["orders/base/20261122T020000/data.tar", "team/drills/reports/v1/a/x.json"] {
+        let error = writer.remove_report(key).await.unwrap_err();
+        assert_eq!(error.code, Code::Bug, "{error}");
+    }
+}
+
+#[tokio::test]
 async fn the_embedded_server_keeps_reports_unless_it_refuses() {
     let root = tempfile::tempdir().unwrap();
     std::fs::create_dir(root.path().join(super::BUCKET)).unwrap();
@@ -143,7 +163,7 @@ async fn the_embedded_server_keeps_reports_unless_it_refuses() {
     assert_eq!(error.code, Code::WriteRefused, "{error}");
     assert!(error.message.contains("cannot keep the report"), "{error}");
     assert!(error.hint.unwrap().contains("s3:PutObject"));
-    assert_eq!(store.list(None, 9).await.unwrap(), [id("a", 1)]);
+    assert_eq!(store.list(&Wanted::newest(9)).await.unwrap(), [id("a", 1)]);
     let seen = server.writes_seen();
     assert_eq!(seen.len(), 2, "{seen:?}");
     assert!(seen[1].starts_with("PUT /backups/reports/v1/a/"), "{seen:?}");
@@ -203,16 +223,16 @@ async fn a_writer_that_is_killed_leaves_no_torn_report() {
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        while store.list(None, 9).await.unwrap().len() < 3 {
+        while store.list(&Wanted::newest(9)).await.unwrap().len() < 3 {
             assert!(child.try_wait().unwrap().is_none(), "the writer ended by itself");
             tokio::task::yield_now().await;
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        for id in store.list(None, usize::MAX).await.unwrap() {
+        for id in store.list(&Wanted::default()).await.unwrap() {
             let n = id.at().as_second() - 1_790_000_000;
             assert!(store.get(&id).await.unwrap() == report(n), "{id}");
         }
     }
-    assert_eq!(store.list(None, 9).await.unwrap(), []);
+    assert_eq!(store.list(&Wanted::newest(9)).await.unwrap(), []);
 }

@@ -1,0 +1,198 @@
+//! Trends of one job: what its past drills say of the next ones.
+//!
+//! Restore times count of drills whose backup was sound and that were measured in a way that counts; what
+//! a failed one took says nothing of a restore.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Verdict, history::Past, stage::Stage};
+
+use self::robust::{deviation, median, theil_sen};
+pub use self::{
+    detection::Detection,
+    forecast::{Forecast, NoForecast},
+    growth::{Growth, WalGrowth},
+    robust::{Line, Point},
+};
+
+mod detection;
+mod forecast;
+mod growth;
+pub mod robust;
+
+/// Earlier values that it takes to call one slow.
+const LEAST_EARLIER: usize = 5;
+
+/// What the drills of one job have in common, the oldest first.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Trend {
+    pub verdicts: Verdicts,
+    /// Objectives held and missed.
+    pub rto_objective: Held,
+    pub rpo_objective: Held,
+    pub rto: Option<Series>,
+    /// Of each stage that a drill finished.
+    pub stages: Vec<StageSeries>,
+    /// Stages in which the newest drill was slower than it used to be.
+    pub slow: Vec<Slow>,
+    pub size: Option<Growth>,
+    pub wal: Option<WalGrowth>,
+    /// Damages that were found, and how long they had been there.
+    pub detections: Vec<Detection>,
+    pub forecast: Result<Forecast, NoForecast>,
+}
+
+/// How drills ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Verdicts {
+    pub pass: u64,
+    pub breach: u64,
+    pub fail: u64,
+    pub inconclusive: u64,
+}
+
+impl Verdicts {
+    #[must_use]
+    pub fn of<'a>(past: impl IntoIterator<Item = &'a Past>) -> Self {
+        let mut verdicts = Self::default();
+        for past in past {
+            *match past.verdict {
+                Verdict::Pass => &mut verdicts.pass,
+                Verdict::Breach => &mut verdicts.breach,
+                Verdict::Fail => &mut verdicts.fail,
+                Verdict::Inconclusive => &mut verdicts.inconclusive,
+            } += 1;
+        }
+        verdicts
+    }
+
+    #[must_use]
+    pub const fn all(&self) -> u64 {
+        self.pass + self.breach + self.fail + self.inconclusive
+    }
+
+    /// The number of one verdict.
+    #[must_use]
+    pub const fn count(&self, verdict: Verdict) -> u64 {
+        match verdict {
+            Verdict::Pass => self.pass,
+            Verdict::Breach => self.breach,
+            Verdict::Fail => self.fail,
+            Verdict::Inconclusive => self.inconclusive,
+        }
+    }
+}
+
+/// How often an objective was held, and how often not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Held {
+    pub held: u64,
+    pub missed: u64,
+    /// As the newest drill states it.
+    pub objective_seconds: Option<f64>,
+}
+
+/// A value over time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Series {
+    pub points: Vec<Point>,
+    pub median: f64,
+    pub last: f64,
+    /// `None` where there is too little to tell.
+    pub line: Option<Line>,
+}
+
+impl Series {
+    /// `None` of no points. The oldest comes first.
+    #[must_use]
+    pub fn of(points: Vec<Point>) -> Option<Self> {
+        let median = median(points.iter().map(|point| point.value))?;
+        let last = points.last()?.value;
+        Some(Self { median, last, line: theil_sen(&points), points })
+    }
+}
+
+/// The time of one stage over time, in seconds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StageSeries {
+    pub stage: Stage,
+    #[serde(flatten)]
+    pub series: Series,
+}
+
+/// A stage that took longer than it used to: over its median by more than four times the (scaled) median
+/// absolute deviation, by a quarter and by a second.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Slow {
+    pub stage: Stage,
+    pub seconds: f64,
+    /// Of the sound drills before.
+    pub median: f64,
+}
+
+impl Trend {
+    /// Of the drills of one job, in any order. `now` is when the forecast is made.
+    #[must_use]
+    pub fn of(past: &[&Past], now: Timestamp) -> Self {
+        let mut past = past.to_vec();
+        past.sort_by(|a, b| (a.started_at, &a.drill_id).cmp(&(b.started_at, &b.drill_id)));
+        let sound: Vec<&Past> = past.iter().copied().filter(|past| past.is_sound()).collect();
+        let series = |value: &dyn Fn(&Past) -> Option<f64>| {
+            let points = sound
+                .iter()
+                .filter_map(|past| Some(Point { at: past.started_at, value: value(past)? }));
+            Series::of(points.collect())
+        };
+        let stages = Stage::ALL.into_iter().filter_map(|stage| {
+            let series = series(&|past| past.stage_seconds(stage))?;
+            Some(StageSeries { stage, series })
+        });
+        let stages: Vec<StageSeries> = stages.collect();
+        let wal = growth::wal(&past);
+        Self {
+            verdicts: Verdicts::of(past.iter().copied()),
+            rto_objective: held(past.iter().map(|past| past.rto.filter(|rto| rto.counts))),
+            rpo_objective: held(past.iter().map(|past| past.rpo)),
+            rto: series(&Past::rto_seconds),
+            slow: sound.last().map_or_else(Vec::new, |last| slow(&stages, last.started_at)),
+            stages,
+            size: growth::size(&past),
+            detections: detection::detections(&past),
+            forecast: forecast::forecast(&past, wal.as_ref(), now),
+            wal,
+        }
+    }
+}
+
+fn held(measures: impl Iterator<Item = Option<super::history::Measure>>) -> Held {
+    let mut held = Held::default();
+    for measure in measures.flatten() {
+        held.objective_seconds = measure.objective_seconds;
+        match (measure.objective_seconds, measure.exceeded) {
+            (None, _) => {}
+            (Some(_), true) => held.missed += 1,
+            (Some(_), false) => held.held += 1,
+        }
+    }
+    held
+}
+
+/// The stages in which the newest sound drill, of `newest`, was slow.
+fn slow(stages: &[StageSeries], newest: Timestamp) -> Vec<Slow> {
+    let judge = |stage: &StageSeries| {
+        let (last, earlier) = stage.series.points.split_last()?;
+        if last.at != newest || earlier.len() < LEAST_EARLIER {
+            return None;
+        }
+        let earlier: Vec<f64> = earlier.iter().map(|point| point.value).collect();
+        let usual = median(earlier.iter().copied())?;
+        let over = last.value - usual;
+        let slow = over > 4.0 * deviation(&earlier, usual) && over > 0.25 * usual && over > 1.0;
+        slow.then_some(Slow { stage: stage.stage, seconds: last.value, median: usual })
+    };
+    stages.iter().filter_map(judge).collect()
+}
+
+#[cfg(test)]
+mod tests;

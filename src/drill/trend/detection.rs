@@ -1,0 +1,32 @@
+//! How long damage was there before a drill found it.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::drill::{Verdict, history::Past};
+
+/// A damage, by the first drill that found it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Detection {
+    pub drill_id: String,
+    pub found_at: Timestamp,
+    /// When the newest object involved was stored: it was not there before.
+    pub present_at: Timestamp,
+    /// At most that long it stayed unseen.
+    pub seconds: f64,
+}
+
+/// `past` is sorted by time. Drills that find the same object again detect nothing new.
+pub(super) fn detections(past: &[&Past]) -> Vec<Detection> {
+    let mut found: Vec<Detection> = Vec::new();
+    for past in past.iter().filter(|past| past.verdict == Verdict::Fail) {
+        let Some(present_at) = past.damaged_object_at else { continue };
+        if found.iter().any(|known| known.present_at == present_at) {
+            continue;
+        }
+        let seconds = past.finished_at.duration_since(present_at).as_secs_f64().max(0.0);
+        let drill_id = past.drill_id.clone();
+        found.push(Detection { drill_id, found_at: past.finished_at, present_at, seconds });
+    }
+    found
+}

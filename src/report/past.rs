@@ -1,0 +1,174 @@
+//! Summaries of many kept reports: read several at a time, and remembered in a file of the user, since a
+//! report never changes once it is kept.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    num::NonZeroUsize,
+    path::Path,
+    sync::Arc,
+    thread,
+};
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use self::remembered::{Known, Remembered};
+use super::kept::{KeptId, ReportStore, Wanted};
+use crate::drill::{
+    Code, Error,
+    history::{Past, Unreadable},
+    job::StoreLocation,
+};
+
+pub mod remembered;
+
+/// Reports that are read at the same time, each held whole meanwhile.
+const PARALLEL: usize = 32;
+
+/// A kept report: its summary, or why there is none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    pub id: KeptId,
+    pub past: Result<Past, Unreadable>,
+}
+
+/// The past of the jobs of one store.
+#[derive(Clone, Debug)]
+pub struct PastReader {
+    store: Arc<dyn ReportStore>,
+    remembered: Option<Remembered>,
+}
+
+impl PastReader {
+    /// `cache` is the folder for what is remembered; without one every report is read every time.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn ReportStore>,
+        location: &StoreLocation,
+        cache: Option<&Path>,
+    ) -> Self {
+        Self { store, remembered: cache.map(|folder| Remembered::new(folder, location)) }
+    }
+
+    /// The reports themselves.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn ReportStore> {
+        &self.store
+    }
+
+    /// What is asked for, newest first.
+    ///
+    /// # Errors
+    /// What the store gives. A report that was removed meanwhile is no error.
+    pub async fn read(&self, wanted: &Wanted) -> Result<Vec<Told>, Error> {
+        let ids = self.store.list(wanted).await?;
+        let Wanted { since, until, each, limit, .. } = wanted;
+        let all = (since, until, each, limit) == (&None, &None, &None, &None);
+        self.tell(ids, all).await
+    }
+
+    /// The summaries of these, newest first.
+    ///
+    /// # Errors
+    /// As of [`Self::read`].
+    pub async fn of(&self, ids: Vec<KeptId>) -> Result<Vec<Told>, Error> {
+        self.tell(ids, false).await
+    }
+
+    /// `all`: the ids are every report that the store has of their jobs.
+    async fn tell(&self, ids: Vec<KeptId>, all: bool) -> Result<Vec<Told>, Error> {
+        let mut jobs: BTreeMap<String, Vec<KeptId>> = BTreeMap::new();
+        for id in ids {
+            jobs.entry(id.job().to_owned()).or_default().push(id);
+        }
+        let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let recalled =
+            stream::iter(jobs).map(|(job, ids)| recall(self.remembered.clone(), job, ids));
+        let recalled: Vec<Recalled> = recalled.buffer_unordered(threads).try_collect().await?;
+
+        let mut told = Vec::new();
+        let mut unknown = Vec::new();
+        let mut files = Vec::new();
+        for Recalled { job, known, told: known_ones, unknown: new_ones } in recalled {
+            let listed = all.then(|| {
+                known_ones.iter().map(|told| &told.id).chain(&new_ones).map(KeptId::file).collect()
+            });
+            files.push((job, known, listed));
+            told.extend(known_ones);
+            unknown.extend(new_ones);
+        }
+        let reading = stream::iter(unknown).map(|id| self.read_one(id));
+        let mut reading = reading.buffer_unordered(PARALLEL);
+        let mut fresh: BTreeMap<String, Vec<(String, Past)>> = BTreeMap::new();
+        while let Some(one) = reading.next().await {
+            let Some(one) = one? else { continue };
+            if let (Ok(past), Some(_)) = (&one.past, &self.remembered) {
+                let job = fresh.entry(one.id.job().to_owned()).or_default();
+                job.push((one.id.file(), past.clone()));
+            }
+            told.push(one);
+        }
+        self.remember(files, fresh).await?;
+        told.sort_unstable_by(|a, b| b.id.cmp(&a.id));
+        Ok(told)
+    }
+
+    /// On a thread of its own, since a hundred thousand reports are some CPU seconds. `None`: it is gone.
+    async fn read_one(&self, id: KeptId) -> Result<Option<Told>, Error> {
+        let store = self.store.clone();
+        let read = tokio::spawn(async move {
+            let Some(bytes) = store.find(&id).await? else { return Ok(None) };
+            Ok(Some(Told { past: Past::read(&bytes), id }))
+        });
+        read.await.map_err(ended)?
+    }
+
+    async fn remember(
+        &self,
+        files: Vec<(String, Known, Option<HashSet<String>>)>,
+        mut fresh: BTreeMap<String, Vec<(String, Past)>>,
+    ) -> Result<(), Error> {
+        let Some(remembered) = self.remembered.clone() else { return Ok(()) };
+        let work = move || {
+            for (job, known, listed) in files {
+                let fresh = fresh.remove(&job).unwrap_or_default();
+                remembered.write(&job, &known, &fresh, listed.as_ref());
+            }
+        };
+        tokio::task::spawn_blocking(work).await.map_err(ended)
+    }
+}
+
+/// What is known of a job without reading a report.
+struct Recalled {
+    job: String,
+    known: Known,
+    told: Vec<Told>,
+    unknown: Vec<KeptId>,
+}
+
+async fn recall(
+    remembered: Option<Remembered>,
+    job: String,
+    ids: Vec<KeptId>,
+) -> Result<Recalled, Error> {
+    let work = move || {
+        let known = remembered.map_or_else(Known::default, |remembered| remembered.load(&job));
+        let (mut told, mut unknown) = (Vec::with_capacity(ids.len()), Vec::new());
+        for id in ids {
+            match known.get(&id.file()) {
+                Some(past) => told.push(Told { id, past: Ok(past) }),
+                None => unknown.push(id),
+            }
+        }
+        Recalled { job, known, told, unknown }
+    };
+    tokio::task::spawn_blocking(work).await.map_err(ended)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn ended(error: tokio::task::JoinError) -> Error {
+    Error::new(Code::Bug, format!("a task that reads reports ended early: {error}"))
+}
+
+#[cfg(test)]
+mod tests;
