@@ -7,6 +7,7 @@ mod console;
 mod demo;
 mod doctor;
 mod drill;
+mod evidence;
 mod history;
 mod init;
 mod job_args;
@@ -131,6 +132,7 @@ async fn dispatch(command: Command, context: Context) -> Outcome {
         Command::Doctor(args) => Box::pin(doctor::run(args, &context)).await,
         Command::Demo(args) => demo::run(args, &context).await,
         Command::Selftest(args) => Box::pin(selftest::run(args, &context)).await,
+        Command::Evidence(args) => Box::pin(evidence::run(args, &context)).await,
         Command::History(args) => Box::pin(history::run(*args, &context)).await,
         Command::Sweep(args) => sweep::run(args, &context).await,
     }

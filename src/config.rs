@@ -7,6 +7,7 @@ mod checks;
 mod document;
 pub mod flags;
 mod node;
+mod notify;
 mod problem;
 mod recovery_point;
 mod sandbox;

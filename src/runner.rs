@@ -4,6 +4,9 @@ pub mod catalog;
 mod course;
 mod floor;
 mod judge;
+mod keep;
+mod leftovers;
+mod notify;
 mod proved;
 pub mod rescue;
 
@@ -12,7 +15,11 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use self::course::{Course, RunningStage};
+use self::{
+    course::{Course, RunningStage},
+    keep::Keeper,
+    notify::Notifier,
+};
 use crate::{
     check::{self, CheckContext, Observations, Phase},
     drill::{
@@ -25,10 +32,6 @@ use crate::{
         stage::{Stage, StageEnd, Volume},
     },
     engine::{Engine, EngineContext, Redacted, RestoreEnd, Restored, native::NativeEngine},
-    report::{
-        json,
-        kept::{self, KeptId},
-    },
     store::{self, SharedStore, secret},
     survey,
     telemetry::{self, Progress, push::Login},
@@ -86,9 +89,16 @@ async fn plan_from(
 /// # Errors
 /// Only where there is nothing to report on: errors of [`ErrorKind::Usage`].
 pub async fn drill(request: DrillRequest) -> Result<DrillReport, Error> {
+    // A secret that is not there is better known before anything is fetched.
+    let keeper = Keeper::of(&request.job).await?;
+    let notifier = Notifier::of(&request.job).await?;
+    notifier.started().await;
+    let leftovers = leftovers::remove(&request.job).await;
     let mut report = drilled(None, &request).await?;
-    keep(&request.job, &mut report).await;
+    report.notes.extend(leftovers);
+    keeper.keep(&mut report).await;
     deliver(&request.job, &report).await;
+    notifier.ended(&report).await;
     Ok(report)
 }
 
@@ -315,24 +325,6 @@ async fn passwords(job: &Job) -> Result<BTreeMap<String, Redacted>, Error> {
         passwords.insert(role.name.clone(), Redacted(secret.expose().to_owned()));
     }
     Ok(passwords)
-}
-
-/// Keeps the report where the job says so. Failing to is said, and changes no verdict.
-async fn keep(job: &Job, report: &mut DrillReport) {
-    let Some(location) = &job.report_store else { return };
-    let id = KeptId::new(&report.job, report.started_at, &report.drill_id);
-    let bytes = json::render(report).into_bytes().into();
-    let kept = async {
-        let store = kept::open(location).await?;
-        if job.row_floor().is_some() {
-            floor::must_exist(&*store).await?;
-        }
-        store.put(&id, bytes).await
-    };
-    if let Err(error) = kept.await {
-        warn(&error, &format!("the report is not kept: {error}"));
-        report.notes.push(format!("the report is not kept: {error}"));
-    }
 }
 
 /// What failed beside the drill: the verdict stands.

@@ -1,8 +1,10 @@
 //! What a drill tells while it runs and when it has ended: progress, logs, metrics.
 
 mod deliver;
+pub mod http;
 pub mod log;
 pub mod metrics;
+pub mod notify;
 pub mod progress;
 pub mod progress_bar;
 pub mod push;

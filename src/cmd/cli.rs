@@ -9,6 +9,7 @@ use super::{
     demo::DemoArgs,
     doctor::DoctorArgs,
     drill::DrillArgs,
+    evidence::EvidenceArgs,
     history::HistoryArgs,
     init::InitArgs,
     rescue::RescueArgs,
@@ -119,6 +120,7 @@ pub(super) enum Command {
     Verify(Box<VerifyArgs>),
     Catalog(Box<CatalogArgs>),
     History(Box<HistoryArgs>),
+    Evidence(EvidenceArgs),
     Check(CheckArgs),
     Init(InitArgs),
     Doctor(DoctorArgs),
@@ -136,6 +138,7 @@ impl Command {
             Self::Verify(args) => args.output,
             Self::Catalog(args) => args.output,
             Self::History(args) => args.output,
+            Self::Evidence(args) => args.output(),
             Self::Check(args) => args.output,
             Self::Doctor(args) => args.output,
             Self::Demo(args) => args.output,
@@ -153,6 +156,7 @@ impl Command {
             | Self::Verify(_)
             | Self::Catalog(_)
             | Self::History(_)
+            | Self::Evidence(_)
             | Self::Check(_)
             | Self::Init(_)
             | Self::Doctor(_)

@@ -10,11 +10,13 @@ use super::{
     Context, Outcome,
     cli::help,
     console::{EXIT_INCONCLUSIVE, Output},
-    doctor::machine,
 };
 use crate::{
     drill::{Code, Error},
-    engine::native::sweep::{Fate, sweep},
+    engine::native::{
+        place,
+        sweep::{Fate, sweep},
+    },
 };
 
 const HELP: &str = help!(
@@ -49,7 +51,7 @@ pub(super) async fn run(args: SweepArgs, context: &Context) -> Outcome {
         .into());
     }
     let (mut entries, mut text, mut failed) = (Vec::new(), String::new(), false);
-    for parent in machine::parents(args.work_dir.as_deref()) {
+    for parent in place::parents(args.work_dir.as_deref()) {
         for swept in sweep(&parent, Timestamp::now(), args.dry_run).await {
             let (fate, more) = match &swept.fate {
                 Fate::Live => ("live", String::new()),

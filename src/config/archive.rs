@@ -57,13 +57,18 @@ pub(super) fn location(url: StoreUrl, s3: S3Spec) -> StoreLocation {
     StoreLocation { scheme, bucket, prefix, s3 }
 }
 
-/// `report:`. Without an `s3` block of its own it takes the archive's.
-pub(super) fn report(value: Value<'_>, archive: Option<&S3Spec>) -> Option<StoreLocation> {
+/// `report:`: where reports are kept, and the key that they are signed with. Without an `s3` block of its
+/// own it takes the archive's.
+pub(super) fn report(
+    value: Value<'_>,
+    archive: Option<&S3Spec>,
+) -> Option<(StoreLocation, Option<SecretSource>)> {
     value.fields(|fields| {
         let hint = "Write `store: s3://bucket/path` or `store: file:///folder`.";
         let url = fields.required("store", hint, |value| value.parsed(url::store));
         let s3_given = fields.has("s3");
         let own = fields.optional("s3", s3);
+        let sign = fields.optional("sign", secret);
         let url = url?;
         let s3 = match url.scheme {
             StoreScheme::S3 => own.or_else(|| archive.cloned()).unwrap_or_default(),
@@ -75,7 +80,10 @@ pub(super) fn report(value: Value<'_>, archive: Option<&S3Spec>) -> Option<Store
                 "Remove `s3` or write an `s3://` URL.",
             ));
         }
-        Some(location(url, s3))
+        if fields.has("sign") && sign.is_none() {
+            return None;
+        }
+        Some((location(url, s3), sign))
     })?
 }
 

@@ -124,7 +124,10 @@ fn check(value: Value<'_>) -> Option<CheckSpec> {
 }
 
 /// What a list's entries are, those without a problem.
-fn entries<T>(value: Value<'_>, read: impl Fn(Value<'_>) -> Option<T>) -> Option<Vec<T>> {
+pub(super) fn entries<T>(
+    value: Value<'_>,
+    read: impl Fn(Value<'_>) -> Option<T>,
+) -> Option<Vec<T>> {
     let read = |(index, node)| {
         let path = format!("{}[{index}]", value.path);
         read(Value { node, path: &path, problems: value.problems })

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     archive, checks,
     node::Node,
-    recovery_point,
+    notify, recovery_point,
     sandbox::{self, default_limits, default_sandbox},
     value,
     walker::{Collector, Complaint, Value},
@@ -85,15 +85,17 @@ fn spec(value: Value<'_>) -> Option<Job> {
         let objectives = fields.optional("objectives", checks::objectives);
         let checks = fields.optional("checks", checks::checks).unwrap_or_default();
         let limits = fields.optional("limits", sandbox::limits);
-        let report_store = fields.optional("report", |value| {
-            let report = archive::report(value, archive.as_ref().map(|a| &a.store.s3))?;
+        let report = fields.optional("report", |value| {
+            let (report, sign) = archive::report(value, archive.as_ref().map(|a| &a.store.s3))?;
             if let Some(archive) = &archive
                 && let Err(complaint) = apart(archive, &report)
             {
                 value.complain(complaint);
             }
-            Some(report)
+            Some((report, sign))
         });
+        let (report_store, sign) = report.unzip();
+        let notify = fields.optional("notify", notify::notify).unwrap_or_default();
         let metrics = fields.optional("metrics", sandbox::metrics).unwrap_or_default();
         let job = Job {
             name: String::new(),
@@ -109,12 +111,15 @@ fn spec(value: Value<'_>) -> Option<Job> {
             checks,
             limits: limits.unwrap_or_else(default_limits),
             report_store,
+            sign: sign.flatten(),
             metrics,
+            notify,
         };
         let complaints = [
             checks::too_shallow(&job),
             checks::floor_without_reports(&job),
             checks::choice_without_reports(&job.recovery_point, job.report_store.as_ref()),
+            notify::change_without_reports(&job),
         ];
         for complaint in complaints.into_iter().flatten() {
             fields.complain(complaint);

@@ -88,7 +88,9 @@ pub fn default_job(name: String, archive: ArchiveLocation) -> Job {
         checks: Vec::new(),
         limits: default_limits(),
         report_store: None,
+        sign: None,
         metrics: MetricsSpec::default(),
+        notify: Vec::new(),
     }
 }
 

@@ -127,6 +127,10 @@ codes! {
     MetricsPush => "R002", Environment;
     /// A key to sign evidence or to verify it cannot be used.
     KeyInvalid => "R003", Usage;
+    /// The URL of a notification is none.
+    NotifyUrl => "R004", Usage;
+    /// A notification cannot be delivered.
+    NotifyFailed => "R005", Environment;
 }
 
 /// A failure to do something, ready to print. `Display` is the message alone.

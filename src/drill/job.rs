@@ -24,7 +24,10 @@ pub struct Job {
     pub checks: Vec<CheckSpec>,
     pub limits: Limits,
     pub report_store: Option<StoreLocation>,
+    /// The Ed25519 private key in PEM that kept reports are signed with.
+    pub sign: Option<SecretSource>,
     pub metrics: MetricsSpec,
+    pub notify: Vec<Notify>,
 }
 
 /// The archive of one server.
@@ -412,6 +415,33 @@ pub struct Limits {
 pub struct BasicAuth {
     pub username: SecretSource,
     pub password: SecretSource,
+}
+
+/// Who is told of a drill. URLs are secrets: whoever has one may speak in our name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notify {
+    /// Told when a drill has ended.
+    Webhook { url: SecretSource, format: WebhookFormat, when: NotifyWhen },
+    /// Told when a drill starts, passes or does not, as healthchecks.io expects: silence is the alarm.
+    Ping(SecretSource),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WebhookFormat {
+    #[default]
+    Json,
+    Slack,
+}
+
+/// Which verdicts a webhook is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NotifyWhen {
+    Always,
+    /// Another one than that of the drill before.
+    #[default]
+    Change,
+    /// All but `pass`.
+    Problem,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -17,6 +17,8 @@ use crate::drill::{DrillReport, Verdict, job::Depth, report::CheckStatus};
 pub mod chain;
 pub mod dsse;
 pub mod key;
+pub mod record;
+pub mod view;
 
 /// What kind of JSON a statement is.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";

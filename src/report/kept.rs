@@ -2,7 +2,7 @@
 //!
 //! Layout, in a folder or below a prefix of a bucket:
 //! `reports/v1/<job>/<YYYY>/<MM>/<YYYYMMDD>T<HHMMSS.mmm>Z-<drill id>.json`, in UTC. A name tells all
-//! that a listing shows, names sort by time, and no two drills share one, so that any number of
+//! that a listing shows; evidence of a report has its name with `.dsse` at the end. Names sort by time, and no two drills share one, so that any number of
 //! writers may add to a store without knowing of each other.
 
 use std::fmt;
@@ -65,7 +65,16 @@ pub trait ReportStore: Send + Sync + fmt::Debug {
         self.find(id).await?.ok_or_else(missing)
     }
 
-    /// Removes a report. That it is gone already is no error, so that several may remove at once.
+    /// Keeps the evidence of a report: a DSSE envelope, beside it. It is seen whole or not at all.
+    ///
+    /// # Errors
+    /// `ReportStore` where the report has other evidence, and what the folder or bucket gives.
+    async fn put_evidence(&self, id: &KeptId, envelope: Bytes) -> Result<(), Error>;
+
+    /// The evidence of a report; `None`: none is kept.
+    async fn evidence(&self, id: &KeptId) -> Result<Option<Bytes>, Error>;
+
+    /// Removes a report and its evidence. That it is gone already is no error, so that several may remove at once.
     ///
     /// # Errors
     /// What the folder or bucket gives; the report may be gone all the same.
@@ -143,10 +152,28 @@ impl<S: Shelf> ReportStore for Kept<S> {
         read.map_err(|error| error.context(format!("cannot read the report {id}")))
     }
 
+    async fn put_evidence(&self, id: &KeptId, envelope: Bytes) -> Result<(), Error> {
+        let refused = |error: Error| error.context(format!("cannot keep the evidence of {id}"));
+        let created = self.0.create(&id.folder(), &id.evidence_file(), envelope).await;
+        if created.map_err(refused)? {
+            return Ok(());
+        }
+        Err(error(format!("cannot keep the evidence of {id}: it has other evidence already")))
+    }
+
+    async fn evidence(&self, id: &KeptId) -> Result<Option<Bytes>, Error> {
+        let path = format!("{}/{}", id.folder(), id.evidence_file());
+        let read = self.0.read(&path, MAX_BYTES).await;
+        read.map_err(|error| error.context(format!("cannot read the evidence of {id}")))
+    }
+
     async fn remove(&self, id: &KeptId) -> Result<(), Error> {
-        let path = format!("{}/{}", id.folder(), id.file());
-        let removed = self.0.remove(&path).await;
-        removed.map_err(|error| error.context(format!("cannot remove the report {id}")))
+        // The report last: what is still listed can be removed again.
+        for file in [id.evidence_file(), id.file()] {
+            let removed = self.0.remove(&format!("{}/{file}", id.folder())).await;
+            removed.map_err(|error| error.context(format!("cannot remove the report {id}")))?;
+        }
+        Ok(())
     }
 
     async fn exists(&self) -> Result<bool, Error> {

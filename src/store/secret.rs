@@ -37,11 +37,32 @@ pub async fn read(source: &SecretSource) -> Result<Secret, Error> {
     read_with(source, |name| std::env::var_os(name)).await
 }
 
+/// Reads a secret of several lines, such as a key in PEM.
+///
+/// # Errors
+/// As [`read`], but for what it holds.
+pub async fn read_text(source: &SecretSource) -> Result<Secret, Error> {
+    text(source, |name| std::env::var_os(name)).await.map(|(_, text)| Secret(text))
+}
+
 /// As [`read`], with another environment.
 async fn read_with(
     source: &SecretSource,
     env: impl Fn(&str) -> Option<std::ffi::OsString>,
 ) -> Result<Secret, Error> {
+    let (place, value) = text(source, env).await?;
+    if value.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(missing(format!("the {place} holds more than one word"))
+            .hint("It must hold the bare value of one secret, without its name or quotes."));
+    }
+    Ok(Secret(value))
+}
+
+/// Where it is, and what is there without the white space around it.
+async fn text(
+    source: &SecretSource,
+    env: impl Fn(&str) -> Option<std::ffi::OsString>,
+) -> Result<(String, String), Error> {
     let (place, bytes) = match source {
         SecretSource::Env(name) => {
             let place = format!("environment variable `{name}`");
@@ -70,11 +91,8 @@ async fn read_with(
     if value.is_empty() {
         return Err(missing(format!("the {place} is empty")));
     }
-    if value.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err(missing(format!("the {place} holds more than one word"))
-            .hint("It must hold the bare value of one secret, without its name or quotes."));
-    }
-    Ok(Secret(value.to_owned()))
+    let value = value.to_owned();
+    Ok((place, value))
 }
 
 async fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {

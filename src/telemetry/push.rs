@@ -2,52 +2,16 @@
 //! A POST replaces the families that it names and leaves the others, which keeps the time of the last
 //! pass standing after a run that did not pass.
 
-use std::time::Duration;
-
 use base64::{Engine as _, engine::general_purpose::URL_SAFE};
-use reqwest::{Client, StatusCode, Url, header::CONTENT_TYPE, redirect};
+use reqwest::{Method, Url};
 
+pub use super::http::{Login, Patience};
 use super::{
     deliver::Grouping,
+    http::{self, Call, shown},
     text::{self, Family},
 };
 use crate::drill::{Code, Error};
-
-/// How long to try. The defaults end within a minute.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    pub attempts: u32,
-    /// Doubles after each attempt.
-    pub first_pause: Duration,
-    /// For one attempt, from connecting to the answer.
-    pub timeout: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            attempts: 4,
-            first_pause: Duration::from_millis(500),
-            timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-/// Most bytes of a refusal's text that are looked at.
-const REFUSAL_LIMIT: usize = 4 << 10;
-
-/// Name and password for HTTP basic authentication; never printed.
-#[derive(Clone)]
-pub struct Login {
-    pub username: String,
-    pub password: String,
-}
-
-impl std::fmt::Debug for Login {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// Pushes. User name and password of the URL become basic authentication, unless `login` is given,
 /// and are never printed.
@@ -65,46 +29,13 @@ pub async fn push(
     let url = group_url(gateway, grouping)?;
     let shown = shown(&url);
     let body = text::write(families, &[]);
-    let client = Client::builder()
-        .timeout(patience.timeout)
-        // A redirected POST becomes a GET, which would look like success.
-        .redirect(redirect::Policy::none())
-        .user_agent(concat!("pgassay/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| {
-            failed(&shown, &format!("no HTTP client: {}", chain(&error.without_url())))
-        })?;
-    let mut pause = patience.first_pause;
-    let mut attempt = 1;
-    loop {
-        let mut request = client
-            .post(url.clone())
-            .header(CONTENT_TYPE, "text/plain; version=0.0.4")
-            .body(body.clone());
-        if let Some(Login { username, password }) = login {
-            request = request.basic_auth(username, Some(password));
-        }
-        let sent = request.send().await;
-        let (why, again) = match sent {
-            Ok(answer) if matches!(answer.status(), StatusCode::OK | StatusCode::ACCEPTED) => {
-                return Ok(());
-            }
-            Ok(answer) => {
-                let status = answer.status();
-                let again = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-                (format!("it answered {status}{}", refusal(answer).await), again)
-            }
-            // `without_url`: the URL of an error would print the password.
-            Err(error) => (chain(&error.without_url()), true),
-        };
-        if !again || attempt >= patience.attempts {
-            return Err(failed(&shown, &why));
-        }
-        tracing::debug!(attempt, "push metrics to `{shown}`: {why}");
-        tokio::time::sleep(pause).await;
-        pause *= 2;
-        attempt += 1;
-    }
+    let call = Call {
+        method: &Method::POST,
+        url: &url,
+        body: Some(("text/plain; version=0.0.4", &body)),
+        login,
+    };
+    http::send(call, patience).await.map_err(|why| failed(&shown, &why))
 }
 
 fn failed(shown: &str, why: &str) -> Error {
@@ -112,37 +43,6 @@ fn failed(shown: &str, why: &str) -> Error {
         "The verdict stands. Check `metrics.pushgateway` in the job and that the gateway is \
          reachable from here.",
     )
-}
-
-/// What an error and its causes say, joined.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = inner.source();
-    }
-    text
-}
-
-/// The first line of a refusal, shortened and without control characters.
-async fn refusal(mut answer: reqwest::Response) -> String {
-    let mut body = Vec::new();
-    while body.len() < REFUSAL_LIMIT {
-        let Ok(Some(piece)) = answer.chunk().await else { break };
-        let room = REFUSAL_LIMIT - body.len();
-        body.extend_from_slice(&piece[..piece.len().min(room)]);
-    }
-    let text = String::from_utf8_lossy(&body);
-    let line: String = text.lines().next().unwrap_or_default().chars().take(300).collect();
-    if line.trim().is_empty() {
-        String::new()
-    } else {
-        format!(": {}", crate::drill::format::printable(line.trim()))
-    }
 }
 
 /// The URL of the drill's group: `…/metrics/job/pgassay/drill/D/cluster/C/namespace/N`.
@@ -182,13 +82,10 @@ fn group_value(value: &str) -> String {
     }
 }
 
-/// The gateway's address without user, password and path.
-fn shown(url: &Url) -> String {
-    url.origin().ascii_serialization()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn grouping(cluster: &str, namespace: &str) -> Grouping {

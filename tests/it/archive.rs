@@ -68,7 +68,9 @@ fn planned(catalog: &Catalog, recovery_point: RecoveryPoint) -> DrillPlan {
             connections: std::num::NonZeroUsize::MIN,
         },
         report_store: None,
+        sign: None,
         metrics: MetricsSpec::default(),
+        notify: Vec::new(),
     };
     plan(&job, catalog, Timestamp::now(), 0).unwrap_or_else(|refusal| panic!("{refusal:#?}"))
 }

@@ -3,6 +3,7 @@
 use crate::support::{
     drill::{Answer, Drill},
     fixture::{self, CODECS},
+    workdir::WorkDir,
 };
 
 fn drill_rich(mark: &str, spec: &str, arguments: &[&str]) -> Answer {
@@ -94,4 +95,36 @@ fn other_majors() {
         answer.expect("pass", 0);
         assert_eq!(answer.report["backup"]["major"], major);
     }
+}
+
+/// Night after night each backup in its turn, and targets all over the window: all of them pass.
+#[test]
+fn each_backup_in_its_turn_and_targets_anywhere() {
+    let archive = fixture::rich();
+    let reports = WorkDir::new();
+    let spec = format!(
+        "  recoveryPoint: {{backup: leastRecentlyVerified}}\n  report: {{store: \"file://{}\"}}",
+        reports.path().display()
+    );
+    let drill = Drill::new(&archive.root, "rich", &spec);
+    let backup = |answer: &Answer| answer.report["backup"]["id"].as_str().unwrap().to_owned();
+    let all = drill.ask("catalog").report["backup_count"].as_u64().unwrap();
+    let mut drilled: Vec<String> =
+        (0..=all).map(|_| backup(drill.run(&[]).expect("pass", 0))).collect();
+    assert_eq!(drilled.pop().as_ref(), drilled.first(), "{drilled:?}");
+    assert!(drilled.is_sorted(), "the oldest first: {drilled:?}");
+
+    let drill = Drill::new(&archive.root, "rich", "  recoveryPoint: {target: random}");
+    let mut ends = std::collections::BTreeSet::new();
+    for seed in ["1", "2", "3", "4"] {
+        let answer = drill.run(&["--seed", seed]);
+        answer.expect("pass", 0);
+        let target = answer.report["target"].as_str().unwrap();
+        assert!(
+            target.starts_with("LSN ") && target.ends_with(&format!(" by seed {seed}")),
+            "{target}"
+        );
+        ends.insert(answer.report["reached"]["end"].to_string());
+    }
+    assert_eq!(ends.len(), 4, "{ends:?}");
 }

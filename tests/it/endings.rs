@@ -48,8 +48,24 @@ fn the_servers_processes_die_with_a_killed_drill() {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     // The next drill of the same job is not held up by the dead one's lock.
+    // It removes what the dead one has left.
     let answer = Answer::from(drill.command().output().unwrap());
     answer.expect("pass", 0);
+    drill.assert_nothing_left(&answer);
+    let notes = answer.report["notes"].to_string();
+    assert!(notes.contains("which a drill of job `test` had left behind"), "{notes}");
+}
+
+#[test]
+fn a_drill_removes_nothing_of_a_live_one() {
+    let (_archive, drill) = rich();
+    let first = start_until(drill.command(), "verify");
+    let second = Answer::from(drill.command().args(["--name", "second"]).output().unwrap());
+    second.expect("pass", 0);
+    assert!(!second.report["notes"].to_string().contains("left behind"), "{second:?}");
+    let first = Answer::from(first.wait_with_output().unwrap());
+    first.expect("pass", 0);
+    drill.assert_nothing_left(&first);
 }
 
 #[test]

@@ -99,7 +99,7 @@ pub(super) fn major(major: Major, sandbox: &SandboxSpec) -> Probe {
 
 /// The folder for sandboxes is made to see whether it can be; an empty one is removed again.
 fn room(sandbox: &SandboxSpec, identity: &Identity) -> Probe {
-    let before: Vec<PathBuf> = parents(sandbox.work_dir.as_deref())
+    let before: Vec<PathBuf> = place::parents(sandbox.work_dir.as_deref())
         .iter()
         .map(|parent| place::base_below(parent))
         .filter(|base| base.exists())
@@ -141,7 +141,7 @@ fn network() -> Probe {
 /// Sandboxes that a killed drill left.
 async fn leftovers(work_dir: Option<&Path>) -> Option<Probe> {
     let mut leaked = Vec::new();
-    for parent in parents(work_dir) {
+    for parent in place::parents(work_dir) {
         let found = sweep(&parent, Timestamp::now(), true).await;
         leaked.extend(found.into_iter().filter(|swept| swept.fate == Fate::Leaked));
     }
@@ -153,23 +153,10 @@ async fn leftovers(work_dir: Option<&Path>) -> Option<Probe> {
     Some(Probe::new("leftovers", Status::Warn, detail).hint("Remove them with `pgassay sweep`."))
 }
 
-/// The folders below which sandboxes may be, each once.
-pub(in crate::cmd) fn parents(work_dir: Option<&Path>) -> Vec<PathBuf> {
-    let mut parents: Vec<PathBuf> = Vec::new();
-    for parent in work_dir.map_or_else(place::defaults, |named| vec![named.to_path_buf()]) {
-        if let Ok(real) = fs::canonicalize(parent)
-            && !parents.contains(&real)
-        {
-            parents.push(real);
-        }
-    }
-    parents
-}
-
 /// Bytes free for an unprivileged user where sandboxes would be made, as far as can be told without
 /// making anything.
 pub(in crate::cmd) fn free_disk(work_dir: Option<&Path>) -> Option<u64> {
-    free_bytes(parents(work_dir).first()?).ok()
+    free_bytes(place::parents(work_dir).first()?).ok()
 }
 
 fn free_bytes(place: &Path) -> Result<u64, Error> {

@@ -265,6 +265,7 @@ impl Run {
         place::check_room(&base, plan.disk_bytes, job.sandbox.disk_budget)?;
         let short = self.context.drill_id.rsplit('-').next().unwrap_or_default();
         let name = format!("{}-{}", lease::file_name(&job.name), lease::file_name(short));
+        let making = lease::making(&base)?;
         let place = Place::create(&base, &name, &identity, &self.program)?;
         let now = Timestamp::now();
         let pid = std::process::id();
@@ -284,6 +285,7 @@ impl Run {
                 return Err(error);
             }
         };
+        drop(making);
         self.cluster = Some(Cluster {
             report: SandboxReport {
                 path: place.root.display().to_string(),

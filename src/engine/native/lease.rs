@@ -88,6 +88,26 @@ impl Lease {
     }
 }
 
+/// Keeps sweepers from the sandboxes below `base` while one is made: between its folder and its lease
+/// nothing tells that somebody owns it.
+///
+/// # Errors
+/// `Io` where the folder cannot be locked.
+pub fn making(base: &Path) -> Result<File, Error> {
+    let locked = File::open(base).and_then(|folder| folder.lock_shared().map(|()| folder));
+    locked.map_err(|error| Error::io(format!("lock `{}`", base.display()), &error))
+}
+
+/// Looks at the lease of the sandbox at `root` below `base`, while none is being made there.
+///
+/// # Errors
+/// What the file system says.
+pub fn inspect_settled(base: &Path, root: &Path) -> io::Result<LeaseState> {
+    let folder = File::open(base)?;
+    folder.lock()?;
+    Ok(inspect(root))
+}
+
 /// What is known of the lease of a sandbox that is not ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeaseState {

@@ -79,6 +79,20 @@ pub fn defaults() -> Vec<PathBuf> {
     parents
 }
 
+/// The folders below which sandboxes may be, each once.
+#[must_use]
+pub fn parents(work_dir: Option<&Path>) -> Vec<PathBuf> {
+    let mut parents: Vec<PathBuf> = Vec::new();
+    for parent in work_dir.map_or_else(defaults, |named| vec![named.to_path_buf()]) {
+        if let Ok(real) = fs::canonicalize(parent)
+            && !parents.contains(&real)
+        {
+            parents.push(real);
+        }
+    }
+    parents
+}
+
 /// `<parent>/pgassay`, or `<parent>/pgassay-<uid>` where we are not root: a folder that root made
 /// takes no files of others.
 #[must_use]

@@ -54,9 +54,10 @@ pub async fn sweep(parent: &Path, now: Timestamp, dry: bool) -> Vec<Swept> {
             continue;
         }
         let path = entry.path();
-        let (record, fate) = match lease::inspect(&path) {
-            LeaseState::Held => (None, Fate::Live),
-            LeaseState::Free(record) => {
+        let (record, fate) = match lease::inspect_settled(&base, &path) {
+            Ok(LeaseState::Held) => (None, Fate::Live),
+            Err(error) => (None, Fate::Failed(error.to_string())),
+            Ok(LeaseState::Free(record)) => {
                 let kept = record.as_ref().and_then(|record| record.keep_until);
                 let fate = match kept.filter(|until| *until > now) {
                     Some(until) => Fate::Kept(until),
@@ -72,10 +73,18 @@ pub async fn sweep(parent: &Path, now: Timestamp, dry: bool) -> Vec<Swept> {
     swept
 }
 
+/// Another one may sweep at the same time: who renames the folder removes it.
 async fn remove(path: &Path) -> Fate {
     processes::end_all(&path.join("data")).await;
-    match tree::remove(path) {
-        Ok(()) => Fate::Removed,
+    let claimed = path.with_file_name(format!("swept-{}", uuid::Uuid::now_v7()));
+    let removed = match fs::rename(path, &claimed) {
+        Ok(()) => tokio::task::spawn_blocking(move || tree::remove(&claimed)).await,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Fate::Removed,
+        Err(error) => Ok(Err(error)),
+    };
+    match removed {
+        Ok(Ok(())) => Fate::Removed,
+        Ok(Err(error)) => Fate::Failed(error.to_string()),
         Err(error) => Fate::Failed(error.to_string()),
     }
 }

@@ -33,8 +33,10 @@ pub enum State {
     Begins(Link),
     /// Good, but it follows an earlier link than the one before: two drills of the job ended at a time.
     Forks(Link),
-    /// The report was kept without evidence.
+    /// The report was kept without evidence, before there was any.
     Unsigned,
+    /// The report has no evidence, though earlier ones have.
+    Stripped,
     /// The envelope proves nothing.
     Flawed(Flaw),
     /// The signed report is another one than the one that is kept.
@@ -46,7 +48,7 @@ pub enum State {
 }
 
 impl State {
-    /// Whether the evidence holds. What was kept without any is neither proved nor disproved.
+    /// Whether nothing speaks against it. What was kept before there was evidence is not proved either.
     #[must_use]
     pub const fn holds(&self) -> bool {
         matches!(self, Self::Good | Self::Begins(_) | Self::Forks(_) | Self::Unsigned)
@@ -70,7 +72,9 @@ impl<'a> Chain<'a> {
 
     /// The next one.
     pub fn next(&mut self, kept: &Kept<'_>) -> State {
-        let Some(envelope) = kept.envelope else { return State::Unsigned };
+        let Some(envelope) = kept.envelope else {
+            return if self.seen.is_empty() { State::Unsigned } else { State::Stripped };
+        };
         let state = match dsse::open(envelope, self.keys) {
             Ok(statement) => self.judge(kept, statement),
             Err(flaw) => State::Flawed(flaw),
@@ -186,7 +190,8 @@ mod tests {
         let mut all = chain(3);
         all[1].envelope = None;
         let states = states(&all);
-        assert_eq!(states[1], State::Unsigned);
+        assert_eq!(states[1], State::Stripped);
+        assert!(!states[1].holds());
         assert!(matches!(&states[2], State::Broken(Some(_))), "{states:?}");
     }
 
@@ -206,6 +211,15 @@ mod tests {
         let moved = all[0].envelope.clone();
         all[2].envelope = moved;
         assert_eq!(states(&all)[2], State::Misplaced("r0".into()));
+    }
+
+    #[test]
+    fn what_was_kept_before_there_was_evidence_is_no_gap() {
+        let mut all = chain(2);
+        let old = |name: &str| Owned { name: name.into(), report: Vec::new(), envelope: None };
+        all.splice(0..0, [old("a"), old("b")]);
+        let expected = [State::Unsigned, State::Unsigned, State::Good, State::Good];
+        assert_eq!(states(&all), expected);
     }
 
     #[test]

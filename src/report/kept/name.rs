@@ -60,6 +60,17 @@ impl KeptId {
         )
     }
 
+    /// The file of its evidence, beside it: no listing takes it for a report.
+    pub(in crate::report) fn evidence_file(&self) -> String {
+        let file = self.file();
+        format!("{}.dsse", file.strip_suffix(".json").unwrap_or(&file))
+    }
+
+    /// What it is called in evidence: its path below the root of the store.
+    pub(in crate::report) fn path(&self) -> String {
+        format!("{}/{}", self.folder(), self.file())
+    }
+
     /// From a job's name and a file's name, or `None` for a file that is not ours. Only the one way of
     /// writing an id is ours: two names for one report must not be.
     pub(in crate::report) fn parse(job: &str, file: &str) -> Option<Self> {

@@ -298,6 +298,8 @@ pub(in crate::drill) fn job(recovery_point: RecoveryPoint) -> Job {
             connections: std::num::NonZeroUsize::MIN,
         },
         report_store: None,
+        sign: None,
         metrics: MetricsSpec::default(),
+        notify: Vec::new(),
     }
 }
