@@ -13,6 +13,7 @@ mod init;
 mod job_args;
 mod ledger_file;
 mod rescue;
+mod schedule;
 mod selftest;
 mod signals;
 mod store_args;
@@ -127,6 +128,7 @@ async fn dispatch(command: Command, context: Context) -> Outcome {
         Command::Rescue(args) => Box::pin(rescue::run(*args, &context)).await,
         Command::Catalog(args) => Box::pin(catalog::run(*args, &context)).await,
         Command::Verify(args) => Box::pin(verify::run(*args, &context)).await,
+        Command::Schedule(args) => schedule::run(&args, &context),
         Command::Check(args) => check::run(&args, &context),
         Command::Init(args) => Box::pin(init::run(args, &context)).await,
         Command::Doctor(args) => Box::pin(doctor::run(args, &context)).await,

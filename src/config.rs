@@ -12,6 +12,7 @@ mod problem;
 mod recovery_point;
 mod sandbox;
 pub mod template;
+mod timing;
 mod url;
 mod value;
 mod walker;

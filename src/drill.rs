@@ -24,6 +24,7 @@ pub mod row_floor;
 pub mod selftest;
 pub mod stage;
 pub mod trend;
+pub mod timing;
 pub mod verdict;
 pub mod verify_report;
 

@@ -2,6 +2,7 @@
 //! measures restore time and data loss, and says so. `docs/architecture.md` explains the rooms.
 
 pub mod archive;
+pub mod calendar;
 pub mod check;
 pub mod cmd;
 pub mod config;

@@ -9,6 +9,7 @@ pub mod past;
 pub mod plan;
 pub mod prune;
 pub mod rescue;
+pub mod schedule;
 pub mod selftest;
 pub mod terminal;
 pub mod verify;

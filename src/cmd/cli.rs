@@ -13,6 +13,7 @@ use super::{
     history::HistoryArgs,
     init::InitArgs,
     rescue::RescueArgs,
+    schedule::ScheduleArgs,
     selftest::SelftestArgs,
     signals::Parting,
     sweep::SweepArgs,
@@ -121,6 +122,7 @@ pub(super) enum Command {
     Catalog(Box<CatalogArgs>),
     History(Box<HistoryArgs>),
     Evidence(EvidenceArgs),
+    Schedule(ScheduleArgs),
     Check(CheckArgs),
     Init(InitArgs),
     Doctor(DoctorArgs),
@@ -139,6 +141,7 @@ impl Command {
             Self::Catalog(args) => args.output,
             Self::History(args) => args.output,
             Self::Evidence(args) => args.output(),
+            Self::Schedule(args) => args.output,
             Self::Check(args) => args.output,
             Self::Doctor(args) => args.output,
             Self::Demo(args) => args.output,
@@ -157,6 +160,7 @@ impl Command {
             | Self::Catalog(_)
             | Self::History(_)
             | Self::Evidence(_)
+            | Self::Schedule(_)
             | Self::Check(_)
             | Self::Init(_)
             | Self::Doctor(_)

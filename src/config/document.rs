@@ -7,7 +7,7 @@ use super::{
     node::Node,
     notify, recovery_point,
     sandbox::{self, default_limits, default_sandbox},
-    value,
+    timing, value,
     walker::{Collector, Complaint, Value},
 };
 use crate::drill::job::{ArchiveLocation, Depth, EngineKind, Job, StoreLocation, StoreScheme};
@@ -73,8 +73,7 @@ fn metadata(value: Value<'_>) -> Option<Metadata> {
 /// A job without metadata.
 fn spec(value: Value<'_>) -> Option<Job> {
     value.fields(|fields| {
-        let schedule = fields.parsed("schedule", schedule);
-        let time_zone = fields.parsed("timeZone", time_zone);
+        let timing = timing::read(fields);
         let hint = "Write `archive: {url: s3://bucket/path, server: name}`.";
         let archive = fields.required("archive", hint, archive::archive);
         let recovery_point =
@@ -100,8 +99,7 @@ fn spec(value: Value<'_>) -> Option<Job> {
         let job = Job {
             name: String::new(),
             labels: BTreeMap::new(),
-            schedule,
-            time_zone,
+            timing,
             archive: archive?,
             recovery_point,
             engine,
@@ -143,37 +141,4 @@ fn apart(archive: &ArchiveLocation, report: &StoreLocation) -> Result<(), Compla
         ));
     }
     Ok(())
-}
-
-/// crontab(5): five fields, six with seconds first, or a word such as `@daily`. Their meaning is the
-/// scheduler's business; here only the shape is looked at.
-fn schedule(text: &str) -> Result<String, Complaint> {
-    const WORDS: [&str; 7] =
-        ["@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually"];
-    let text = text.trim();
-    let count = text.split_whitespace().count();
-    let letters = text
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '*' | '/' | ',' | '-' | '?' | '#' | ' '));
-    if WORDS.contains(&text) || (letters && matches!(count, 5 | 6)) {
-        return Ok(text.to_owned());
-    }
-    Err(Complaint::new(
-        format!("`{}` is not a schedule", value::short(text)),
-        "Write five fields as in crontab(5), such as `\"0 4 * * 1-5\"`; with six, seconds come first.",
-    ))
-}
-
-/// A name of the IANA time zone database, by its shape.
-fn time_zone(text: &str) -> Result<String, Complaint> {
-    let text = text.trim();
-    let part = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_alphabetic())
-            && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'+'))
-    };
-    if text.split('/').all(part) {
-        return Ok(text.to_owned());
-    }
-    let message = format!("`{}` is not a time zone", value::short(text));
-    Err(Complaint::new(message, "Write a name such as `Europe/Berlin` or `UTC`."))
 }

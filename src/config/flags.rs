@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use jiff::Timestamp;
+
 use super::{
     Problems,
     archive::{location, region, server_name},
@@ -11,9 +13,12 @@ use super::{
     url, value,
     walker::{Collector, Complaint},
 };
-use crate::drill::job::{
-    ArchiveLocation, Credentials, Depth, EngineKind, Job, MetricsSpec, Objectives, RecoveryPoint,
-    S3Spec, Target, TargetChoice,
+use crate::drill::{
+    job::{
+        ArchiveLocation, Credentials, Depth, EngineKind, Job, MetricsSpec, Objectives,
+        RecoveryPoint, S3Spec, Target, TargetChoice,
+    },
+    timing::Timing,
 };
 
 mod past;
@@ -30,6 +35,17 @@ const SOURCE: &str = "command line";
 /// One sentence with the way out.
 pub fn size(text: &str) -> Result<u64, String> {
     value::bytes(text).map_err(|Complaint { message, hint }| format!("{message}. {hint}"))
+}
+
+/// A time with its UTC offset, as typed at `flag`.
+///
+/// # Errors
+/// It is none.
+pub fn instant(flag: &str, text: &str) -> Result<Timestamp, Problems> {
+    let reader = Reader::default();
+    let read = reader.optional(flag, Some(text), value::time);
+    reader.finish()?;
+    read.ok_or_else(|| Problems::new(SOURCE, Vec::new()))
 }
 
 /// Where an archive is, as typed.
@@ -77,8 +93,7 @@ pub fn default_job(name: String, archive: ArchiveLocation) -> Job {
     Job {
         name,
         labels: BTreeMap::new(),
-        schedule: None,
-        time_zone: None,
+        timing: Timing::default(),
         archive,
         recovery_point: RecoveryPoint::default(),
         engine: EngineKind::Native,

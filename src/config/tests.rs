@@ -1,9 +1,10 @@
-use std::{fmt::Write as _, path::Path};
+use std::{fmt::Write as _, path::Path, time::Duration};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::drill::job::{Target, TargetChoice};
+use crate::drill::timing::{Missed, Overlap, Timing};
 
 const HEAD: &str = "apiVersion: pgassay.dev/v1alpha1\nkind: DrillJob\nmetadata: {name: a}\n";
 
@@ -100,6 +101,33 @@ fn xid_is_a_number_or_text() {
         assert_eq!(point.target, TargetChoice::Given(Target::Xid(744)));
         assert!(point.exclusive);
     }
+}
+
+#[test]
+fn schedules_and_zones_are_resolved() {
+    let timing = |fields: &str| {
+        let text =
+            format!("{HEAD}spec:\n  archive: {{url: s3://bucket/path, server: b}}\n  {fields}\n");
+        parse(&text, "a.yaml").unwrap().timing
+    };
+    assert_eq!(timing("depth: deep"), Timing::default());
+    let daily = timing("schedule: \" 0  4 * * 1-5 \"\n  timeZone: europe/berlin");
+    assert_eq!(daily.schedule.as_deref(), Some("0 4 * * 1-5"));
+    assert_eq!(daily.time_zone.as_deref(), Some("Europe/Berlin"));
+    assert!(!daily.after_backup);
+    let all = timing(
+        "after: backup\n  start: {window: 30m, deadline: 1h, missed: skip, overlap: replace, priority: -7}",
+    );
+    let wanted = Timing {
+        after_backup: true,
+        window: Duration::from_mins(30),
+        deadline: Some(Duration::from_hours(1)),
+        missed: Missed::Skip,
+        overlap: Overlap::Replace,
+        priority: -7,
+        ..Timing::default()
+    };
+    assert_eq!(all, wanted);
 }
 
 #[test]

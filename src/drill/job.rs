@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, time::Duratio
 
 use jiff::Timestamp;
 
+use super::timing::Timing;
 use crate::pg::{Lsn, TimelineId};
 
 /// What to drill, how, and against which objectives.
@@ -12,9 +13,7 @@ pub struct Job {
     /// `metadata.name`: label of metrics and name of the lock.
     pub name: String,
     pub labels: BTreeMap<String, String>,
-    /// Kept as text here; the scheduler reads them.
-    pub schedule: Option<String>,
-    pub time_zone: Option<String>,
+    pub timing: Timing,
     pub archive: ArchiveLocation,
     pub recovery_point: RecoveryPoint,
     pub engine: EngineKind,

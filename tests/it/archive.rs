@@ -14,6 +14,7 @@ use pgassay::{
             SandboxSpec, Target, TargetChoice,
         },
         plan::plan,
+        timing::Timing,
     },
     pg::{SegmentNumber, SegmentSize, TimelineId},
     store::{SharedStore, memory::MemoryStore},
@@ -44,8 +45,7 @@ fn planned(catalog: &Catalog, recovery_point: RecoveryPoint) -> DrillPlan {
     let job = Job {
         name: "archive".into(),
         labels: BTreeMap::new(),
-        schedule: None,
-        time_zone: None,
+        timing: Timing::default(),
         archive: location("any"),
         recovery_point,
         engine: EngineKind::Native,

@@ -29,6 +29,7 @@ mod replay_speed;
 mod rescue;
 mod restore;
 mod sample_report;
+mod schedule;
 mod selftest;
 mod speed;
 mod store;

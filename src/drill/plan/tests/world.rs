@@ -17,6 +17,7 @@ use crate::{
             RecoveryPoint, S3Spec, SandboxSpec, StoreLocation, StoreScheme, Target, TargetChoice,
             TargetTimeline,
         },
+        timing::Timing,
     },
     pg::{Lsn, SegmentNumber, SegmentSize, TimelineId},
 };
@@ -266,8 +267,7 @@ pub(in crate::drill) fn job(recovery_point: RecoveryPoint) -> Job {
     Job {
         name: "orders".to_owned(),
         labels: BTreeMap::new(),
-        schedule: None,
-        time_zone: None,
+        timing: Timing::default(),
         archive: ArchiveLocation {
             store: StoreLocation {
                 scheme: StoreScheme::S3,
