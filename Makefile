@@ -1,7 +1,7 @@
 # A person's verbs. `make help` lists them.
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-all fuzz bench bench-quick bench-kernels bench-memory bench-catalog bench-verify bench-fetch bench-replay bench-growth selftest compare-detection check setup-demo setup-test setup-test-all setup-compare setup-bench
+.PHONY: help demo test test-all fuzz bench bench-quick bench-kernels bench-memory bench-catalog bench-verify bench-fetch bench-replay bench-growth bench-year selftest compare-detection check setup-demo setup-test setup-test-all setup-compare setup-bench
 
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ bench-replay: setup-test ## Replay of a drill beside PostgreSQL with all WAL in 
 
 bench-growth: setup-test ## Planning 2 TB and a million segments, reading 5 to 80 GB: into docs/benchmarks.md; ten minutes
 	cargo test --release --test it -- --ignored --nocapture --test-threads=1 speed::growth
+
+bench-year: ## A simulated year of 10,000 jobs: calendars and the agenda alone
+	cargo bench --bench year
 
 compare-detection: setup-compare ## What other tools say of the same damages: writes the table in docs/detection.md
 	cargo test --test it -- --ignored --nocapture detection::compare

@@ -13,6 +13,7 @@ pub mod pg;
 pub mod report;
 pub mod restore;
 pub mod runner;
+pub mod schedule;
 pub mod selftest;
 pub mod store;
 pub mod survey;

@@ -24,6 +24,7 @@ pub(super) const fn day_number(year: i32, month: u32, day: u32) -> i64 {
 }
 
 /// Year, month and day of a number (`civil_from_days` there).
+#[expect(clippy::cast_sign_loss, reason = "days and months are positive")]
 pub(super) const fn date(number: i64) -> (i32, u32, u32) {
     let shifted = number + 719_468;
     let era = shifted.div_euclid(146_097);
@@ -49,6 +50,10 @@ mod tests {
 
     use super::*;
 
+    fn positive(number: i8) -> u32 {
+        number.cast_unsigned().into()
+    }
+
     proptest::proptest! {
         #[test]
         fn days_are_those_of_the_library(number in -700_000_i64..2_900_000) {
@@ -56,11 +61,11 @@ mod tests {
             let (year, month, of_month) = date(number);
             proptest::prop_assert_eq!(
                 (year, month, of_month),
-                (day.year().into(), day.month() as u32, day.day() as u32)
+                (day.year().into(), positive(day.month()), positive(day.day()))
             );
             proptest::prop_assert_eq!(day_number(year, month, of_month), number);
-            proptest::prop_assert_eq!(weekday(number), day.weekday().to_sunday_zero_offset() as u32);
-            proptest::prop_assert_eq!(days_in(year, month), day.days_in_month() as u32);
+            proptest::prop_assert_eq!(weekday(number), positive(day.weekday().to_sunday_zero_offset()));
+            proptest::prop_assert_eq!(days_in(year, month), positive(day.days_in_month()));
         }
     }
 }

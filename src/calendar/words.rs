@@ -80,7 +80,7 @@ fn rhythm(values: &[u32], round: u32, noun: &str) -> Option<String> {
         [0, second, ..] => *second,
         _ => return None,
     };
-    let even = round % step == 0
+    let even = round.is_multiple_of(step)
         && values.len() as u32 == round / step
         && (0..).zip(values).all(|(index, value)| *value == index * step);
     even.then(|| if step == 1 { format!("every {noun}") } else { format!("every {step} {noun}s") })
@@ -157,7 +157,7 @@ fn listed(values: &[u32], name: impl Fn(u32) -> String) -> String {
         let (row, after) = rest.split_at(run);
         match row {
             [_, _, .., last] if run > 2 => {
-                parts.push(format!("{} to {}", name(first), name(*last)))
+                parts.push(format!("{} to {}", name(first), name(*last)));
             }
             row => parts.extend(row.iter().map(|value| name(*value))),
         }

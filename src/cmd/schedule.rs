@@ -68,7 +68,7 @@ pub(super) fn run(args: &ScheduleArgs, context: &Context) -> Outcome {
         Explained { expression: &expression, calendar: &calendar, from, now, slots: &slots };
     match args.output {
         Output::Human => {
-            context.console.data(&view::render(&explained, context.console.style()))?
+            context.console.data(&view::render(&explained, context.console.style()))?;
         }
         Output::Json => context.console.json(&view::json(&explained))?,
     }

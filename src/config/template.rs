@@ -43,6 +43,10 @@ kind: DrillJob
 metadata:
   name: {name}
 spec:
+  # When drills begin by themselves, once a scheduler runs the job. In UTC without a time zone.
+  # schedule: "0 4 * * *"       # what it means: pgassay schedule "0 4 * * *"
+  # timeZone: Europe/Berlin
+
   archive:
     url: {url}
     server: {server}

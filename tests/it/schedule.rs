@@ -63,7 +63,7 @@ fn slots_are_those_of_croniter() {
     for ((text, start, calendar), wanted) in calendars.iter().zip(answers) {
         let from = Timestamp::from_second(*start).unwrap();
         let found: Vec<i64> =
-            calendar.slots_after(from).take(SLOTS).map(|slot| slot.as_second()).collect();
+            calendar.slots_after(from).take(SLOTS).map(Timestamp::as_second).collect();
         assert_eq!(found, wanted, "`{text}` after {from}");
         forms[text.split(' ').count() - 5] += 1;
     }

@@ -33,11 +33,14 @@ fn field(least: i8, greatest: i8) -> impl Strategy<Value = Field> {
         let (first, last) = (a.min(b), a.max(b));
         let text =
             if step == 1 { format!("{first}-{last}") } else { format!("{first}-{last}/{step}") };
-        (text, (first..=last).step_by(step as usize).collect())
+        (text, (first..=last).step_by(step.cast_unsigned().into()).collect())
     });
     let stepped = all.clone();
     let step = (2..=greatest).prop_map(move |step| {
-        (format!("*/{step}"), stepped.iter().copied().step_by(step as usize).collect())
+        (
+            format!("*/{step}"),
+            stepped.iter().copied().step_by(step.cast_unsigned().into()).collect(),
+        )
     });
     prop_oneof![3 => Just(("*".to_owned(), all)), 3 => list, 2 => range, 1 => step]
 }
@@ -90,7 +93,7 @@ fn looked_at(five: &Five, zone: &TimeZone, from: Timestamp, days: i64) -> Vec<Ti
             let mut hit = local > highest && five.matches(local);
             while skipped < local {
                 hit |= skipped > highest && five.matches(skipped);
-                skipped = skipped + minute;
+                skipped += minute;
             }
             hit
         };

@@ -23,7 +23,7 @@ impl Sample {
     }
 
     pub fn second_of_these_years(&mut self) -> i64 {
-        YEARS.0 + self.0.below(YEARS.1) as i64
+        YEARS.0 + i64::try_from(self.0.below(YEARS.1)).unwrap()
     }
 
     /// Five fields or six.
