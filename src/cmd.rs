@@ -15,6 +15,7 @@ mod ledger_file;
 mod rescue;
 mod schedule;
 mod selftest;
+mod serve;
 mod signals;
 mod store_args;
 mod sweep;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     cli::{Cli, Command},
     console::{Console, Failure},
+    signals::Parting,
 };
 use crate::{
     drill::{Code, Error},
@@ -94,7 +96,8 @@ fn run() -> u8 {
 /// Runs a command until it ends or a second signal asks for the end at once.
 async fn supervised(command: Command, console: Console) -> u8 {
     let cancel = CancellationToken::new();
-    let signals = match signals::watch(cancel.clone(), console.clone(), command.parting()) {
+    let parting = command.parting();
+    let signals = match signals::watch(cancel.clone(), console.clone(), parting) {
         Ok(signals) => signals,
         Err(error) => {
             let error = Error::io("cannot watch for signals", &error);
@@ -112,8 +115,14 @@ async fn supervised(command: Command, console: Console) -> u8 {
                 Ok(Err(failure)) => console.fail(&failure, output),
                 Err(_) => console::EXIT_BUG,
             };
-            // What was measured while being stopped is no measure.
-            signals.received().map_or(status, signals::exit_status)
+            match parting {
+                // To be stopped is how a service ends.
+                Parting::Waits => status,
+                // What was measured while being stopped is no measure.
+                Parting::CleansUp | Parting::GoesOn => {
+                    signals.received().map_or(status, signals::exit_status)
+                }
+            }
         }
         signal = signals.second() => {
             work.abort();
@@ -135,6 +144,7 @@ async fn dispatch(command: Command, context: Context) -> Outcome {
         Command::Demo(args) => demo::run(args, &context).await,
         Command::Selftest(args) => Box::pin(selftest::run(args, &context)).await,
         Command::Evidence(args) => Box::pin(evidence::run(args, &context)).await,
+        Command::Serve(args) => Box::pin(serve::run(args, &context)).await,
         Command::History(args) => Box::pin(history::run(*args, &context)).await,
         Command::Sweep(args) => sweep::run(args, &context).await,
     }

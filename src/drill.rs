@@ -23,8 +23,8 @@ pub mod rescue;
 pub mod row_floor;
 pub mod selftest;
 pub mod stage;
-pub mod trend;
 pub mod timing;
+pub mod trend;
 pub mod verdict;
 pub mod verify_report;
 

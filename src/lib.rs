@@ -15,6 +15,7 @@ pub mod restore;
 pub mod runner;
 pub mod schedule;
 pub mod selftest;
+pub mod service;
 pub mod store;
 pub mod survey;
 pub mod telemetry;

@@ -15,6 +15,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+pub use self::course::Beginning;
 use self::{
     course::{Course, RunningStage},
     keep::Keeper,
@@ -23,7 +24,7 @@ use self::{
 use crate::{
     check::{self, CheckContext, Observations, Phase},
     drill::{
-        Code, DrillPlan, DrillReport, Error, Job,
+        Code, DrillPlan, DrillReport, Error, FailureClass, Job,
         error::ErrorKind,
         job::{BasicAuth, Depth, MetricsSpec},
         plan::{self, PlanRefusal},
@@ -44,6 +45,8 @@ pub struct DrillRequest {
     pub job: Job,
     /// The same seed gives the same choices; `None` draws one.
     pub seed: Option<u64>,
+    /// Which drill it is; `None`: one that begins now.
+    pub beginning: Option<Beginning>,
     pub progress: Progress,
     /// Ends the drill; the sandbox is removed all the same.
     pub cancel: CancellationToken,
@@ -90,16 +93,87 @@ async fn plan_from(
 /// Only where there is nothing to report on: errors of [`ErrorKind::Usage`].
 pub async fn drill(request: DrillRequest) -> Result<DrillReport, Error> {
     // A secret that is not there is better known before anything is fetched.
-    let keeper = Keeper::of(&request.job).await?;
-    let notifier = Notifier::of(&request.job).await?;
-    notifier.started().await;
+    let aides = Aides::of(&request.job).await?;
+    aided(&aides, &request).await
+}
+
+/// Runs one drill that nobody waits for: what [`drill`] gives as an error is in its report, too.
+pub async fn unattended(request: DrillRequest) -> DrillReport {
+    let job = &request.job;
+    let aides = Aides::of(job).await;
+    let ended = match &aides {
+        Ok(aides) => aided(aides, &request).await,
+        Err(_) => Err(interrupted()),
+    };
+    let (aides, error) = match (aides, ended) {
+        (Ok(_), Ok(report)) => return report,
+        (Ok(aides), Err(error)) => (aides, error),
+        // The report is kept without them.
+        (Err(error), _) => (Aides::none(job), error),
+    };
+    let mut report = never_begun(job, request.seed, request.beginning.clone(), error);
+    aides.ended(&mut report).await;
+    report
+}
+
+/// Reports a drill that was killed before it could do that itself, unless it had. False where the report
+/// could not be kept.
+pub async fn killed(job: &Job, beginning: Beginning) -> bool {
+    let aides = Aides::of(job).await.unwrap_or_else(|_| Aides::none(job));
+    if aides.keeper.has(&beginning).await {
+        return true;
+    }
+    let message = "the drill was killed: the service that ran it ended without a word";
+    let error = Error::new(Code::Interrupted, message).class(FailureClass::InfraError);
+    let mut report = never_begun(job, None, Some(beginning), error);
+    aides.ended(&mut report).await
+}
+
+fn never_begun(
+    job: &Job,
+    seed: Option<u64>,
+    beginning: Option<Beginning>,
+    error: Error,
+) -> DrillReport {
+    let mut course = Course::begin(job, seed.unwrap_or_else(rand::random), beginning);
+    course.errors.push(error);
+    judge::conclude(job, course, Timestamp::now())
+}
+
+async fn aided(aides: &Aides<'_>, request: &DrillRequest) -> Result<DrillReport, Error> {
+    aides.notifier.started().await;
     let leftovers = leftovers::remove(&request.job).await;
-    let mut report = drilled(None, &request).await?;
+    let mut report = drilled(None, request).await?;
     report.notes.extend(leftovers);
-    keeper.keep(&mut report).await;
-    deliver(&request.job, &report).await;
-    notifier.ended(&report).await;
+    aides.ended(&mut report).await;
     Ok(report)
+}
+
+/// Those who take the report.
+struct Aides<'a> {
+    job: &'a Job,
+    keeper: Keeper<'a>,
+    notifier: Notifier<'a>,
+}
+
+impl<'a> Aides<'a> {
+    async fn of(job: &'a Job) -> Result<Self, Error> {
+        let keeper = Keeper::of(job).await?;
+        Ok(Self { job, keeper, notifier: Notifier::of(job).await? })
+    }
+
+    /// Without their secrets: reports are kept, not signed, and nobody is told.
+    fn none(job: &'a Job) -> Self {
+        Self { job, keeper: Keeper::without_key(job), notifier: Notifier::none(job) }
+    }
+
+    /// False where the report could not be kept.
+    async fn ended(&self, report: &mut DrillReport) -> bool {
+        let kept = self.keeper.keep(report).await;
+        deliver(self.job, report).await;
+        self.notifier.ended(report).await;
+        kept
+    }
 }
 
 /// Runs one drill of the archive as `store` shows it, wherever the job says that it lies. The report is
@@ -113,7 +187,11 @@ pub async fn drill_on(store: SharedStore, request: DrillRequest) -> Result<Drill
 
 async fn drilled(store: Option<SharedStore>, request: &DrillRequest) -> Result<DrillReport, Error> {
     let deadline = Deadline::start(request);
-    let mut course = Course::begin(&request.job, request.seed.unwrap_or_else(rand::random));
+    let mut course = Course::begin(
+        &request.job,
+        request.seed.unwrap_or_else(rand::random),
+        request.beginning.clone(),
+    );
     let outcome = run(store, request, &deadline.token, &mut course).await;
     if let Err(error) = outcome {
         let error = deadline.explain(error);
@@ -365,11 +443,9 @@ impl Deadline {
             Some(limit) if error.code == Code::Interrupted && !self.caller.is_cancelled() => {
                 let message =
                     format!("the drill took longer than `limits.total`, {} s", limit.as_secs());
-                Error::new(Code::DeadlineExceeded, message)
-                    .class(crate::drill::FailureClass::NoProgress)
-                    .hint(
-                        "Raise `limits.total` in the job, or look at the stages for the slow one.",
-                    )
+                Error::new(Code::DeadlineExceeded, message).class(FailureClass::NoProgress).hint(
+                    "Raise `limits.total` in the job, or look at the stages for the slow one.",
+                )
             }
             _ => error,
         }

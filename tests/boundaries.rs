@@ -9,13 +9,17 @@ use std::{
 };
 
 /// Who may use whom. `docs/architecture.md` explains it.
-const EDGES: [(&str, &[&str]); 17] = [
+const EDGES: [(&str, &[&str]); 18] = [
     ("pg", &[]),
     ("calendar", &[]),
     ("archive", &["pg"]),
     ("drill", &["pg", "archive"]),
     ("config", &["drill", "calendar", "pg"]),
     ("schedule", &["calendar", "drill"]),
+    (
+        "service",
+        &["schedule", "runner", "config", "store", "telemetry", "drill", "archive", "calendar"],
+    ),
     ("store", &["drill", "pg", "archive"]),
     ("restore", &["store", "drill", "pg", "archive"]),
     ("telemetry", &["drill", "pg", "archive"]),

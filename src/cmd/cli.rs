@@ -15,6 +15,7 @@ use super::{
     rescue::RescueArgs,
     schedule::ScheduleArgs,
     selftest::SelftestArgs,
+    serve::ServeArgs,
     signals::Parting,
     sweep::SweepArgs,
     verify::VerifyArgs,
@@ -120,6 +121,7 @@ pub(super) enum Command {
     Rescue(Box<RescueArgs>),
     Verify(Box<VerifyArgs>),
     Catalog(Box<CatalogArgs>),
+    Serve(ServeArgs),
     History(Box<HistoryArgs>),
     Evidence(EvidenceArgs),
     Schedule(ScheduleArgs),
@@ -139,6 +141,7 @@ impl Command {
             Self::Rescue(args) => args.output,
             Self::Verify(args) => args.output,
             Self::Catalog(args) => args.output,
+            Self::Serve(_) => Output::Human,
             Self::History(args) => args.output,
             Self::Evidence(args) => args.output(),
             Self::Schedule(args) => args.output,
@@ -155,6 +158,7 @@ impl Command {
     pub(super) const fn parting(&self) -> Parting {
         match self {
             Self::Rescue(_) => Parting::GoesOn,
+            Self::Serve(_) => Parting::Waits,
             Self::Drill(_)
             | Self::Verify(_)
             | Self::Catalog(_)

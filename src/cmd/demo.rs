@@ -33,6 +33,7 @@ pub(super) async fn run(args: DemoArgs, context: &Context) -> Outcome {
     let request = DrillRequest {
         job: stage.job.clone(),
         seed: None,
+        beginning: None,
         progress: progress_bar::for_stderr(console.is_quiet(), console.stderr_color()),
         cancel: context.cancel.clone(),
         helper: None,

@@ -74,6 +74,7 @@ pub(super) async fn run(args: DrillArgs, context: &Context) -> Outcome {
     let request = DrillRequest {
         job,
         seed: args.seed,
+        beginning: None,
         progress: progress_bar::for_stderr(console.is_quiet(), console.stderr_color()),
         cancel: context.cancel.clone(),
         helper: None,

@@ -29,6 +29,8 @@ pub(super) enum Parting {
     CleansUp,
     /// Another run goes on from there.
     GoesOn,
+    /// Drills have time to end by themselves.
+    Waits,
 }
 
 impl Parting {
@@ -40,6 +42,9 @@ impl Parting {
             Self::GoesOn => {
                 "stopping: the next run goes on from here (a second signal stops at once)"
             }
+            Self::Waits => {
+                "stopping: drills that run have the grace period to end (a second signal stops at once)"
+            }
         }
     }
 
@@ -47,6 +52,9 @@ impl Parting {
         match self {
             Self::CleansUp => "stopped at once; `pgassay sweep` removes what is left behind",
             Self::GoesOn => "stopped at once; the same command goes on from here",
+            Self::Waits => {
+                "stopped at once; the next start reports what was running, and removes it"
+            }
         }
     }
 }

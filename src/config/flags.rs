@@ -22,8 +22,12 @@ use crate::drill::{
 };
 
 mod past;
+mod service;
 
-pub use self::past::{Span, SpanFlags, report_stores};
+pub use self::{
+    past::{Span, SpanFlags, report_stores},
+    service::{BudgetFlags, ServiceFlags, ServiceSpec},
+};
 pub use super::sandbox::default_sandbox;
 
 /// What problems of flags give as their source.

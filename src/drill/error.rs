@@ -131,6 +131,8 @@ codes! {
     NotifyUrl => "R004", Usage;
     /// A notification cannot be delivered.
     NotifyFailed => "R005", Environment;
+    /// The folder of a service's state is taken or cannot be used.
+    ServiceState => "E017", Usage;
 }
 
 /// A failure to do something, ready to print. `Display` is the message alone.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     error::Error,
@@ -38,6 +38,9 @@ pub struct DrillReport {
     pub seed: u64,
     pub started_at: Timestamp,
     pub finished_at: Timestamp,
+    /// Why it began where nobody asked for it by hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<DrillCause>,
     pub verdict: Verdict,
     /// One sentence: why that verdict.
     pub reason: String,
@@ -64,6 +67,16 @@ pub struct DrillReport {
     pub sandbox: Option<SandboxReport>,
     /// Things worth knowing that change nothing: unknown keys, kept files, habits got past.
     pub notes: Vec<String>,
+}
+
+/// Why a drill began that nobody asked for by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum DrillCause {
+    /// A slot of its schedule.
+    Slot { at: Timestamp },
+    /// A base backup that was new.
+    Backup { ended_at: Timestamp },
 }
 
 /// The base backup that was drilled.

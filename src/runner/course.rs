@@ -16,7 +16,7 @@ use crate::{
         job::{Depth, EngineKind, Target, TargetChoice},
         plan::{PlanRefusal, Window},
         reached::Reached,
-        report::{BackupSummary, CheckReport, CheckStatus, SandboxReport},
+        report::{BackupSummary, CheckReport, CheckStatus, DrillCause, SandboxReport},
         row_floor::RowCounts,
         stage::{Stage, StageEnd, StageLog, Volume},
     },
@@ -25,12 +25,30 @@ use crate::{
     verify::PointRead,
 };
 
+/// Which drill it is, and why there is one.
+#[derive(Clone, Debug)]
+pub struct Beginning {
+    /// UUIDv7.
+    pub drill_id: String,
+    pub started_at: Timestamp,
+    pub cause: Option<DrillCause>,
+}
+
+impl Beginning {
+    /// Of a drill that somebody asks for now.
+    fn now() -> Self {
+        let drill_id = uuid::Uuid::now_v7().to_string();
+        Self { drill_id, started_at: Timestamp::now(), cause: None }
+    }
+}
+
 /// Grows from stage to stage and becomes the report.
 #[derive(Debug)]
 pub struct Course {
     pub drill_id: String,
     pub seed: u64,
     pub started_at: Timestamp,
+    pub cause: Option<DrillCause>,
     pub job: String,
     pub labels: BTreeMap<String, String>,
     pub depth: Depth,
@@ -80,11 +98,13 @@ impl RunningStage {
 
 impl Course {
     /// At the start of a drill.
-    pub fn begin(job: &Job, seed: u64) -> Self {
+    pub fn begin(job: &Job, seed: u64, beginning: Option<Beginning>) -> Self {
+        let Beginning { drill_id, started_at, cause } = beginning.unwrap_or_else(Beginning::now);
         Self {
-            drill_id: uuid::Uuid::now_v7().to_string(),
+            drill_id,
             seed,
-            started_at: Timestamp::now(),
+            started_at,
+            cause,
             job: job.name.clone(),
             labels: job.labels.clone(),
             depth: job.depth,

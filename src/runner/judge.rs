@@ -44,6 +44,7 @@ pub fn conclude(job: &Job, mut course: Course, finished_at: Timestamp) -> DrillR
         seed: course.seed,
         started_at: course.started_at,
         finished_at,
+        cause: course.cause,
         verdict,
         reason,
         depth: course.depth,

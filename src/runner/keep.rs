@@ -1,6 +1,6 @@
 //! Reports are kept where their job says so, and signed where it names a key.
 
-use super::{floor, warn};
+use super::{Beginning, floor, warn};
 use crate::{
     drill::{DrillReport, Error, Job, job::BackupChoice},
     report::{
@@ -36,9 +36,22 @@ impl<'a> Keeper<'a> {
         Ok(Self { job, key })
     }
 
-    /// Keeps a report. Failing to is said, and changes no verdict.
-    pub async fn keep(&self, report: &mut DrillReport) {
-        let Some(location) = &self.job.report_store else { return };
+    /// Without its key.
+    pub fn without_key(job: &'a Job) -> Self {
+        Self { job, key: None }
+    }
+
+    /// Whether the report of a drill is kept already. One that cannot be looked for is not.
+    pub async fn has(&self, drill: &Beginning) -> bool {
+        let Some(location) = &self.job.report_store else { return false };
+        let id = KeptId::new(&self.job.name, drill.started_at, &drill.drill_id);
+        let found = async { kept::open(location).await?.find(&id).await };
+        matches!(found.await, Ok(Some(_)))
+    }
+
+    /// Keeps a report. Failing to is said, and changes no verdict. False where it could not be kept.
+    pub async fn keep(&self, report: &mut DrillReport) -> bool {
+        let Some(location) = &self.job.report_store else { return true };
         let id = KeptId::new(&report.job, report.started_at, &report.drill_id);
         let bytes = json::render(report);
         let kept = async {
@@ -54,8 +67,14 @@ impl<'a> Keeper<'a> {
             Ok::<_, Error>(store)
         };
         match kept.await {
-            Ok(store) => self.sign(&*store, &id, &bytes, report).await,
-            Err(error) => fall_short(report, "kept", &error),
+            Ok(store) => {
+                self.sign(&*store, &id, &bytes, report).await;
+                true
+            }
+            Err(error) => {
+                fall_short(report, "kept", &error);
+                false
+            }
         }
     }
 

@@ -41,6 +41,11 @@ impl<'a> Notifier<'a> {
         Ok(Self { job, destinations })
     }
 
+    /// Nobody.
+    pub fn none(job: &'a Job) -> Self {
+        Self { job, destinations: Vec::new() }
+    }
+
     /// A drill begins.
     pub async fn started(&self) {
         tell(&notify::started(&self.destinations, Patience::default()).await);

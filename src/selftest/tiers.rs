@@ -62,6 +62,7 @@ pub async fn ask(
             let request = DrillRequest {
                 job,
                 seed: Some(0),
+                beginning: None,
                 progress: Progress::silent(),
                 cancel: cancel.clone(),
                 helper: None,

@@ -51,6 +51,7 @@ fn drill_of(
     let request = DrillRequest {
         job,
         seed: Some(0),
+        beginning: None,
         progress: Progress::silent(),
         cancel: CancellationToken::new(),
         helper: Some(env!("CARGO_BIN_EXE_pgassay").into()),

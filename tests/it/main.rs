@@ -31,6 +31,7 @@ mod restore;
 mod sample_report;
 mod schedule;
 mod selftest;
+mod serve;
 mod speed;
 mod store;
 mod support;

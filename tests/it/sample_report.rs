@@ -80,6 +80,7 @@ pub fn pass() -> DrillReport {
         seed: u64::MAX,
         started_at: at("2026-11-22T04:00:00Z"),
         finished_at: at("2026-11-22T04:09:14.831Z"),
+        cause: None,
         verdict: Verdict::Pass,
         reason: "the backup restores, reaches everything that the archive promises and every \
                  check passed"

@@ -78,6 +78,7 @@ pub fn measure() -> Planned {
         let request = DrillRequest {
             job: job.clone(),
             seed: None,
+            beginning: None,
             progress: Progress::silent(),
             cancel: CancellationToken::new(),
             helper: None,

@@ -1,0 +1,279 @@
+//! The loop: what the agenda says is done, and what happens is told to it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    LOOK, Settings, TEARDOWN,
+    backups::{self, Appeared},
+    folder::JobFolder,
+    running::{Over, Running},
+    state::{RunningDrill, Settled, State},
+    warn,
+};
+use crate::{
+    drill::{Error, Job, report::DrillCause},
+    runner::{self, Beginning, DrillRequest},
+    schedule::agenda::{Agenda, Cause, Entry, MissedRun, Start, Turn},
+    telemetry::Progress,
+};
+
+/// A service that runs.
+#[derive(Debug)]
+pub struct Work {
+    settings: Settings,
+    state: State,
+    folder: JobFolder,
+    agenda: Agenda,
+    jobs: BTreeMap<String, Arc<Job>>,
+    /// As it is on disk.
+    settled: Settled,
+    running: Running,
+    /// Jobs that drill after a new backup, for whoever looks for one.
+    watched: watch::Sender<Vec<Arc<Job>>>,
+    appeared: mpsc::Receiver<Appeared>,
+}
+
+impl Work {
+    /// Takes the state, reports what was killed, and reads the jobs.
+    ///
+    /// # Errors
+    /// `ServiceState`, and `JobUnreadable` where the folder of jobs is not there.
+    pub async fn start(settings: Settings) -> Result<Self, Error> {
+        let state = State::open(&settings.state)?;
+        let agenda = Agenda::new(settings.budgets, settings.seed);
+        let (watched, jobs) = watch::channel(Vec::new());
+        let (sender, appeared) = mpsc::channel(16);
+        tokio::spawn(backups::ask(jobs, sender));
+        let mut work = Self {
+            folder: JobFolder::new(settings.jobs.clone()),
+            settled: state.settled(),
+            agenda,
+            jobs: BTreeMap::new(),
+            running: Running::default(),
+            watched,
+            appeared,
+            state,
+            settings,
+        };
+        work.look_at_jobs()?;
+        work.report_killed().await?;
+        tracing::info!("{} jobs in `{}`", work.jobs.len(), work.settings.jobs.display());
+        Ok(work)
+    }
+
+    /// Until somebody stops it.
+    pub async fn go_on(&mut self, cancel: &CancellationToken) {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.take_turn();
+            let until_wake = self.agenda.wake().map(|at| {
+                let left = at.duration_since(Timestamp::now());
+                std::time::Duration::try_from(left).unwrap_or_default()
+            });
+            let wake = async {
+                match until_wake {
+                    // Clocks may be set: never longer than one look.
+                    Some(left) => tokio::time::sleep(left.min(LOOK)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => return,
+                over = self.running.over() => self.over(over),
+                _ = look.tick() => {
+                    if let Err(error) = self.look_at_jobs() {
+                        warn(&error);
+                    }
+                }
+                Some(new) = self.appeared.recv() => {
+                    tracing::info!("job `{}`: a backup ended at {}", new.job, new.ended_at);
+                    self.agenda.backup_appeared(&new.job, new.ended_at, Timestamp::now());
+                }
+                () = wake => {}
+            }
+        }
+    }
+
+    /// Lets what runs end by itself for a while, then tears it down.
+    pub async fn stop(&mut self) {
+        let count = self.running.len();
+        if count > 0 {
+            let grace = self.settings.grace.as_secs();
+            tracing::info!("stopping: {count} drills have {grace} s to end by themselves");
+        }
+        let grace = Instant::now() + self.settings.grace;
+        self.wait_for_all(grace).await;
+        self.running.cancel_all();
+        self.wait_for_all(Instant::now() + TEARDOWN).await;
+    }
+
+    async fn wait_for_all(&mut self, until: Instant) {
+        while self.running.len() > 0 {
+            let Ok(over) = timeout_at(until, self.running.over()).await else { return };
+            self.over(over);
+        }
+    }
+
+    fn take_turn(&mut self) {
+        let Turn { starts, cancels, missed } = self.agenda.advance(Timestamp::now());
+        for cancel in cancels {
+            tracing::info!("the drill of job `{}` gives way to a newer slot", cancel.job);
+            self.running.cancel(cancel.ticket);
+        }
+        let changed = !starts.is_empty() || !missed.is_empty();
+        for missed in &missed {
+            tell_missed(missed);
+        }
+        let begun: Vec<_> = starts.into_iter().filter_map(|start| self.prepare(start)).collect();
+        // Only now, with what begins on disk: a slot is rather drilled twice than not at all.
+        if changed {
+            self.settle();
+        }
+        for (start, drill, request) in begun {
+            self.running.begin(start.ticket, drill, request);
+        }
+    }
+
+    /// Everything that a drill takes, noted on disk.
+    fn prepare(&mut self, start: Start) -> Option<(Start, RunningDrill, DrillRequest)> {
+        let Some(job) = self.jobs.get(&*start.job) else {
+            self.agenda.finished(start.ticket);
+            return None;
+        };
+        let cause = match start.cause {
+            Cause::Slot(at) => DrillCause::Slot { at },
+            Cause::Backup(at) => DrillCause::Backup { ended_at: at },
+        };
+        let drill = RunningDrill {
+            drill_id: uuid::Uuid::now_v7().to_string(),
+            job: job.name.clone(),
+            started_at: Timestamp::now(),
+            cause: Some(cause),
+        };
+        if let Err(error) = self.state.begin(&drill) {
+            // Without the note a kill would go unreported; the drill matters more.
+            warn(&error);
+        }
+        tracing::info!("drill {} of job `{}` begins", drill.drill_id, job.name);
+        let request = DrillRequest {
+            job: (**job).clone(),
+            seed: None,
+            beginning: Some(beginning(&drill)),
+            progress: Progress::silent(),
+            cancel: CancellationToken::new(),
+            helper: self.settings.helper.clone(),
+        };
+        Some((start, drill, request))
+    }
+
+    fn over(&mut self, over: Over) {
+        let drill = &over.begun.drill;
+        match &over.report {
+            Some(report) => tracing::info!(
+                "drill {} of job `{}`: {}: {}",
+                drill.drill_id,
+                drill.job,
+                report.verdict.name(),
+                report.reason
+            ),
+            None => tracing::error!("drill {} of job `{}` panicked", drill.drill_id, drill.job),
+        }
+        // One that panicked stays on disk: it is reported at the next start.
+        if over.report.is_some()
+            && let Err(error) = self.state.end(&drill.drill_id)
+        {
+            warn(&error);
+        }
+        self.agenda.finished(over.begun.ticket);
+    }
+
+    fn look_at_jobs(&mut self) -> Result<(), Error> {
+        let changes = self.folder.look()?;
+        let now = Timestamp::now();
+        for broken in &changes.broken {
+            let then = if broken.goes_on { "its job goes on as it was" } else { "it is left out" };
+            tracing::error!("`{}` is broken, {then}: {}", broken.file.display(), broken.problem);
+        }
+        for name in &changes.removed {
+            tracing::info!("the job `{name}` was removed");
+            self.agenda.remove(name);
+            self.jobs.remove(name);
+        }
+        for job in changes.put {
+            match Entry::of(&job) {
+                Ok(entry) => {
+                    let known = self.jobs.contains_key(&job.name);
+                    let last = self.settled.get(&job.name).filter(|_| !known);
+                    self.agenda.put(entry, last.copied(), now);
+                    self.jobs.insert(job.name.clone(), job);
+                }
+                Err(refusal) => tracing::error!("job `{}`: {}", job.name, refusal.message),
+            }
+        }
+        let watched = self.jobs.values().filter(|job| job.timing.after_backup);
+        self.watched.send_replace(watched.cloned().collect());
+        Ok(())
+    }
+
+    fn settle(&mut self) {
+        let settled = self.jobs.keys().filter_map(|name| {
+            let at = self.agenda.settled(name)?;
+            Some((name.clone(), at))
+        });
+        let settled: Settled = settled.collect();
+        if settled == self.settled {
+            return;
+        }
+        match self.state.settle(&settled) {
+            Ok(()) => self.settled = settled,
+            Err(error) => warn(&error),
+        }
+    }
+
+    /// Drills that a service before this one had begun and not ended.
+    async fn report_killed(&mut self) -> Result<(), Error> {
+        for drill in self.state.interrupted()? {
+            match self.jobs.get(&drill.job) {
+                Some(job) => {
+                    let kept = runner::killed(job, beginning(&drill)).await;
+                    tracing::warn!(
+                        "drill {} of job `{}` was killed with the service: inconclusive",
+                        drill.drill_id,
+                        drill.job
+                    );
+                    if !kept {
+                        // The next start tries again.
+                        continue;
+                    }
+                }
+                None => tracing::warn!(
+                    "drill {} of job `{}`, which is not there any more, was killed with the service",
+                    drill.drill_id,
+                    drill.job
+                ),
+            }
+            self.state.end(&drill.drill_id)?;
+        }
+        Ok(())
+    }
+}
+
+fn beginning(drill: &RunningDrill) -> Beginning {
+    Beginning { drill_id: drill.drill_id.clone(), started_at: drill.started_at, cause: drill.cause }
+}
+
+fn tell_missed(missed: &MissedRun) {
+    let MissedRun { job, why, cause, count } = missed;
+    let (Cause::Slot(at) | Cause::Backup(at)) = cause;
+    let more = if *count > 1 { format!(" ({count} of them)") } else { String::new() };
+    tracing::warn!("job `{job}`: the drill of {at}{more} was not begun: {}", why.words());
+}
