@@ -115,10 +115,7 @@ impl Calendar {
         let mut local = from + piece.offset;
         if !self.moving {
             let opens = piece.opens();
-            if from == piece.start
-                && piece.seen < opens
-                && self.sets.next(piece.seen, opens).is_some()
-            {
+            if from == piece.start && self.sets.next(piece.seen, opens).is_some() {
                 return Some(piece.start);
             }
             local = local.max(piece.seen);

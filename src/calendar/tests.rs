@@ -88,6 +88,11 @@ fn newest_is_the_last_slot_of_a_span() {
     assert_eq!(quarter.newest(from, until), Some(at("2026-11-23T12:30:00Z")));
     assert_eq!(quarter.newest(from, at("2026-11-23T12:30:00Z")), Some(at("2026-11-23T12:30:00Z")));
     assert_eq!(quarter.newest(until, until), None);
+    for seconds in 0..4000 {
+        let until = from + jiff::SignedDuration::from_secs(seconds);
+        let wanted = quarter.slots_after(from).take_while(|slot| *slot <= until).last();
+        assert_eq!(quarter.newest(from, until), wanted, "{until}");
+    }
     let yearly = Calendar::parse("@yearly", None).unwrap();
     assert_eq!(yearly.newest(from, until), Some(at("2026-01-01T00:00:00Z")));
     assert_eq!(yearly.newest(at("2026-01-01T00:00:00Z"), until), None);
@@ -120,6 +125,13 @@ fn what_cannot_be_is_refused() {
         all.iter().map(|text| format!("{text:?}\n    {}", refusal(text))).collect();
     insta::assert_snapshot!(said.join("\n"));
     assert!(refusal(&"1,".repeat(10_000)).starts_with("a schedule of 20000 bytes is too long"));
+}
+
+/// A container without a zone database has the one that is built in.
+#[test]
+fn zones_are_built_in() {
+    let built_in = jiff::tz::TimeZoneDatabase::bundled();
+    assert!(["Europe/Berlin", "Australia/Lord_Howe"].iter().all(|zone| built_in.get(zone).is_ok()));
 }
 
 #[test]

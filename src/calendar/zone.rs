@@ -7,9 +7,6 @@ use jiff::{
 
 use super::refusal::{Refusal, short};
 
-/// How far back changes of the clock can still matter, in seconds: no zone's offsets lie further apart.
-const MEMORY: i64 = 4 * 86_400;
-
 /// A zone of the IANA time zone database: the system's, and where there is none the one built in.
 #[derive(Clone, Debug)]
 pub struct Zone {
@@ -105,23 +102,18 @@ impl Zone {
     /// The piece that holds a second of Unix time.
     pub(super) fn piece(&self, second: i64) -> Piece {
         let at = instant(second);
-        // `preceding` leaves out what is at the instant itself.
-        let mut before =
-            self.rules.preceding(instant(second + 1)).map(|t| t.timestamp().as_second());
         let offset = self.rules.to_offset(at).seconds().into();
         let end = self.rules.following(at).next();
         let end = end.map_or(Timestamp::MAX.as_second(), |t| t.timestamp().as_second());
-        let Some(start) = before.next() else {
+        // `preceding` leaves out what is at the instant itself.
+        let start = self.rules.preceding(instant(second + 1)).next();
+        let Some(start) = start.map(|t| t.timestamp().as_second()) else {
             let start = Timestamp::MIN.as_second();
             return Piece { start, end, offset, seen: start + offset };
         };
-        let earlier = before.take_while(|change| *change > start - MEMORY);
-        let seen = std::iter::once(start)
-            .chain(earlier)
-            .map(|change| change + self.seconds_ahead(change - 1))
-            .max()
-            .unwrap_or(start + offset);
-        Piece { start, end, offset, seen }
+        // No two changes of the database lie within three days of each other, so the one before matters
+        // no more.
+        Piece { start, end, offset, seen: start + self.seconds_ahead(start - 1) }
     }
 }
 

@@ -59,3 +59,20 @@ fn a_queued_one_has_a_deadline_too() {
     end(&mut agenda, "a");
     assert_eq!(turn(&mut agenda, "02:21:00"), NOTHING);
 }
+
+/// A drill that is slow to end is not told to end again by what comes after the one that it gave way to.
+#[test]
+fn a_drill_is_told_to_end_once() {
+    let timing = Timing {
+        overlap: Overlap::Replace,
+        deadline: Some(Duration::from_mins(20)),
+        ..every("0 * * * *")
+    };
+    let mut agenda = alone(&timing, at("00:30:00"));
+    assert_eq!(turn(&mut agenda, "01:00:00"), ["start a 01:00"]);
+    assert_eq!(turn(&mut agenda, "02:00:00"), ["cancel a"]);
+    assert_eq!(turn(&mut agenda, "02:20:01"), ["missed a 02:00 x1 Deadline"]);
+    assert_eq!(turn(&mut agenda, "03:00:00"), NOTHING);
+    end(&mut agenda, "a");
+    assert_eq!(turn(&mut agenda, "03:01:00"), ["start a 03:00"]);
+}
