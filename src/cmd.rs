@@ -12,6 +12,7 @@ mod history;
 mod init;
 mod job_args;
 mod ledger_file;
+mod report;
 mod rescue;
 mod schedule;
 mod selftest;
@@ -146,6 +147,7 @@ async fn dispatch(command: Command, context: Context) -> Outcome {
         Command::Evidence(args) => Box::pin(evidence::run(args, &context)).await,
         Command::Serve(args) => Box::pin(serve::run(args, &context)).await,
         Command::History(args) => Box::pin(history::run(*args, &context)).await,
+        Command::Report(args) => Box::pin(report::run(*args, &context)).await,
         Command::Sweep(args) => sweep::run(args, &context).await,
     }
 }

@@ -20,6 +20,7 @@ pub mod plan;
 pub mod reached;
 pub mod report;
 pub mod rescue;
+pub mod review;
 pub mod row_floor;
 pub mod selftest;
 pub mod stage;

@@ -88,6 +88,8 @@ const HOMES: [(&str, &str); 19] = [
     ("s3s", "demo/"),
     ("hyper_util", "demo/"),
     ("clap", "cmd"),
+    ("maud", "report/html"),
+    ("quick_junit", "report/junit"),
 ];
 
 fn sources(dir: &Path, into: &mut Vec<PathBuf>) {

@@ -12,6 +12,7 @@ use super::{
     evidence::EvidenceArgs,
     history::HistoryArgs,
     init::InitArgs,
+    report::ReportArgs,
     rescue::RescueArgs,
     schedule::ScheduleArgs,
     selftest::SelftestArgs,
@@ -125,6 +126,7 @@ pub(super) enum Command {
     History(Box<HistoryArgs>),
     Evidence(EvidenceArgs),
     Schedule(ScheduleArgs),
+    Report(Box<ReportArgs>),
     Check(CheckArgs),
     Init(InitArgs),
     Doctor(DoctorArgs),
@@ -145,6 +147,7 @@ impl Command {
             Self::History(args) => args.output,
             Self::Evidence(args) => args.output(),
             Self::Schedule(args) => args.output,
+            Self::Report(args) => args.output.of_errors(),
             Self::Check(args) => args.output,
             Self::Doctor(args) => args.output,
             Self::Demo(args) => args.output,
@@ -165,6 +168,7 @@ impl Command {
             | Self::History(_)
             | Self::Evidence(_)
             | Self::Schedule(_)
+            | Self::Report(_)
             | Self::Check(_)
             | Self::Init(_)
             | Self::Doctor(_)

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{FailureClass, Finding};
 
 /// Restore time of this drill.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rto {
     pub seconds: f64,
     pub objective_seconds: Option<f64>,
@@ -20,7 +20,7 @@ pub struct Rto {
 }
 
 /// What the data loss is judged by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RpoEvidence {
     /// Age of the newest archived WAL.
@@ -47,7 +47,7 @@ impl RpoEvidence {
 }
 
 /// Data loss, had the source been lost when the drill started.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rpo {
     pub archived_wal_seconds: Option<f64>,
     pub last_commit_seconds: Option<f64>,

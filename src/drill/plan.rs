@@ -74,7 +74,7 @@ pub struct HistoryFile {
 }
 
 /// The recoverable window of an archive: from the oldest backup's end to the newest WAL.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Window {
     pub from_lsn: Option<Lsn>,
     pub from_time: Option<jiff::Timestamp>,

@@ -22,8 +22,8 @@ use crate::pg::{Lsn, Major, TimelineId};
 /// Version of the report's JSON. Adding a field does not raise it; changing or removing one does.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// One drill, finished.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// One drill, finished. Kept ones of this schema version read back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DrillReport {
     pub schema_version: u32,
     pub pgassay_version: String,
@@ -34,7 +34,7 @@ pub struct DrillReport {
     pub archive_url: String,
     pub server: String,
     /// A text in JSON, since many readers keep numbers as doubles and the seed must come back whole.
-    #[serde(serialize_with = "as_text")]
+    #[serde(with = "as_text")]
     pub seed: u64,
     pub started_at: Timestamp,
     pub finished_at: Timestamp,
@@ -80,7 +80,7 @@ pub enum DrillCause {
 }
 
 /// The base backup that was drilled.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BackupSummary {
     pub id: String,
     pub name: Option<String>,
@@ -91,7 +91,7 @@ pub struct BackupSummary {
     pub end_lsn: Lsn,
     pub timeline: TimelineId,
     /// A text in JSON, as `seed` is.
-    #[serde(serialize_with = "as_text")]
+    #[serde(with = "as_text")]
     pub system_id: u64,
     pub major: Major,
     pub compressed_bytes: u64,
@@ -103,7 +103,7 @@ pub struct BackupSummary {
 }
 
 /// How the sandbox was made and left.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxReport {
     pub path: String,
     /// Version text of the server that recovered, such as `15.18`.
@@ -137,7 +137,7 @@ impl SandboxReport {
 }
 
 /// One check, finished.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CheckReport {
     pub name: String,
     pub status: CheckStatus,
@@ -147,7 +147,7 @@ pub struct CheckReport {
     pub seconds: f64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckStatus {
     Passed,
@@ -187,7 +187,7 @@ impl CheckReport {
 }
 
 /// An [`Error`] as a report keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorReport {
     pub code: String,
     pub message: String,
@@ -206,9 +206,18 @@ impl From<&Error> for ErrorReport {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
-fn as_text<S: serde::Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(number)
+/// Numbers that are texts in JSON.
+mod as_text {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+    pub fn serialize<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(number)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
 }
 
 /// Reports as drills end, for the tests of who renders them.

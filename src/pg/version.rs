@@ -3,8 +3,10 @@
 use std::fmt;
 
 /// A supported PostgreSQL major version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-#[serde(into = "u32")]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(into = "u32", try_from = "u32")]
 pub enum Major {
     V14,
     V15,
@@ -51,6 +53,14 @@ impl Major {
             Self::V17 => 0xD116,
             Self::V18 => 0xD118,
         }
+    }
+}
+
+impl TryFrom<u32> for Major {
+    type Error = String;
+
+    fn try_from(number: u32) -> Result<Self, String> {
+        Self::from_number(number).ok_or_else(|| format!("PostgreSQL {number} is not known"))
     }
 }
 

@@ -4,6 +4,9 @@ use serde::Serialize;
 
 use crate::drill::DrillReport;
 
+/// The JSON Schema of a drill's report.
+pub const SCHEMA: &str = include_str!("../../docs/report.schema.json");
+
 /// Pretty JSON and a newline. `schema_version` comes first, so that a reader can decide early; 64-bit
 /// identifiers are texts, since many readers keep numbers as doubles.
 #[must_use]
@@ -41,6 +44,74 @@ mod tests {
             assert_eq!(value["verdict"], report.verdict.name());
             // Not a number that a reader of doubles would round.
             assert_eq!(value["seed"], "18446744073709551615");
+        }
+    }
+
+    #[test]
+    fn a_kept_report_reads_back() {
+        for report in sample::all() {
+            let back: DrillReport = serde_json::from_str(&render(&report)).unwrap();
+            assert_eq!(back, report);
+        }
+    }
+
+    /// The schema with nothing allowed beyond what it names.
+    fn strict(schema: &mut serde_json::Value) {
+        match schema {
+            serde_json::Value::Object(map) => {
+                if map.contains_key("properties") {
+                    map.insert("additionalProperties".to_owned(), false.into());
+                }
+                map.values_mut().for_each(strict);
+            }
+            serde_json::Value::Array(list) => list.iter_mut().for_each(strict),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn reports_follow_the_schema_and_it_names_every_field() {
+        let mut schema: serde_json::Value = serde_json::from_str(SCHEMA).unwrap();
+        let as_published = jsonschema::validator_for(&schema).unwrap();
+        strict(&mut schema);
+        let strict = jsonschema::validator_for(&schema).unwrap();
+        let mut all = sample::all().to_vec();
+        // With every field that may be left out.
+        let mut full = sample::fail();
+        full.damaged_object_at = Some(full.started_at);
+        full.row_counts = Some(crate::drill::row_floor::RowCounts {
+            tables: vec![crate::drill::row_floor::TableRows { table: "a.b.c".into(), rows: 1 }],
+            ..Default::default()
+        });
+        full.backup.as_mut().unwrap().interval_seconds = Some(3_600.0);
+        all.push(full);
+        for report in all {
+            let json: serde_json::Value = serde_json::from_str(&render(&report)).unwrap();
+            let errors: Vec<String> = strict.iter_errors(&json).map(|e| e.to_string()).collect();
+            assert_eq!(errors, Vec::<String>::new());
+            let mut tomorrow = json.clone();
+            tomorrow["new_field"] = 1.into();
+            assert!(as_published.is_valid(&tomorrow) && !strict.is_valid(&tomorrow));
+            for wrong in ["verdict", "started_at", "stages", "schema_version"] {
+                let mut json = json.clone();
+                json[wrong] = "x".into();
+                // The format of a time is a remark of the schema, not a rule.
+                assert!(wrong == "started_at" || !as_published.is_valid(&json), "{wrong}");
+                json.as_object_mut().unwrap().remove(wrong);
+                assert!(!as_published.is_valid(&json), "{wrong}");
+            }
+        }
+    }
+
+    #[test]
+    fn golden_reports_follow_the_schema() {
+        let schema: serde_json::Value = serde_json::from_str(SCHEMA).unwrap();
+        for text in [
+            include_str!("../../fixtures/reports/v1-pass.json"),
+            include_str!("../../fixtures/reports/v1-fail.json"),
+            include_str!("../../fixtures/reports/v1-inconclusive.json"),
+        ] {
+            assert!(jsonschema::is_valid(&schema, &serde_json::from_str(text).unwrap()));
         }
     }
 }

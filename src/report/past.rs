@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
 
 use self::remembered::{Known, Remembered};
 use super::kept::{KeptId, ReportStore, Wanted};
@@ -72,6 +73,29 @@ impl PastReader {
     /// As of [`Self::read`].
     pub async fn of(&self, ids: Vec<KeptId>) -> Result<Vec<Told>, Error> {
         self.tell(ids, false).await
+    }
+
+    /// The newest drill of a job before a time that is as wanted. Reads no more reports than it takes.
+    ///
+    /// # Errors
+    /// As of [`Self::read`].
+    pub async fn newest(
+        &self,
+        job: &str,
+        before: Timestamp,
+        wanted: impl Fn(&Past) -> bool,
+    ) -> Result<Option<Past>, Error> {
+        let names = Wanted { until: Some(before), ..Wanted::job(job) };
+        let ids = self.store.list(&names).await?;
+        for stride in ids.chunks(PARALLEL) {
+            let told = self.of(stride.to_vec()).await?;
+            let found =
+                told.into_iter().filter_map(|told| told.past.ok()).find(|past| wanted(past));
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     /// `all`: the ids are every report that the store has of their jobs.

@@ -4,12 +4,11 @@ pub(super) mod layout;
 
 use jiff::{Timestamp, Unit};
 
+use super::said::{self, Fact};
 use crate::drill::{
-    DrillReport, FailureClass, Verdict,
-    format::{bytes, count, counted, duration, rate},
-    measure::RpoEvidence,
-    reached::compare,
-    report::{CheckStatus, ErrorReport, SandboxReport},
+    DrillReport, Verdict,
+    format::{bytes, count, duration, rate},
+    report::{CheckStatus, ErrorReport},
     stage::{StageEnd, StageLog},
 };
 
@@ -52,21 +51,25 @@ pub fn render(report: &DrillReport, style: Style) -> String {
     let mut page = Page::new(style);
     verdict(&mut page, report);
     page.gap();
-    backup(&mut page, report);
-    reached(&mut page, report);
-    rto(&mut page, report);
-    rpo(&mut page, report);
+    facts(&mut page, &said::result(report));
     findings(&mut page, report);
     errors(&mut page, &report.errors);
     checks(&mut page, report);
     stages(&mut page, &report.stages);
     page.gap();
-    sandbox(&mut page, report.sandbox.as_ref());
-    drill(&mut page, report);
+    facts(&mut page, &said::circumstances(report));
     for (index, note) in report.notes.iter().enumerate() {
         page.field(if index == 0 { "Notes" } else { "" }, note);
     }
     page.finish()
+}
+
+fn facts(page: &mut Page, facts: &[Fact]) {
+    for fact in facts {
+        for (index, (line, tone)) in fact.lines.iter().enumerate() {
+            page.toned_field(if index == 0 { fact.name } else { "" }, line, *tone);
+        }
+    }
 }
 
 /// Wall clock to the second, in UTC.
@@ -82,130 +85,6 @@ fn verdict(page: &mut Page, report: &DrillReport) {
     };
     let word = report.verdict.name().to_uppercase();
     page.headline(&word, tone, &format!("{}: {}", report.job, report.reason));
-}
-
-fn backup(page: &mut Page, report: &DrillReport) {
-    let Some(backup) = &report.backup else {
-        page.field(
-            "Backup",
-            &format!("none chosen, from `{}` in {}", report.server, report.archive_url),
-        );
-        return;
-    };
-    let name = backup.name.as_ref().map_or_else(String::new, |name| format!(" (`{name}`)"));
-    page.field(
-        "Backup",
-        &format!("{}{name} of `{}` in {}", backup.id, report.server, report.archive_url),
-    );
-    page.field(
-        "",
-        &format!(
-            "PostgreSQL {}, timeline {}, {} and {} in {}",
-            backup.major,
-            backup.timeline,
-            bytes(backup.compressed_bytes),
-            bytes(backup.wal_bytes),
-            counted(backup.wal_segments, "WAL segment"),
-        ),
-    );
-    if let Some(end) = backup.end_at {
-        let age = report.started_at.duration_since(end).as_secs_f64();
-        let when = if age >= 0.0 {
-            format!("{} before the drill", duration(age))
-        } else {
-            format!("{} after the drill began, by its own clock", duration(-age))
-        };
-        page.field("", &format!("ended {}, {when}", time(end)));
-    }
-    page.field("", &format!("chosen: {}", backup.why));
-}
-
-fn reached(page: &mut Page, report: &DrillReport) {
-    page.field("Target", &report.target);
-    let Some(reached) = &report.reached else {
-        page.field("Reached", "nothing: recovery did not end");
-        if let Some(promise) = &report.promise {
-            page.field(
-                "",
-                &format!("promised: timeline {} up to {}", promise.timeline, promise.end),
-            );
-        }
-        return;
-    };
-    let last = reached.last_transaction_at;
-    let last = last.map_or_else(
-        || "no transaction replayed".to_owned(),
-        |at| format!("last transaction {}", time(at)),
-    );
-    page.field("Reached", &format!("timeline {} up to {}, {last}", reached.timeline, reached.end));
-    let Some(promise) = &report.promise else {
-        page.toned_field("", "what the archive promises is not known", Tone::Doubt);
-        return;
-    };
-    let differences = compare(promise, reached);
-    if differences.is_empty() {
-        page.toned_field("", "as the archive promises", Tone::Good);
-        return;
-    }
-    let beyond = differences.iter().all(|f| f.class == FailureClass::RecoveredBeyond);
-    let last = promise
-        .last_transaction
-        .map_or_else(String::new, |last| format!(", last transaction {}", time(last.at)));
-    let text = format!(
-        "{}: the archive promises timeline {} up to {}{last}",
-        if beyond { "BEYOND" } else { "SHORT" },
-        promise.timeline,
-        promise.end
-    );
-    page.toned_field("", &text, Tone::Bad);
-}
-
-/// `kept`, `EXCEEDED` or that there is none, with the objective.
-fn against(objective: Option<f64>, exceeded: bool, counts: bool) -> (String, Tone) {
-    match objective {
-        None => ("no objective stated".to_owned(), Tone::Plain),
-        Some(seconds) if !counts => {
-            (format!("objective {}: does not count", duration(seconds)), Tone::Doubt)
-        }
-        Some(seconds) if exceeded => {
-            (format!("objective {}: EXCEEDED", duration(seconds)), Tone::Bad)
-        }
-        Some(seconds) => (format!("objective {}: kept", duration(seconds)), Tone::Good),
-    }
-}
-
-fn rto(page: &mut Page, report: &DrillReport) {
-    let Some(rto) = &report.rto else {
-        page.field("RTO", "not measured: the cluster never opened");
-        return;
-    };
-    let (judgement, tone) = against(rto.objective_seconds, rto.exceeded, rto.fsync);
-    let fsync = if rto.fsync { "fsync on" } else { "fsync OFF" };
-    let text = format!("{}, {judgement} ({} engine, {fsync})", duration(rto.seconds), rto.engine);
-    page.toned_field("RTO", &text, tone);
-}
-
-fn rpo(page: &mut Page, report: &DrillReport) {
-    let Some(rpo) = &report.rpo else {
-        page.field("RPO", "not measured");
-        return;
-    };
-    let say = |evidence: RpoEvidence| {
-        let name = evidence.name().replace('_', " ");
-        let age = rpo.seconds(evidence).map_or_else(|| "not known".to_owned(), duration);
-        format!("{name} {age}")
-    };
-    let judged = rpo.judged.and_then(|evidence| Some((evidence, rpo.seconds(evidence)?)));
-    match judged {
-        Some((evidence, seconds)) => {
-            let (judgement, tone) = against(rpo.objective_seconds, rpo.exceeded, true);
-            let by = evidence.name().replace('_', " ");
-            page.toned_field("RPO", &format!("{}, {judgement} (by {by})", duration(seconds)), tone);
-        }
-        None => page.field("RPO", "not known"),
-    }
-    page.field("", &format!("because {}", rpo.why));
-    page.field("", &format!("ages: {}", RpoEvidence::ALL.map(say).join("; ")));
 }
 
 fn findings(page: &mut Page, report: &DrillReport) {
@@ -292,55 +171,6 @@ pub(super) fn stages(page: &mut Page, stages: &StageLog) {
     let mut aligns = [Align::Right; 8];
     (aligns[0], aligns[7]) = (Align::Left, Align::Left);
     page.table(&head, &aligns, rows);
-}
-
-fn sandbox(page: &mut Page, sandbox: Option<&SandboxReport>) {
-    let Some(sandbox) = sandbox else {
-        page.field("Sandbox", "none was made");
-        return;
-    };
-    let postgres = if sandbox.postgres.is_empty() {
-        "no PostgreSQL started".to_owned()
-    } else {
-        format!("PostgreSQL {}", sandbox.postgres)
-    };
-    let network = if sandbox.network_isolated {
-        "in a network namespace of its own"
-    } else {
-        "NOT cut off from the network"
-    };
-    page.field("Sandbox", &format!("{postgres}, {network}"));
-    let speed: Vec<String> =
-        sandbox.speed().map(|(name, value)| format!("{name} {value}")).collect();
-    if !speed.is_empty() {
-        page.field("", &format!("replayed with {}", speed.join(", ")));
-    }
-    let (text, tone) = match (sandbox.removed, sandbox.kept_until) {
-        (true, _) => ("removed".to_owned(), Tone::Plain),
-        (false, Some(until)) => {
-            (format!("kept until {} in {}", time(until), sandbox.path), Tone::Plain)
-        }
-        (false, None) => (format!("LEFT BEHIND in {}", sandbox.path), Tone::Bad),
-    };
-    page.toned_field("", &text, tone);
-}
-
-fn drill(page: &mut Page, report: &DrillReport) {
-    let took = report.finished_at.duration_since(report.started_at).as_secs_f64();
-    page.field(
-        "Drill",
-        &format!("{} at {}, {}", report.drill_id, time(report.started_at), duration(took)),
-    );
-    let depth = match report.depth {
-        crate::drill::job::Depth::Catalog => "catalog",
-        crate::drill::job::Depth::Read => "read",
-        crate::drill::job::Depth::Restore => "restore",
-        crate::drill::job::Depth::Deep => "deep",
-    };
-    page.field(
-        "",
-        &format!("depth {depth}, seed {}, pgassay {}", report.seed, report.pgassay_version),
-    );
 }
 
 #[cfg(test)]
