@@ -1,7 +1,7 @@
 # A person's verbs. `make help` lists them.
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-all fuzz bench bench-quick bench-kernels bench-memory bench-catalog bench-verify bench-fetch bench-replay bench-growth bench-year selftest compare-detection check setup-demo setup-test setup-test-all setup-compare setup-bench
+.PHONY: help demo test test-all fuzz bench bench-quick bench-kernels bench-memory bench-catalog bench-verify bench-fetch bench-replay bench-growth bench-year bench-history selftest compare-detection check setup-demo setup-test setup-test-all setup-compare setup-bench
 
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -44,7 +44,7 @@ bench-catalog: ## Time and peak memory of listing a million WAL objects
 	cargo test --test it -- --ignored --nocapture catalog::million
 
 bench-verify: setup-test ## Speed of `verify` against decoding alone, and its peak memory
-	cargo test --release --test it -- --ignored --nocapture --test-threads=1 --skip speed::link --skip speed::growth --skip replay_speed:: speed::
+	cargo test --release --test it -- --ignored --nocapture --test-threads=1 --skip speed::link --skip speed::growth --skip speed::history --skip replay_speed:: speed::
 
 bench-fetch: setup-test ## Speed of a restore over a link with latency, with 1 to 8 connections
 	cargo test --release --test it -- --ignored --nocapture --test-threads=1 speed::link
@@ -57,6 +57,9 @@ bench-growth: setup-test ## Planning 2 TB and a million segments, reading 5 to 8
 
 bench-year: ## A simulated year of 10,000 jobs: calendars and the agenda alone
 	cargo bench --bench year
+
+bench-history: ## `history` and the overview on 100,000 kept reports of 300 jobs
+	cargo test --release --test it -- --ignored --nocapture --test-threads=1 speed::history
 
 compare-detection: setup-compare ## What other tools say of the same damages: writes the table in docs/detection.md
 	cargo test --test it -- --ignored --nocapture detection::compare

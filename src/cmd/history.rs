@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::flags::{Span, SpanFlags},
-    drill::Verdict,
+    drill::{Verdict, history::Past},
     report::{
         history as view,
         kept::Wanted,
@@ -130,13 +130,12 @@ async fn list(
     let limit = args.verdict.is_empty().then_some(args.limit);
     let wanted =
         Wanted { jobs: args.job.clone(), since: span.since, until: span.until, each: None, limit };
-    let mut told = sources.read(&wanted).await?;
-    if !args.verdict.is_empty() {
-        told.retain(|told| {
-            told.past.as_ref().is_ok_and(|past| args.verdict.contains(&past.verdict))
-        });
-        told.truncate(args.limit);
-    }
+    let keep = |past: Option<&Past>| match past {
+        Some(past) => args.verdict.is_empty() || args.verdict.contains(&past.verdict),
+        None => args.verdict.is_empty(),
+    };
+    let mut told = sources.read(&wanted, &keep).await?;
+    told.truncate(args.limit);
     Ok(told)
 }
 

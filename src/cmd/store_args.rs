@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::flags,
-    drill::{Code, Error, Job, job::StoreLocation},
+    drill::{Code, Error, Job, history::Past, job::StoreLocation},
     report::{
         kept::{self, Wanted},
         past::{PastReader, Told},
@@ -132,11 +132,18 @@ impl StoreArgs {
 
 impl Sources {
     /// What is asked for of all stores, newest first. `wanted.jobs` are names to look for in all of them.
-    pub(super) async fn read(&self, wanted: &Wanted) -> Result<Vec<Told>, Error> {
+    /// Only those that are as `keep` says.
+    pub(super) async fn read(
+        &self,
+        wanted: &Wanted,
+        keep: &(dyn Fn(Option<&Past>) -> bool + Sync),
+    ) -> Result<Vec<Told>, Error> {
         let mut told = Vec::new();
         for source in &self.stores {
             if let Some(jobs) = source.of(&wanted.jobs) {
-                told.extend(source.reader.read(&Wanted { jobs, ..wanted.clone() }).await?);
+                told.extend(
+                    source.reader.read_where(&Wanted { jobs, ..wanted.clone() }, keep).await?,
+                );
             }
         }
         told.sort_by(|a, b| b.id.cmp(&a.id));

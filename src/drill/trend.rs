@@ -4,7 +4,7 @@
 //! a failed one took says nothing of a restore.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 use super::{Verdict, history::Past, stage::Stage};
 
@@ -40,6 +40,8 @@ pub struct Trend {
     pub wal: Option<WalGrowth>,
     /// Damages that were found, and how long they had been there.
     pub detections: Vec<Detection>,
+    /// In JSON the forecast, or `{"unknown": why}`.
+    #[serde(serialize_with = "forecast_or_why")]
     pub forecast: Result<Forecast, NoForecast>,
 }
 
@@ -161,6 +163,20 @@ impl Trend {
             detections: detection::detections(&past),
             forecast: forecast::forecast(&past, wal.as_ref(), now),
             wal,
+        }
+    }
+}
+
+fn forecast_or_why<S: Serializer>(
+    forecast: &Result<Forecast, NoForecast>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match forecast {
+        Ok(forecast) => forecast.serialize(serializer),
+        Err(why) => {
+            let mut map = serializer.serialize_map(Some(1))?;
+            map.serialize_entry("unknown", why)?;
+            map.end()
         }
     }
 }

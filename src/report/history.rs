@@ -140,7 +140,7 @@ mod tests {
         report::kept::KeptId,
     };
 
-    pub(super) fn told() -> Vec<Told> {
+    fn told() -> Vec<Told> {
         let mut told: Vec<Told> = sample::all()
             .into_iter()
             .map(|report| Told {

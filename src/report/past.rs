@@ -22,8 +22,8 @@ use crate::drill::{
 
 pub mod remembered;
 
-/// Reports that are read at the same time, each held whole meanwhile.
-const PARALLEL: usize = 32;
+/// Reports of a job that are read at the same time, each held whole meanwhile.
+const PARALLEL: usize = 16;
 
 /// A kept report: its summary, or why there is none.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,10 +61,23 @@ impl PastReader {
     /// # Errors
     /// What the store gives. A report that was removed meanwhile is no error.
     pub async fn read(&self, wanted: &Wanted) -> Result<Vec<Told>, Error> {
+        self.read_where(wanted, &|_| true).await
+    }
+
+    /// As [`Self::read`], but only what `keep` says yes to; it is asked of `None` for a report that cannot
+    /// be read. The others are let go job by job, so that they take no memory.
+    ///
+    /// # Errors
+    /// As of [`Self::read`].
+    pub async fn read_where(
+        &self,
+        wanted: &Wanted,
+        keep: &(dyn Fn(Option<&Past>) -> bool + Sync),
+    ) -> Result<Vec<Told>, Error> {
         let ids = self.store.list(wanted).await?;
         let Wanted { since, until, each, limit, .. } = wanted;
         let all = (since, until, each, limit) == (&None, &None, &None, &None);
-        self.tell(ids, all).await
+        self.tell(ids, all, keep).await
     }
 
     /// The summaries of these, newest first.
@@ -72,7 +85,7 @@ impl PastReader {
     /// # Errors
     /// As of [`Self::read`].
     pub async fn of(&self, ids: Vec<KeptId>) -> Result<Vec<Told>, Error> {
-        self.tell(ids, false).await
+        self.tell(ids, false, &|_| true).await
     }
 
     /// The newest drill of a job before a time that is as wanted. Reads no more reports than it takes.
@@ -99,40 +112,50 @@ impl PastReader {
     }
 
     /// `all`: the ids are every report that the store has of their jobs.
-    async fn tell(&self, ids: Vec<KeptId>, all: bool) -> Result<Vec<Told>, Error> {
+    async fn tell(
+        &self,
+        ids: Vec<KeptId>,
+        all: bool,
+        keep: &(dyn Fn(Option<&Past>) -> bool + Sync),
+    ) -> Result<Vec<Told>, Error> {
         let mut jobs: BTreeMap<String, Vec<KeptId>> = BTreeMap::new();
         for id in ids {
             jobs.entry(id.job().to_owned()).or_default().push(id);
         }
         let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let recalled =
-            stream::iter(jobs).map(|(job, ids)| recall(self.remembered.clone(), job, ids));
-        let recalled: Vec<Recalled> = recalled.buffer_unordered(threads).try_collect().await?;
-
+        let mut by_job = stream::iter(jobs)
+            .map(|(job, ids)| self.of_job(job, ids, all))
+            .buffer_unordered(threads);
         let mut told = Vec::new();
-        let mut unknown = Vec::new();
-        let mut files = Vec::new();
-        for Recalled { job, known, told: known_ones, unknown: new_ones } in recalled {
-            let listed = all.then(|| {
-                known_ones.iter().map(|told| &told.id).chain(&new_ones).map(KeptId::file).collect()
-            });
-            files.push((job, known, listed));
-            told.extend(known_ones);
-            unknown.extend(new_ones);
+        while let Some(of_job) = by_job.try_next().await? {
+            told.extend(of_job.into_iter().filter(|told| keep(told.past.as_ref().ok())));
         }
+        told.sort_unstable_by(|a, b| b.id.cmp(&a.id));
+        Ok(told)
+    }
+
+    /// The summaries of reports of one job, in any order.
+    async fn of_job(&self, job: String, ids: Vec<KeptId>, all: bool) -> Result<Vec<Told>, Error> {
+        let listed: Option<HashSet<String>> = all.then(|| ids.iter().map(KeptId::file).collect());
+        let (remembered, name) = (self.remembered.clone(), job.clone());
+        let recalled = tokio::task::spawn_blocking(move || recall(remembered.as_ref(), &name, ids));
+        let Recalled { known, mut told, unknown } = recalled.await.map_err(ended)?;
         let reading = stream::iter(unknown).map(|id| self.read_one(id));
         let mut reading = reading.buffer_unordered(PARALLEL);
-        let mut fresh: BTreeMap<String, Vec<(String, Past)>> = BTreeMap::new();
-        while let Some(one) = reading.next().await {
-            let Some(one) = one? else { continue };
-            if let (Ok(past), Some(_)) = (&one.past, &self.remembered) {
-                let job = fresh.entry(one.id.job().to_owned()).or_default();
-                job.push((one.id.file(), past.clone()));
-            }
-            told.push(one);
+        let mut fresh = Vec::new();
+        while let Some(one) = reading.try_next().await? {
+            fresh.extend(one);
         }
-        self.remember(files, fresh).await?;
-        told.sort_unstable_by(|a, b| b.id.cmp(&a.id));
+        if let Some(remembered) = self.remembered.clone() {
+            let write = move || {
+                let read =
+                    fresh.iter().filter_map(|told| Some((&told.id, told.past.as_ref().ok()?)));
+                remembered.write(&job, &known, read, listed.as_ref());
+                fresh
+            };
+            fresh = tokio::task::spawn_blocking(write).await.map_err(ended)?;
+        }
+        told.append(&mut fresh);
         Ok(told)
     }
 
@@ -145,48 +168,25 @@ impl PastReader {
         });
         read.await.map_err(ended)?
     }
-
-    async fn remember(
-        &self,
-        files: Vec<(String, Known, Option<HashSet<String>>)>,
-        mut fresh: BTreeMap<String, Vec<(String, Past)>>,
-    ) -> Result<(), Error> {
-        let Some(remembered) = self.remembered.clone() else { return Ok(()) };
-        let work = move || {
-            for (job, known, listed) in files {
-                let fresh = fresh.remove(&job).unwrap_or_default();
-                remembered.write(&job, &known, &fresh, listed.as_ref());
-            }
-        };
-        tokio::task::spawn_blocking(work).await.map_err(ended)
-    }
 }
 
 /// What is known of a job without reading a report.
 struct Recalled {
-    job: String,
     known: Known,
     told: Vec<Told>,
     unknown: Vec<KeptId>,
 }
 
-async fn recall(
-    remembered: Option<Remembered>,
-    job: String,
-    ids: Vec<KeptId>,
-) -> Result<Recalled, Error> {
-    let work = move || {
-        let known = remembered.map_or_else(Known::default, |remembered| remembered.load(&job));
-        let (mut told, mut unknown) = (Vec::with_capacity(ids.len()), Vec::new());
-        for id in ids {
-            match known.get(&id.file()) {
-                Some(past) => told.push(Told { id, past: Ok(past) }),
-                None => unknown.push(id),
-            }
+fn recall(remembered: Option<&Remembered>, job: &str, ids: Vec<KeptId>) -> Recalled {
+    let known = remembered.map_or_else(Known::default, |remembered| remembered.load(job));
+    let (mut told, mut unknown) = (Vec::with_capacity(ids.len()), Vec::new());
+    for id in ids {
+        match known.get(&id.file()) {
+            Some(past) => told.push(Told { id, past: Ok(past) }),
+            None => unknown.push(id),
         }
-        Recalled { job, known, told, unknown }
-    };
-    tokio::task::spawn_blocking(work).await.map_err(ended)
+    }
+    Recalled { known, told, unknown }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]

@@ -163,7 +163,8 @@ pub(super) fn forecast(trend: &Trend) -> String {
     }
 }
 
-fn amount(value: f64) -> u64 {
+/// Whole bytes of a value.
+pub(super) fn amount(value: f64) -> u64 {
     #[expect(clippy::cast_sign_loss, reason = "`as` saturates, and a loss shows as zero")]
     let amount = value.max(0.0) as u64;
     amount
@@ -184,6 +185,7 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&json(&sample::review())).unwrap();
         assert_eq!(json["schema_version"], 1);
         assert_eq!(json["jobs"][0]["trend"]["verdicts"]["pass"], 30);
-        assert!(json["jobs"][0]["trend"]["forecast"]["Ok"]["crosses_at"].is_string(), "{json:#}");
+        assert!(json["jobs"][0]["trend"]["forecast"]["crosses_at"].is_string(), "{json:#}");
+        assert_eq!(json["jobs"][2]["trend"]["forecast"]["unknown"], "no_restore_time");
     }
 }

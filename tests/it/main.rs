@@ -17,6 +17,8 @@ mod engine;
 mod evidence;
 mod growth;
 mod habits;
+mod history;
+mod json_schema;
 mod ledger;
 mod losses;
 mod lying;

@@ -2,6 +2,7 @@
 //! release build says anything.
 
 mod growth;
+mod history;
 mod link;
 mod measure;
 

@@ -89,8 +89,8 @@ mod tests {
     use super::*;
 
     fn points(values: &[f64]) -> Vec<Point> {
-        let at = |day: usize| Timestamp::from_second(1_790_000_000 + day as i64 * 86_400).unwrap();
-        values.iter().enumerate().map(|(day, value)| Point { at: at(day), value: *value }).collect()
+        let at = |day: i64| Timestamp::from_second(1_790_000_000 + day * 86_400).unwrap();
+        values.iter().zip(0..).map(|(value, day)| Point { at: at(day), value: *value }).collect()
     }
 
     fn near(a: f64, b: f64) -> bool {
@@ -123,8 +123,8 @@ mod tests {
         assert_eq!(theil_sen(&points(&[1.0, 2.0, 3.0, 4.0])), None);
         let mut close = points(&[1.0, 2.0, 3.0, 4.0, 5.0]);
         assert!(theil_sen(&close).is_some());
-        for (hour, point) in close.iter_mut().enumerate() {
-            point.at = Timestamp::from_second(1_790_000_000 + hour as i64 * 3_600).unwrap();
+        for (point, hour) in close.iter_mut().zip(0..) {
+            point.at = Timestamp::from_second(1_790_000_000 + hour * 3_600).unwrap();
         }
         assert_eq!(theil_sen(&close), None);
     }

@@ -144,8 +144,8 @@ mod tests {
     use crate::drill::format::duration;
 
     fn series(values: &[f64]) -> Series {
-        let at = |n: usize| Timestamp::from_second(1_790_000_000 + n as i64 * 86_400).unwrap();
-        let points = values.iter().enumerate().map(|(n, value)| Point { at: at(n), value: *value });
+        let at = |n: i64| Timestamp::from_second(1_790_000_000 + n * 86_400).unwrap();
+        let points = values.iter().zip(0..).map(|(value, n)| Point { at: at(n), value: *value });
         Series::of(points.collect()).unwrap()
     }
 

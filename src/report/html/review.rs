@@ -13,7 +13,10 @@ use crate::{
         review::{JobReview, Review, against},
         trend::{Series, Trend},
     },
-    report::{review::forecast, terminal::time},
+    report::{
+        review::{amount, forecast},
+        terminal::time,
+    },
 };
 
 /// A whole page.
@@ -157,13 +160,6 @@ fn charts(id: &str, trend: &Trend) -> Markup {
             (figure("wal", "WAL written", &wal.series, say_rate, None))
         }
     }
-}
-
-/// Whole bytes of a value that may be anything.
-fn amount(value: f64) -> u64 {
-    #[expect(clippy::cast_sign_loss, reason = "`as` saturates, and a loss shows as zero")]
-    let amount = value.max(0.0) as u64;
-    amount
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use crate::{
         history::{PAST_VERSION, Past},
         job::StoreLocation,
     },
-    report::kept::escape,
+    report::kept::{KeptId, escape},
 };
 
 /// Bytes of a record before its name.
@@ -67,25 +67,28 @@ impl Remembered {
 
     /// Replaces a job's file by one that knows `fresh`, too. With `listed`, the names of all reports that
     /// there are, those that are gone are forgotten. What cannot be written is read again next time.
-    pub fn write(
+    pub fn write<'a>(
         &self,
         job: &str,
         known: &Known,
-        fresh: &[(String, Past)],
+        fresh: impl Iterator<Item = (&'a KeptId, &'a Past)>,
         listed: Option<&HashSet<String>>,
     ) {
         let stays = |name: &str| listed.is_none_or(|listed| listed.contains(name));
         let old: Vec<Record<'_>> = known.records().filter(|record| stays(record.name)).collect();
+        let made: Vec<(String, Vec<u8>)> = fresh
+            .filter_map(|(id, past)| {
+                let name = id.file();
+                let record = record(&name, past)?;
+                Some((name, record))
+            })
+            .collect();
         // A few dead ones are not worth a file.
-        if fresh.is_empty() && known.len() <= 2 * old.len() {
+        if made.is_empty() && known.len() <= 2 * old.len() {
             return;
         }
-        let made: Vec<(&str, Vec<u8>)> = fresh
-            .iter()
-            .filter_map(|(name, past)| Some((name.as_str(), record(name, past)?)))
-            .collect();
         let mut all: Vec<(&str, &[u8])> = old.iter().map(|old| (old.name, old.bytes)).collect();
-        all.extend(made.iter().map(|(name, bytes)| (*name, bytes.as_slice())));
+        all.extend(made.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())));
         all.sort_unstable_by_key(|(name, _)| *name);
         all.dedup_by_key(|(name, _)| *name);
         let mut bytes = self.title(job);

@@ -1,0 +1,165 @@
+//! A hundred thousand kept reports of three hundred jobs: `make bench-history`. Only a release build says
+//! anything.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::{SignedDuration, Timestamp};
+use pgassay::{
+    drill::job::{S3Spec, StoreLocation, StoreScheme},
+    report::{
+        json,
+        kept::{self, ReportStore, Wanted},
+        past::PastReader,
+    },
+};
+
+use crate::sample_report;
+
+const REPORTS: u64 = 100_000;
+const JOBS: u64 = 300;
+/// Between one drill of a job and the next.
+const APART: SignedDuration = SignedDuration::from_hours(24);
+/// Of which the middle one is told.
+const ROUNDS: usize = 5;
+
+/// Drills of a job that an overview draws.
+const DRAWN: usize = 30;
+
+/// Writes the public layout by hand: keeping each report durably would take most of the time.
+fn fill(folder: &Path) {
+    let now = Timestamp::now();
+    let samples = sample_report::all();
+    for n in 0..REPORTS {
+        let (job, age) = (n % JOBS, n / JOBS);
+        // Mostly passes, one of twenty something else.
+        let sample = if n % 20 == 7 { 1 + usize::try_from(n % 3).unwrap() } else { 0 };
+        let mut report = samples[sample].clone();
+        let took = report.finished_at.duration_since(report.started_at);
+        let offset = SignedDuration::from_secs(i64::try_from(job * 60).unwrap());
+        report.started_at = now - APART * i32::try_from(age).unwrap() - offset;
+        report.finished_at = report.started_at + took;
+        report.job = format!("job-{job:03}");
+        report.drill_id = format!("01933d2e-6f00-7abc-8def-{n:012}");
+        let month = report.started_at.strftime("%Y/%m");
+        let month = folder.join(format!("reports/v1/{}/{month}", report.job));
+        fs::create_dir_all(&month).unwrap();
+        let millis = report.started_at.as_millisecond().rem_euclid(1_000);
+        let time = report.started_at.strftime("%Y%m%dT%H%M%S");
+        let name = format!("{time}.{millis:03}Z-{}.json", report.drill_id);
+        fs::write(month.join(name), json::render(&report)).unwrap();
+    }
+}
+
+fn program(store: &str, cache: &Path, arguments: &[&str]) -> Duration {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgassay"));
+    command
+        .env_clear()
+        .env("XDG_CACHE_HOME", cache)
+        .args(arguments)
+        .args(["--store", store])
+        .stdout(Stdio::null());
+    let since = Instant::now();
+    assert!(command.status().unwrap().success());
+    since.elapsed()
+}
+
+fn median(mut measured: impl FnMut() -> Duration) -> Duration {
+    let mut times: Vec<Duration> = (0..ROUNDS).map(|_| measured()).collect();
+    times.sort_unstable();
+    times[ROUNDS / 2]
+}
+
+/// Takes the cache's files out of memory; returns their size.
+fn evict(folder: &Path) -> u64 {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            bytes += evict(&path);
+            continue;
+        }
+        let file = File::open(&path).unwrap();
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        bytes += file.metadata().unwrap().len();
+    }
+    bytes
+}
+
+#[test]
+#[ignore = "takes minutes and half a gigabyte: `make bench-history`"]
+fn of_a_hundred_thousand_reports() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (reports, cache) = (dir.path().join("reports"), dir.path().join("cache"));
+    let since = Instant::now();
+    fill(&reports);
+    println!("{REPORTS} reports of {JOBS} jobs, made in {:.1} s", since.elapsed().as_secs_f64());
+    let url = format!("file://{}", reports.display());
+    let tell =
+        |what: &str, time: Duration| println!("{:>8.0} ms  {what}", time.as_secs_f64() * 1e3);
+
+    let newest = ["history"];
+    let failed = ["history", "--verdict", "fail"];
+    let month = ["report", "--since", "30d", "--output", "html"];
+    let job = ["history", "--job", "job-007", "--limit", "1000"];
+    tell(
+        "history, nothing remembered",
+        median(|| {
+            if cache.exists() {
+                fs::remove_dir_all(&cache).unwrap();
+            }
+            program(&url, &cache, &newest)
+        }),
+    );
+    let all = program(&url, &cache, &failed);
+    tell("history --verdict fail, nothing remembered: every report is read once", all);
+    for (what, arguments) in [
+        ("history", &newest[..]),
+        ("history of one job", &job),
+        ("history --verdict fail: all summaries", &failed),
+        ("report --since 30d, HTML", &month),
+    ] {
+        program(&url, &cache, arguments);
+        tell(&format!("{what}, warm"), median(|| program(&url, &cache, arguments)));
+        let mut bytes = 0;
+        let cold = median(|| {
+            bytes = evict(&cache);
+            program(&url, &cache, arguments)
+        });
+        tell(&format!("{what}, cache of {} MiB not in memory", bytes >> 20), cold);
+    }
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let location = StoreLocation {
+            scheme: StoreScheme::File,
+            bucket: String::new(),
+            prefix: reports.to_str().unwrap().to_owned(),
+            s3: S3Spec::default(),
+        };
+        let store: Arc<dyn ReportStore> = kept::open(&location).await.unwrap().into();
+        let reader = PastReader::new(store.clone(), &location, Some(&cache.join("pgassay")));
+        let drawn = Wanted { each: Some(DRAWN), ..Wanted::default() };
+        for _ in 0..2 {
+            let since = Instant::now();
+            let told = reader.read(&drawn).await.unwrap();
+            tell(
+                &format!("overview: {} summaries, {DRAWN} of each job", told.len()),
+                since.elapsed(),
+            );
+        }
+        let since = Instant::now();
+        let names = store.list(&Wanted::default()).await.unwrap();
+        assert_eq!(names.len() as u64, REPORTS);
+        tell("names of all reports", since.elapsed());
+        let since = Instant::now();
+        let told = reader.read(&Wanted::default()).await.unwrap();
+        tell(&format!("{} summaries in one process", told.len()), since.elapsed());
+    });
+}
