@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::flags::{Span, SpanFlags},
-    drill::{Verdict, history::Past},
+    drill::Verdict,
     report::{
         history as view,
         kept::Wanted,
@@ -26,8 +26,9 @@ const HELP: &str = help!(
     ""
     "What a report says in short is remembered in a file of this user, so that a long history is"
     "read once only. With `--prune` old reports are removed instead: those that `--older-than` and"
-    "`--keep` both let go. The newest pass of a job, the newest sound drill (which `rowFloor`"
-    "compares with) and reports that cannot be read and might be either are never removed."
+    "`--keep` both let go. The newest pass of a job, its newest sound drill, the newest one that"
+    "counted rows (`rowFloor` compares with it) and reports that cannot be read and might be one"
+    "of these are never removed."
 );
 
 const AFTER: &str = "\
@@ -130,11 +131,7 @@ async fn list(
     let limit = args.verdict.is_empty().then_some(args.limit);
     let wanted =
         Wanted { jobs: args.job.clone(), since: span.since, until: span.until, each: None, limit };
-    let keep = |past: Option<&Past>| match past {
-        Some(past) => args.verdict.is_empty() || args.verdict.contains(&past.verdict),
-        None => args.verdict.is_empty(),
-    };
-    let mut told = sources.read(&wanted, &keep).await?;
+    let mut told = sources.read(&wanted, &args.verdict).await?;
     told.truncate(args.limit);
     Ok(told)
 }

@@ -100,16 +100,12 @@ pub(super) async fn run(args: ReportArgs, context: &Context) -> Outcome {
         SpanFlags { since: Some(args.since.clone()), until: args.until.clone(), older_than: None };
     let span = flags.read(now)?;
     let sources = args.stores.open(&args.files, console).await?;
-    let text = match &args.drill {
-        Some(id) => drill(&sources, id, args.output, context).await?,
-        None => {
-            let span = gather::Span {
-                since: span.since.unwrap_or(Timestamp::MIN),
-                until: span.until.unwrap_or(now),
-                now,
-            };
-            review(&sources, span, args.output, context).await?
-        }
+    let text = if let Some(id) = &args.drill {
+        drill(&sources, id, args.output, context).await?
+    } else {
+        let since = span.since.unwrap_or(Timestamp::MIN);
+        let span = gather::Span { since, until: span.until.unwrap_or(now), now };
+        review(&sources, span, args.output, context).await?
     };
     console.data(&text)?;
     Ok(0)

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::flags,
-    drill::{Code, Error, Job, history::Past, job::StoreLocation},
+    drill::{Code, Error, Job, Verdict, job::StoreLocation},
     report::{
         kept::{self, Wanted},
         past::{PastReader, Told},
@@ -132,17 +132,17 @@ impl StoreArgs {
 
 impl Sources {
     /// What is asked for of all stores, newest first. `wanted.jobs` are names to look for in all of them.
-    /// Only those that are as `keep` says.
+    /// Only drills that ended in one of these verdicts; none means any.
     pub(super) async fn read(
         &self,
         wanted: &Wanted,
-        keep: &(dyn Fn(Option<&Past>) -> bool + Sync),
+        verdicts: &[Verdict],
     ) -> Result<Vec<Told>, Error> {
         let mut told = Vec::new();
         for source in &self.stores {
             if let Some(jobs) = source.of(&wanted.jobs) {
                 told.extend(
-                    source.reader.read_where(&Wanted { jobs, ..wanted.clone() }, keep).await?,
+                    source.reader.read_ended(&Wanted { jobs, ..wanted.clone() }, verdicts).await?,
                 );
             }
         }

@@ -38,6 +38,8 @@ pub struct Past {
     pub rto: Option<Measure>,
     pub rpo: Option<Measure>,
     pub stages: Vec<PastStage>,
+    /// Whether it counted the rows of every table, so that a row floor can rest on it.
+    pub counted_rows: bool,
     /// Number of findings by failure class, errors that have one among them.
     pub classes: BTreeMap<String, u64>,
     /// When the newest object that a finding names was stored: the damage was not there before.

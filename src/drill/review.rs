@@ -123,7 +123,7 @@ fn attention(
     match last_pass_at {
         None => said.push("no drill has ever passed".to_owned()),
         Some(_) if trend.verdicts.all() == 0 => {
-            said.push("there was no drill in this time".to_owned())
+            said.push("there was no drill in this time".to_owned());
         }
         Some(at) if trend.verdicts.pass == 0 => said.push(format!(
             "no drill of this time passed; the last pass is {} ago",

@@ -41,9 +41,10 @@ pub fn review(review: &Review) -> Result<String, Error> {
             case.status =
                 refused(NonSuccessKind::Failure, "stale", "there was no drill in this time");
         }
-        case.set_system_out(
-            job.attention.iter().map(|s| printable(s)).collect::<Vec<_>>().join("\n"),
-        );
+        if !job.attention.is_empty() {
+            let said: Vec<String> = job.attention.iter().map(|said| printable(said)).collect();
+            case.set_system_out(said.join("\n"));
+        }
         suite.add_test_case(case);
     }
     for job in &review.never_drilled {

@@ -12,10 +12,10 @@ use std::{
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
-use self::remembered::{Known, Remembered};
+use self::remembered::{Known, Recalled, Remembered};
 use super::kept::{KeptId, ReportStore, Wanted};
 use crate::drill::{
-    Code, Error,
+    Code, Error, Verdict,
     history::{Past, Unreadable},
     job::StoreLocation,
 };
@@ -61,23 +61,23 @@ impl PastReader {
     /// # Errors
     /// What the store gives. A report that was removed meanwhile is no error.
     pub async fn read(&self, wanted: &Wanted) -> Result<Vec<Told>, Error> {
-        self.read_where(wanted, &|_| true).await
+        self.read_ended(wanted, &[]).await
     }
 
-    /// As [`Self::read`], but only what `keep` says yes to; it is asked of `None` for a report that cannot
-    /// be read. The others are let go job by job, so that they take no memory.
+    /// As [`Self::read`], but only drills that ended in one of these verdicts; none means any. What cannot
+    /// be read has no verdict. The others are let go job by job, so that they take no memory.
     ///
     /// # Errors
     /// As of [`Self::read`].
-    pub async fn read_where(
+    pub async fn read_ended(
         &self,
         wanted: &Wanted,
-        keep: &(dyn Fn(Option<&Past>) -> bool + Sync),
+        verdicts: &[Verdict],
     ) -> Result<Vec<Told>, Error> {
         let ids = self.store.list(wanted).await?;
         let Wanted { since, until, each, limit, .. } = wanted;
         let all = (since, until, each, limit) == (&None, &None, &None, &None);
-        self.tell(ids, all, keep).await
+        self.tell(ids, all, verdicts).await
     }
 
     /// The summaries of these, newest first.
@@ -85,7 +85,7 @@ impl PastReader {
     /// # Errors
     /// As of [`Self::read`].
     pub async fn of(&self, ids: Vec<KeptId>) -> Result<Vec<Told>, Error> {
-        self.tell(ids, false, &|_| true).await
+        self.tell(ids, false, &[]).await
     }
 
     /// The newest drill of a job before a time that is as wanted. Reads no more reports than it takes.
@@ -116,30 +116,39 @@ impl PastReader {
         &self,
         ids: Vec<KeptId>,
         all: bool,
-        keep: &(dyn Fn(Option<&Past>) -> bool + Sync),
+        verdicts: &[Verdict],
     ) -> Result<Vec<Told>, Error> {
         let mut jobs: BTreeMap<String, Vec<KeptId>> = BTreeMap::new();
         for id in ids {
-            jobs.entry(id.job().to_owned()).or_default().push(id);
+            match jobs.get_mut(id.job()) {
+                Some(of_job) => of_job.push(id),
+                None => drop(jobs.insert(id.job().to_owned(), vec![id])),
+            }
         }
         let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let mut by_job = stream::iter(jobs)
-            .map(|(job, ids)| self.of_job(job, ids, all))
+            .map(|(job, ids)| self.of_job(job, ids, all, verdicts))
             .buffer_unordered(threads);
         let mut told = Vec::new();
-        while let Some(of_job) = by_job.try_next().await? {
-            told.extend(of_job.into_iter().filter(|told| keep(told.past.as_ref().ok())));
+        while let Some(mut of_job) = by_job.try_next().await? {
+            told.append(&mut of_job);
         }
         told.sort_unstable_by(|a, b| b.id.cmp(&a.id));
         Ok(told)
     }
 
     /// The summaries of reports of one job, in any order.
-    async fn of_job(&self, job: String, ids: Vec<KeptId>, all: bool) -> Result<Vec<Told>, Error> {
-        let listed: Option<HashSet<String>> = all.then(|| ids.iter().map(KeptId::file).collect());
-        let (remembered, name) = (self.remembered.clone(), job.clone());
-        let recalled = tokio::task::spawn_blocking(move || recall(remembered.as_ref(), &name, ids));
-        let Recalled { known, mut told, unknown } = recalled.await.map_err(ended)?;
+    async fn of_job(
+        &self,
+        job: String,
+        ids: Vec<KeptId>,
+        all: bool,
+        verdicts: &[Verdict],
+    ) -> Result<Vec<Told>, Error> {
+        let (remembered, name, wanted) = (self.remembered.clone(), job.clone(), verdicts.to_vec());
+        let work = move || recall(remembered.as_ref(), &name, ids, all, &wanted);
+        let recalled = tokio::task::spawn_blocking(work).await.map_err(ended)?;
+        let Memory { known, listed, mut told, unknown } = recalled;
         let reading = stream::iter(unknown).map(|id| self.read_one(id));
         let mut reading = reading.buffer_unordered(PARALLEL);
         let mut fresh = Vec::new();
@@ -154,6 +163,11 @@ impl PastReader {
                 fresh
             };
             fresh = tokio::task::spawn_blocking(write).await.map_err(ended)?;
+        }
+        if !verdicts.is_empty() {
+            fresh.retain(|told| {
+                told.past.as_ref().is_ok_and(|past| verdicts.contains(&past.verdict))
+            });
         }
         told.append(&mut fresh);
         Ok(told)
@@ -171,22 +185,36 @@ impl PastReader {
 }
 
 /// What is known of a job without reading a report.
-struct Recalled {
+struct Memory {
     known: Known,
+    /// The names of all reports, where they were listed.
+    listed: Option<HashSet<String>>,
     told: Vec<Told>,
     unknown: Vec<KeptId>,
 }
 
-fn recall(remembered: Option<&Remembered>, job: &str, ids: Vec<KeptId>) -> Recalled {
+fn recall(
+    remembered: Option<&Remembered>,
+    job: &str,
+    ids: Vec<KeptId>,
+    all: bool,
+    verdicts: &[Verdict],
+) -> Memory {
     let known = remembered.map_or_else(Known::default, |remembered| remembered.load(job));
-    let (mut told, mut unknown) = (Vec::with_capacity(ids.len()), Vec::new());
+    let mut listed = all.then(|| HashSet::with_capacity(ids.len()));
+    let (mut told, mut unknown) = (Vec::new(), Vec::new());
     for id in ids {
-        match known.get(&id.file()) {
-            Some(past) => told.push(Told { id, past: Ok(past) }),
-            None => unknown.push(id),
+        let name = id.file();
+        match known.get(&name, verdicts) {
+            Recalled::Past(past) => told.push(Told { id, past: Ok(*past) }),
+            Recalled::Other => {}
+            Recalled::Unknown => unknown.push(id),
+        }
+        if let Some(listed) = &mut listed {
+            listed.insert(name);
         }
     }
-    Recalled { known, told, unknown }
+    Memory { known, listed, told, unknown }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]

@@ -87,24 +87,31 @@ async fn of_job(
     Ok(JobPlan { job, left: all - remove.len(), remove, spared })
 }
 
-/// What must stay: the newest pass, the newest sound one (which `rowFloor` compares with), and what
-/// cannot be read and might be either.
+/// What must stay: the newest pass, the newest sound drill, the newest sound one that counted rows (which
+/// `rowFloor` compares with), and what cannot be read and might be one of them.
 async fn needed(reader: &PastReader, ids: &[KeptId]) -> Result<Vec<(KeptId, &'static str)>, Error> {
     let mut needed: Vec<(KeptId, &'static str)> = Vec::new();
-    let mut sound = false;
+    let (mut passed, mut sound, mut counted) = (false, false, false);
     for stride in ids.chunks(STRIDE) {
         for told in reader.of(stride.to_vec()).await? {
-            match told.past.as_ref().map(|past| past.verdict) {
-                Ok(Verdict::Pass) => {
-                    needed.push((told.id, "the newest pass of its job"));
-                    return Ok(needed);
+            let why = match &told.past {
+                Err(_) => Some("it cannot be read, and might be the newest pass"),
+                Ok(past) => {
+                    let pass = past.verdict == Verdict::Pass && !passed;
+                    let first = past.is_sound() && !sound;
+                    let floor = past.is_sound() && past.counted_rows && !counted;
+                    (passed, sound, counted) = (passed || pass, sound || first, counted || floor);
+                    match (pass, first, floor) {
+                        (true, ..) => Some("the newest pass of its job"),
+                        (_, true, _) => Some("the newest sound drill of its job"),
+                        (.., true) => Some("the newest drill of its job that counted rows"),
+                        (false, false, false) => None,
+                    }
                 }
-                Ok(Verdict::Breach) if !sound => {
-                    sound = true;
-                    needed.push((told.id, "the newest sound drill of its job"));
-                }
-                Ok(Verdict::Breach | Verdict::Fail | Verdict::Inconclusive) => {}
-                Err(_) => needed.push((told.id, "cannot be read, and might be the newest pass")),
+            };
+            needed.extend(why.map(|why| (told.id, why)));
+            if passed && counted {
+                return Ok(needed);
             }
         }
     }

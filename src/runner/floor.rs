@@ -119,7 +119,8 @@ impl Wanted<'_> {
                 ));
             }
             // What another version wrote, or a drill of another archive, is no floor.
-            let bytes = store.get(id).await?;
+            // It may have been pruned meanwhile; what is needed as a floor is not.
+            let Some(bytes) = store.find(id).await? else { continue };
             let Ok(past) = serde_json::from_slice::<Past>(&bytes) else { continue };
             let Some(floor) = past.floor(self.server, self.system_id) else { continue };
             if too_old {

@@ -159,7 +159,7 @@ fn is_report(key: &str) -> bool {
         && !job.is_empty()
         && digits(year, 4)
         && digits(month, 2)
-        && file.ends_with(".json")
+        && file.strip_suffix(".json").is_some()
         && time.is_some_and(|time| digits(&time, 17))
 }
 

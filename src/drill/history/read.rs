@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::{Measure, Past, PastBackup, PastStage, Unreadable, evidence};
 use crate::{
@@ -63,6 +63,7 @@ struct Report {
     #[serde(default)]
     errors: Vec<Classed>,
     damaged_object_at: Option<Timestamp>,
+    row_counts: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -116,7 +117,8 @@ struct Rpo {
 
 #[derive(Deserialize)]
 struct Stage {
-    stage: String,
+    #[serde(rename = "stage")]
+    name: String,
     #[serde(default)]
     seconds: f64,
     #[serde(default)]
@@ -163,8 +165,9 @@ impl From<Report> for Past {
             reached: report.reached.as_ref().and_then(|reached| reached.end),
             recovered_to: report.reached.and_then(|reached| reached.last_transaction_at),
             rto: report.rto.map(Measure::from),
-            rpo: report.rpo.and_then(|rpo| rpo.measure()),
+            rpo: report.rpo.and_then(Rpo::measure),
             stages: report.stages.into_iter().map(PastStage::from).collect(),
+            counted_rows: report.row_counts.is_some(),
             classes,
             damaged_object_at: report.damaged_object_at,
         }
@@ -213,8 +216,8 @@ impl Rpo {
 
 impl From<Stage> for PastStage {
     fn from(stage: Stage) -> Self {
-        let Stage { stage, seconds, end, fetched_bytes, restored_bytes, wal_segments } = stage;
+        let Stage { name, seconds, end, fetched_bytes, restored_bytes, wal_segments } = stage;
         let done = end == "done";
-        Self { stage, seconds, fetched_bytes, restored_bytes, wal_segments, done }
+        Self { stage: name, seconds, fetched_bytes, restored_bytes, wal_segments, done }
     }
 }

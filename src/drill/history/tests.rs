@@ -86,7 +86,9 @@ fn the_judged_evidence_is_the_rpo() {
 fn an_unsafe_restore_time_does_not_count() {
     let mut report = sample::pass();
     report.rto.as_mut().unwrap().fsync = false;
+    report.row_counts = Some(crate::drill::row_floor::RowCounts::default());
     let past = Past::read(json::render(&report).as_bytes()).unwrap();
+    assert!(past.counted_rows);
     assert_eq!((past.rto.unwrap().seconds, past.rto_seconds()), (212.456, None));
     assert_eq!(past.stage_seconds(Stage::Replay), Some(96.4));
     assert_eq!(past.stage_seconds(Stage::HandOver), None);

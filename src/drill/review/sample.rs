@@ -71,6 +71,7 @@ pub fn month(job: &str) -> Vec<Past> {
                 counts: true,
             }),
             stages: vec![stage("fetch", fetch), stage("replay", replay), stage("verify", 300.0)],
+            counted_rows: false,
             classes: std::collections::BTreeMap::new(),
             damaged_object_at: None,
         }

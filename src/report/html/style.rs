@@ -2,7 +2,7 @@
 //! 4.5 to 1 with what is behind them (WCAG 2.2, 1.4.3); none says anything that words do not.
 
 /// The whole sheet.
-pub const SHEET: &str = r#"
+pub const SHEET: &str = r"
 :root{color-scheme:light dark;--ground:#fff;--raised:#f4f5f7;--line:#c4c9d1;--text:#1b1f24;--soft:#57606a;
 --link:#0b5cad;--good:#11652b;--good-back:#dff3e4;--doubt:#7a4b00;--doubt-back:#fdf0d5;--bad:#a4161a;--bad-back:#fde3e3;
 --bar:#2f6fb0;--bar-soft:#9aa4b0}
@@ -55,4 +55,4 @@ figcaption{color:var(--soft);font-size:.875rem}
 ul{padding-left:1.25rem;margin:.25rem 0}
 @media (max-width:40rem){dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.5rem}h1{font-size:1.25rem}}
 @media print{.scroll{overflow:visible}body{font-size:12px}}
-"#;
+";

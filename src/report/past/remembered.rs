@@ -5,8 +5,8 @@
 //! one knew beyond that is read again, too.
 //!
 //! Layout: a line that says what it is, then records of
-//! `length of the rest: u32, CRC-32C of what follows: u32, length of the name: u16, name, summary`,
-//! numbers with the low byte first, summaries as postcard writes them.
+//! `length of the rest: u32, CRC-32C of what follows: u32, verdict: u8, length of the name: u16, name,
+//! summary`, numbers with the low byte first, summaries as postcard writes them.
 
 use std::{
     collections::HashSet,
@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     drill::{
+        Verdict,
         history::{PAST_VERSION, Past},
         job::StoreLocation,
     },
@@ -28,7 +29,7 @@ use crate::{
 };
 
 /// Bytes of a record before its name.
-const HEAD: usize = 10;
+const HEAD: usize = 11;
 
 /// The summaries of a store's reports, in a folder.
 #[derive(Clone, Debug)]
@@ -44,8 +45,8 @@ impl Remembered {
         let endpoint = location.s3.endpoint.as_deref().unwrap_or_default();
         let store = format!("{} {endpoint}", location.url());
         let digest = Sha256::digest(store.as_bytes());
-        let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Self { folder: cache.join("history").join(name), store }
+        let name = digest[..8].try_into().map_or(0, u64::from_be_bytes);
+        Self { folder: cache.join("history").join(format!("{name:016x}")), store }
     }
 
     /// The first line of a job's file: another store, job or version is another line.
@@ -128,8 +129,19 @@ pub struct Known {
     starts: Vec<usize>,
 }
 
+/// What is known of one report.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Recalled {
+    Past(Box<Past>),
+    /// It ended in another verdict than is asked for.
+    Other,
+    /// It has to be read.
+    Unknown,
+}
+
 #[derive(Clone, Copy)]
 struct Record<'a> {
+    verdict: u8,
     name: &'a str,
     past: &'a [u8],
     bytes: &'a [u8],
@@ -158,13 +170,20 @@ impl Known {
         self.starts.is_empty()
     }
 
-    /// The summary of the report of this name.
+    /// The summary of the report of this name, where it ended in one of these verdicts; none means any.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<Past> {
+    pub fn get(&self, name: &str, verdicts: &[Verdict]) -> Recalled {
         let name_at = |at: &usize| split(&self.bytes[*at..]).map_or("", |record| record.name);
-        let index = self.starts.binary_search_by(|at| name_at(at).cmp(name)).ok()?;
-        let record = split(&self.bytes[self.starts[index]..]).filter(Record::is_sound)?;
-        postcard::from_bytes(record.past).ok()
+        let found = self.starts.binary_search_by(|at| name_at(at).cmp(name)).ok();
+        let record = found.and_then(|index| split(&self.bytes[self.starts[index]..]));
+        let Some(record) = record.filter(Record::is_sound) else { return Recalled::Unknown };
+        if !verdicts.is_empty()
+            && !verdicts.iter().any(|verdict| number(*verdict) == record.verdict)
+        {
+            return Recalled::Other;
+        }
+        let past = postcard::from_bytes(record.past);
+        past.map_or(Recalled::Unknown, |past| Recalled::Past(Box::new(past)))
     }
 
     fn records(&self) -> impl Iterator<Item = Record<'_>> {
@@ -184,16 +203,27 @@ impl Record<'_> {
 fn split(bytes: &[u8]) -> Option<Record<'_>> {
     let length = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?);
     let bytes = bytes.get(..usize::try_from(length).ok()?.checked_add(4)?)?;
-    let name_length = u16::from_le_bytes(bytes.get(8..HEAD)?.try_into().ok()?);
+    let name_length = u16::from_le_bytes(bytes.get(9..HEAD)?.try_into().ok()?);
     let (name, past) = bytes[HEAD..].split_at_checked(usize::from(name_length))?;
-    Some(Record { name: std::str::from_utf8(name).ok()?, past, bytes })
+    Some(Record { verdict: bytes[8], name: std::str::from_utf8(name).ok()?, past, bytes })
+}
+
+/// How a record has a verdict.
+fn number(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Pass => 0,
+        Verdict::Breach => 1,
+        Verdict::Fail => 2,
+        Verdict::Inconclusive => 3,
+    }
 }
 
 fn record(name: &str, past: &Past) -> Option<Vec<u8>> {
-    let past = postcard::to_stdvec(past).ok()?;
-    let mut rest = u16::try_from(name.len()).ok()?.to_le_bytes().to_vec();
+    let summary = postcard::to_stdvec(past).ok()?;
+    let mut rest = vec![number(past.verdict)];
+    rest.extend_from_slice(&u16::try_from(name.len()).ok()?.to_le_bytes());
     rest.extend_from_slice(name.as_bytes());
-    rest.extend_from_slice(&past);
+    rest.extend_from_slice(&summary);
     let mut record = u32::try_from(rest.len() + 4).ok()?.to_le_bytes().to_vec();
     record.extend_from_slice(&crc32c::crc32c(&rest).to_le_bytes());
     record.extend_from_slice(&rest);

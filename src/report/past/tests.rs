@@ -66,6 +66,15 @@ async fn what_is_remembered_is_what_was_read() {
     for _ in 0..2 {
         assert_eq!(reader(Some(&cache)).read(&Wanted::default()).await.unwrap(), plain);
     }
+    let ended = |cache: Option<&Path>| {
+        let reader = reader(cache);
+        async move {
+            let verdicts = [Verdict::Fail, Verdict::Breach];
+            reader.read_ended(&Wanted::default(), &verdicts).await.unwrap()
+        }
+    };
+    assert_eq!(drills(&ended(None).await), ["d6", "d5", "d2", "d1"]);
+    assert_eq!(ended(Some(&cache)).await, ended(None).await);
     // Without the reports themselves: everything comes from what is remembered.
     for n in 0..9 {
         let id = id(n);

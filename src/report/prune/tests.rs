@@ -18,7 +18,8 @@ fn day(n: i64) -> Timestamp {
     Timestamp::from_second(1_790_000_000 + n * 86_400).unwrap()
 }
 
-/// A job whose drill of day n ended as the n-th letter says; `?` is a report of another version.
+/// A job whose drill of day n ended as the n-th letter says: `c` is a pass that counted rows, `?` a report
+/// of another version.
 async fn kept(folder: &std::path::Path, jobs: &[(&str, &str)]) -> PastReader {
     let location = StoreLocation {
         scheme: StoreScheme::File,
@@ -35,6 +36,9 @@ async fn kept(folder: &std::path::Path, jobs: &[(&str, &str)]) -> PastReader {
                 'i' => sample::inconclusive(),
                 _ => sample::pass(),
             };
+            if letter == 'c' {
+                report.row_counts = Some(crate::drill::row_floor::RowCounts::default());
+            }
             if letter == '?' {
                 report.schema_version = 99;
             }
@@ -46,7 +50,7 @@ async fn kept(folder: &std::path::Path, jobs: &[(&str, &str)]) -> PastReader {
 }
 
 fn days(ids: &[KeptId]) -> Vec<&str> {
-    ids.iter().map(|id| id.drill_id()).collect()
+    ids.iter().map(KeptId::drill_id).collect()
 }
 
 /// What a policy removes of one job on day 10, and what it spares.
@@ -97,7 +101,12 @@ async fn the_newest_pass_stays() {
         // A breach that is older than the newest pass proves nothing that the pass does not.
         ("bpf", vec!["d2", "d0"], vec!["d1"]),
         ("fff", vec!["d2", "d1", "d0"], vec![]),
-        ("p?f?pf", vec!["d5", "d3", "d2", "d1", "d0"], vec!["d4"]),
+        // What cannot be read may have counted rows, as long as nothing newer has.
+        ("p?f?pf", vec!["d5", "d2", "d0"], vec!["d4", "d3", "d1"]),
+        ("p?f?cf", vec!["d5", "d3", "d2", "d1", "d0"], vec!["d4"]),
+        // `rowFloor` compares with it.
+        ("ccpf", vec!["d3", "d0"], vec!["d2", "d1"]),
+        ("cpbf", vec!["d3"], vec!["d2", "d1", "d0"]),
         ("pf?f", vec!["d3", "d1"], vec!["d2", "d0"]),
     ] {
         let (removed, stayed) = removed(drills, Some(1), None).await;
