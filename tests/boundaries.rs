@@ -68,7 +68,7 @@ const EDGES: [(&str, &[&str]); 18] = [
 ];
 
 /// Vendor crates and the only place where they may be named.
-const HOMES: [(&str, &str); 19] = [
+const HOMES: [(&str, &str); 21] = [
     ("aws_lc_rs", "report/evidence"),
     ("aws_config", "store/"),
     ("aws_sdk_s3", "store/"),

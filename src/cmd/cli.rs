@@ -143,7 +143,6 @@ impl Command {
             Self::Rescue(args) => args.output,
             Self::Verify(args) => args.output,
             Self::Catalog(args) => args.output,
-            Self::Serve(_) => Output::Human,
             Self::History(args) => args.output,
             Self::Evidence(args) => args.output(),
             Self::Schedule(args) => args.output,
@@ -153,7 +152,7 @@ impl Command {
             Self::Demo(args) => args.output,
             Self::Selftest(args) => args.output,
             Self::Sweep(args) => args.output,
-            Self::Init(_) => Output::Human,
+            Self::Init(_) | Self::Serve(_) => Output::Human,
         }
     }
 

@@ -1,6 +1,6 @@
 //! `pgassay serve`: every job of a folder on its schedule.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -55,6 +55,7 @@ pub(super) struct ServeArgs {
 }
 
 /// Flags that bound all drills together.
+#[expect(clippy::struct_field_names, reason = "they are the flags' names")]
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "All drills together")]
 pub(super) struct BudgetArgs {
@@ -84,7 +85,7 @@ pub(super) async fn run(args: ServeArgs, context: &Context) -> Outcome {
     let spec = flags.read()?;
     let settings = Settings {
         jobs: absolute(Some(&args.jobs))?.unwrap_or_default(),
-        state: state(args.state)?,
+        state: state(args.state.as_deref())?,
         budgets: service::Budgets {
             drills: std::num::NonZeroU32::new(args.budgets.max_drills)
                 .unwrap_or(std::num::NonZeroU32::MIN),
@@ -100,9 +101,9 @@ pub(super) async fn run(args: ServeArgs, context: &Context) -> Outcome {
     Ok(0)
 }
 
-fn state(given: Option<PathBuf>) -> Result<PathBuf, Failure> {
+fn state(given: Option<&Path>) -> Result<PathBuf, Failure> {
     if given.is_some() {
-        return Ok(absolute(given.as_deref())?.unwrap_or_default());
+        return Ok(absolute(given)?.unwrap_or_default());
     }
     // Variables that are not absolute are to be ignored (XDG Base Directory Specification).
     let folder = |name: &str| {

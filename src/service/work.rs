@@ -88,7 +88,7 @@ impl Work {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return,
-                over = self.running.over() => self.over(over),
+                over = self.running.over() => self.over(&over),
                 _ = look.tick() => {
                     if let Err(error) = self.look_at_jobs() {
                         warn(&error);
@@ -119,7 +119,7 @@ impl Work {
     async fn wait_for_all(&mut self, until: Instant) {
         while self.running.len() > 0 {
             let Ok(over) = timeout_at(until, self.running.over()).await else { return };
-            self.over(over);
+            self.over(&over);
         }
     }
 
@@ -175,23 +175,17 @@ impl Work {
         Some((start, drill, request))
     }
 
-    fn over(&mut self, over: Over) {
+    fn over(&mut self, over: &Over) {
         let drill = &over.begun.drill;
-        match &over.report {
-            Some(report) => tracing::info!(
-                "drill {} of job `{}`: {}: {}",
-                drill.drill_id,
-                drill.job,
-                report.verdict.name(),
-                report.reason
-            ),
-            None => tracing::error!("drill {} of job `{}` panicked", drill.drill_id, drill.job),
-        }
-        // One that panicked stays on disk: it is reported at the next start.
-        if over.report.is_some()
-            && let Err(error) = self.state.end(&drill.drill_id)
-        {
-            warn(&error);
+        if let Some(report) = &over.report {
+            let (verdict, reason) = (report.verdict.name(), &report.reason);
+            tracing::info!("drill {} of job `{}`: {verdict}: {reason}", drill.drill_id, drill.job);
+            if let Err(error) = self.state.end(&drill.drill_id) {
+                warn(&error);
+            }
+        } else {
+            // It stays on disk, and is reported at the next start.
+            tracing::error!("drill {} of job `{}` panicked", drill.drill_id, drill.job);
         }
         self.agenda.finished(over.begun.ticket);
     }
@@ -242,26 +236,22 @@ impl Work {
     /// Drills that a service before this one had begun and not ended.
     async fn report_killed(&mut self) -> Result<(), Error> {
         for drill in self.state.interrupted()? {
-            match self.jobs.get(&drill.job) {
-                Some(job) => {
-                    let kept = runner::killed(job, beginning(&drill)).await;
-                    tracing::warn!(
-                        "drill {} of job `{}` was killed with the service: inconclusive",
-                        drill.drill_id,
-                        drill.job
-                    );
-                    if !kept {
-                        // The next start tries again.
-                        continue;
-                    }
-                }
-                None => tracing::warn!(
-                    "drill {} of job `{}`, which is not there any more, was killed with the service",
-                    drill.drill_id,
-                    drill.job
-                ),
+            let RunningDrill { drill_id, job: name, .. } = &drill;
+            let Some(job) = self.jobs.get(name) else {
+                tracing::warn!(
+                    "drill {drill_id} was killed with the service; job `{name}` is gone"
+                );
+                self.state.end(drill_id)?;
+                continue;
+            };
+            let kept = runner::killed(job, beginning(&drill)).await;
+            tracing::warn!(
+                "drill {drill_id} of job `{name}` was killed with the service: inconclusive"
+            );
+            // What cannot be kept now is tried again at the next start.
+            if kept {
+                self.state.end(drill_id)?;
             }
-            self.state.end(&drill.drill_id)?;
         }
         Ok(())
     }

@@ -90,8 +90,10 @@ impl Scene {
     /// Every kept report, oldest first.
     fn reports(&self) -> Vec<Value> {
         let root = self.work.join("reports");
-        let mut files: Vec<String> =
-            tree(&root).into_iter().filter(|file| file.ends_with(".json")).collect();
+        let mut files: Vec<String> = tree(&root)
+            .into_iter()
+            .filter(|file| Path::new(file).extension() == Some("json".as_ref()))
+            .collect();
         files.sort_by_key(|file| Path::new(file).file_name().map(ToOwned::to_owned));
         let read = |file: &String| fs::read(root.join(file)).unwrap();
         files.iter().map(|file| serde_json::from_slice(&read(file)).unwrap()).collect()

@@ -122,7 +122,7 @@ mod tests {
         let (said, envelope) = sealed();
         let keys = [testing::verifying(2), testing::verifying(1)];
         assert_eq!(open(&envelope, &keys), Ok(said));
-        assert_eq!(envelope.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(envelope.iter().position(|byte| *byte == b'\n'), Some(envelope.len() - 1));
     }
 
     #[test]

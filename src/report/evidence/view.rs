@@ -76,10 +76,11 @@ pub fn render(looked: &[Looked], style: Style) -> String {
     let bad = count(|state| !state.holds());
     let unsigned = count(|state| *state == State::Unsigned);
     let proved = looked.len() as u64 - bad - unsigned;
-    let mut said = format!("the evidence of {} holds", counted(proved, "report"));
-    if unsigned > 0 {
-        said += &format!(", {} from before there was any", counted(unsigned, "report"));
-    }
+    let before = match unsigned {
+        0 => String::new(),
+        _ => format!(", {} from before there was any", counted(unsigned, "report")),
+    };
+    let said = format!("the evidence of {} holds{before}", counted(proved, "report"));
     match (holds(looked), bad) {
         (true, _) => page.headline("HOLDS", Tone::Good, &said),
         (false, 0) => page.headline("NOTHING", Tone::Doubt, "no report has evidence"),
