@@ -241,6 +241,20 @@ pub enum Depth {
     Deep,
 }
 
+impl Depth {
+    /// By the name that reports have.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "catalog" => Some(Self::Catalog),
+            "read" => Some(Self::Read),
+            "restore" => Some(Self::Restore),
+            "deep" => Some(Self::Deep),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SandboxSpec {
     /// Folder below which sandboxes are made; `None`: the first fit of the defaults.

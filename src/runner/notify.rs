@@ -1,14 +1,12 @@
 //! Who is told of a drill, and what the one before came to.
 
-use serde::Deserialize;
-
 use super::warn;
 use crate::{
     drill::{
         DrillReport, Error, Job, Verdict,
         job::{Notify, SecretSource},
     },
-    report::kept::{self, Wanted},
+    report::{kept, past::PastReader},
     store::secret::{self, Secret},
     telemetry::{
         http::Patience,
@@ -66,21 +64,11 @@ impl<'a> Notifier<'a> {
 
     /// The verdict of the newest kept drill of this job before this one.
     async fn previous(&self, report: &DrillReport) -> Result<Option<Verdict>, Error> {
-        #[derive(Deserialize)]
-        struct Past {
-            verdict: Verdict,
-        }
         let Some(location) = &self.job.report_store else { return Ok(None) };
         let store = kept::open(location).await?;
-        let wanted = Wanted { until: Some(report.started_at), ..Wanted::job(&report.job) };
-        for id in store.list(&wanted.limit(2)).await? {
-            if id.drill_id() == report.drill_id {
-                continue;
-            }
-            let past = serde_json::from_slice::<Past>(&store.get(&id).await?);
-            return Ok(past.ok().map(|past| past.verdict));
-        }
-        Ok(None)
+        let reader = PastReader::new(store.into(), location, None);
+        let newest = reader.newest(&report.job, report.started_at, |_| true).await?;
+        Ok(newest.map(|past| past.verdict))
     }
 }
 

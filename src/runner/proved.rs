@@ -1,13 +1,13 @@
 //! Which backups earlier drills of the job have proved, for `leastRecentlyVerified`.
 
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use super::floor;
 use crate::{
     archive::Catalog,
     drill::{
-        Error, Job, Verdict,
+        Error, Job,
+        history::Past,
         job::{BackupChoice, Depth},
         plan::Verified,
     },
@@ -17,21 +17,6 @@ use crate::{
 /// Most reports that are read back. A backup whose proof is older than so many drills counts as one
 /// without, and is drilled the sooner.
 const MOST_READ: usize = 1_000;
-
-/// What of a kept report matters here.
-#[derive(Debug, Deserialize)]
-struct Past {
-    server: String,
-    verdict: Verdict,
-    depth: Depth,
-    backup: Option<PastBackup>,
-}
-
-#[derive(Debug, Deserialize)]
-struct PastBackup {
-    id: String,
-    system_id: String,
-}
 
 /// When each backup was last proved by a sound drill that looked as deep as this one will. `None`
 /// where the job does not choose by it.
@@ -78,27 +63,24 @@ async fn seek(
             break;
         }
         // What another version wrote proves nothing that is known here.
-        let bytes = store.get(&id).await?;
-        let Ok(past) = serde_json::from_slice::<Past>(&bytes) else { continue };
-        if let Some(backup) = past.proves(job, archived) {
+        let Some(bytes) = store.find(&id).await? else { continue };
+        let Ok(past) = Past::read(&bytes) else { continue };
+        if let Some(backup) = proves(past, job, archived) {
             proved.entry(backup).or_insert(id.at());
         }
     }
     Ok(proved)
 }
 
-impl Past {
-    /// The backup of this archive that the drill has proved.
-    fn proves(self, job: &Job, archived: &[Archived<'_>]) -> Option<String> {
-        // A breach is sound: every check had passed.
-        let sound = matches!(self.verdict, Verdict::Pass | Verdict::Breach);
-        let backup = self.backup?;
-        let known = archived
-            .iter()
-            .any(|known| known.id == backup.id && known.system_id.to_string() == backup.system_id);
-        let same = known && self.server == job.archive.server;
-        (sound && same && self.depth >= job.depth).then_some(backup.id)
-    }
+/// The backup of this archive that a drill has proved.
+fn proves(past: Past, job: &Job, archived: &[Archived<'_>]) -> Option<String> {
+    let deep = Depth::named(&past.depth).is_some_and(|depth| depth >= job.depth);
+    let sound = past.is_sound() && deep && past.server == job.archive.server;
+    let backup = past.backup?;
+    let known = archived
+        .iter()
+        .any(|known| known.id == backup.id && known.system_id.to_string() == backup.system_id);
+    (sound && known).then_some(backup.id)
 }
 
 #[cfg(test)]
@@ -108,6 +90,7 @@ mod tests {
         archive::CatalogBuilder,
         config,
         drill::{
+            Verdict,
             job::{S3Spec, StoreLocation, StoreScheme},
             report::sample,
         },

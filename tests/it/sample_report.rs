@@ -12,7 +12,8 @@ use pgassay::{
         plan::Window,
         reached::Reached,
         report::{
-            BackupSummary, CheckReport, CheckStatus, ErrorReport, SCHEMA_VERSION, SandboxReport,
+            BackupSummary, CheckReport, CheckStatus, DrillCause, ErrorReport, SCHEMA_VERSION,
+            SandboxReport,
         },
         selftest::{self, DamageReport, Outcome, SelftestReport, Tier},
         stage::{Stage, StageEnd, StageLog, Volume},
@@ -178,6 +179,7 @@ pub fn pass() -> DrillReport {
 pub fn breach() -> DrillReport {
     let mut report = pass();
     report.verdict = Verdict::Breach;
+    report.cause = Some(DrillCause::Slot { at: at("2026-11-22T04:00:00Z") });
     report.reason = "the restore took 3 min 32 s, the objective is 3 min".into();
     if let Some(rto) = &mut report.rto {
         rto.objective_seconds = Some(180.0);
@@ -247,6 +249,7 @@ pub fn fail() -> DrillReport {
 pub fn inconclusive() -> DrillReport {
     let mut report = pass();
     report.verdict = Verdict::Inconclusive;
+    report.cause = Some(DrillCause::Backup { ended_at: at("2026-11-22T03:00:00Z") });
     report.reason = "the object store stopped answering, nothing is known of the backup".into();
     report.promise = None;
     report.reached = None;
