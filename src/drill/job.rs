@@ -49,6 +49,12 @@ pub struct StoreLocation {
 }
 
 impl StoreLocation {
+    /// A folder for kept reports: its absolute path.
+    pub fn folder(path: impl Into<String>) -> Self {
+        let (bucket, s3) = (String::new(), S3Spec::default());
+        Self { scheme: StoreScheme::File, bucket, prefix: path.into(), s3 }
+    }
+
     /// As a person writes it: `s3://bucket/prefix` or `file:///path`.
     #[must_use]
     pub fn url(&self) -> String {

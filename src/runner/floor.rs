@@ -165,12 +165,7 @@ impl Past {
 mod tests {
     use super::*;
     use crate::{
-        drill::{
-            DrillReport,
-            job::{S3Spec, StoreLocation, StoreScheme},
-            report::sample,
-            row_floor::TableRows,
-        },
+        drill::{DrillReport, job::StoreLocation, report::sample, row_floor::TableRows},
         report::{json, kept::KeptId},
     };
 
@@ -184,12 +179,7 @@ mod tests {
     #[tokio::test]
     async fn drills_that_fail_for_long_do_not_hide_the_floor() {
         let folder = tempfile::tempdir().unwrap();
-        let location = StoreLocation {
-            scheme: StoreScheme::File,
-            bucket: String::new(),
-            prefix: folder.path().to_str().unwrap().to_owned(),
-            s3: S3Spec::default(),
-        };
+        let location = StoreLocation::folder(folder.path().to_str().unwrap());
         let store = kept::open(&location).await.unwrap();
         let report = counted();
         let past: Past = serde_json::from_str(&json::render(&report)).unwrap();
@@ -258,12 +248,7 @@ mod tests {
     #[tokio::test]
     async fn a_folder_that_is_not_there_is_no_empty_one() {
         let folder = tempfile::tempdir().unwrap();
-        let at = |path: &std::path::Path| StoreLocation {
-            scheme: StoreScheme::File,
-            bucket: String::new(),
-            prefix: path.to_str().unwrap().to_owned(),
-            s3: S3Spec::default(),
-        };
+        let at = |path: &std::path::Path| StoreLocation::folder(path.to_str().unwrap());
         let there = kept::open(&at(folder.path())).await.unwrap();
         must_exist(&*there).await.unwrap();
         let lost = kept::open(&at(&folder.path().join("lost"))).await.unwrap();

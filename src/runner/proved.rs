@@ -89,11 +89,7 @@ mod tests {
     use crate::{
         archive::CatalogBuilder,
         config,
-        drill::{
-            Verdict,
-            job::{S3Spec, StoreLocation, StoreScheme},
-            report::sample,
-        },
+        drill::{Verdict, job::StoreLocation, report::sample},
         report::{json, kept::KeptId},
     };
 
@@ -107,12 +103,7 @@ mod tests {
     #[tokio::test]
     async fn only_a_sound_drill_as_deep_of_this_system_proves_a_backup() {
         let folder = tempfile::tempdir().unwrap();
-        let location = StoreLocation {
-            scheme: StoreScheme::File,
-            bucket: String::new(),
-            prefix: folder.path().to_str().unwrap().to_owned(),
-            s3: S3Spec::default(),
-        };
+        let location = StoreLocation::folder(folder.path().to_str().unwrap());
         let store = kept::open(&location).await.unwrap();
         let mut job = config::parse(
             "apiVersion: pgassay.dev/v1alpha1\nkind: DrillJob\nmetadata: {name: j}\nspec:\n  archive: {url: \

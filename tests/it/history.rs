@@ -9,11 +9,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use pgassay::{
-    drill::{
-        DrillReport,
-        history::Past,
-        job::{S3Spec, StoreLocation, StoreScheme},
-    },
+    drill::{DrillReport, history::Past, job::StoreLocation},
     report::{
         json,
         kept::{self, KeptId, ReportStore, Wanted},
@@ -32,12 +28,7 @@ const WRITERS: usize = 5;
 const EACH: usize = 60;
 
 fn location(folder: &Path) -> StoreLocation {
-    StoreLocation {
-        scheme: StoreScheme::File,
-        bucket: String::new(),
-        prefix: folder.to_str().unwrap().to_owned(),
-        s3: S3Spec::default(),
-    }
+    StoreLocation::folder(folder.to_str().unwrap())
 }
 
 async fn open(folder: &Path) -> Arc<dyn ReportStore> {

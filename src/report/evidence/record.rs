@@ -89,10 +89,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        drill::{
-            job::{S3Spec, StoreLocation, StoreScheme},
-            report::sample,
-        },
+        drill::{job::StoreLocation, report::sample},
         report::{evidence::key::testing, json, kept},
     };
 
@@ -112,12 +109,7 @@ mod tests {
     #[tokio::test]
     async fn a_chain_for_each_job_beside_its_reports() {
         let folder = tempfile::tempdir().unwrap();
-        let location = StoreLocation {
-            scheme: StoreScheme::File,
-            bucket: String::new(),
-            prefix: folder.path().to_str().unwrap().to_owned(),
-            s3: S3Spec::default(),
-        };
+        let location = StoreLocation::folder(folder.path().to_str().unwrap());
         let store = kept::open(&location).await.unwrap();
         let keys = [testing::verifying(1)];
         let states = async |jobs: &[&str]| {

@@ -4,20 +4,12 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::{
-    drill::{
-        job::{S3Spec, StoreScheme},
-        report::sample,
-    },
+    drill::report::sample,
     report::{json, kept},
 };
 
 fn location(folder: &Path) -> StoreLocation {
-    StoreLocation {
-        scheme: StoreScheme::File,
-        bucket: String::new(),
-        prefix: folder.to_str().unwrap().to_owned(),
-        s3: S3Spec::default(),
-    }
+    StoreLocation::folder(folder.to_str().unwrap())
 }
 
 fn id(n: i64) -> KeptId {

@@ -2,10 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    drill::{
-        job::{S3Spec, StoreLocation, StoreScheme},
-        report::sample,
-    },
+    drill::{job::StoreLocation, report::sample},
     report::{
         json,
         kept::{self, ReportStore},
@@ -21,12 +18,7 @@ fn day(n: i64) -> Timestamp {
 /// A job whose drill of day n ended as the n-th letter says: `c` is a pass that counted rows, `?` a report
 /// of another version.
 async fn kept(folder: &std::path::Path, jobs: &[(&str, &str)]) -> PastReader {
-    let location = StoreLocation {
-        scheme: StoreScheme::File,
-        bucket: String::new(),
-        prefix: folder.to_str().unwrap().to_owned(),
-        s3: S3Spec::default(),
-    };
+    let location = StoreLocation::folder(folder.to_str().unwrap());
     let store: Arc<dyn ReportStore> = kept::open(&location).await.unwrap().into();
     for (job, drills) in jobs {
         for (n, letter) in drills.chars().enumerate() {

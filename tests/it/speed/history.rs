@@ -11,7 +11,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use pgassay::{
-    drill::job::{S3Spec, StoreLocation, StoreScheme},
+    drill::job::StoreLocation,
     report::{
         json,
         kept::{self, ReportStore, Wanted},
@@ -137,12 +137,7 @@ fn of_a_hundred_thousand_reports() {
 
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let location = StoreLocation {
-            scheme: StoreScheme::File,
-            bucket: String::new(),
-            prefix: reports.to_str().unwrap().to_owned(),
-            s3: S3Spec::default(),
-        };
+        let location = StoreLocation::folder(reports.to_str().unwrap());
         let store: Arc<dyn ReportStore> = kept::open(&location).await.unwrap().into();
         let reader = PastReader::new(store.clone(), &location, Some(&cache.join("pgassay")));
         let drawn = Wanted { each: Some(DRAWN), ..Wanted::default() };

@@ -7,10 +7,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use pgassay::{
     demo::s3_server::S3Server,
-    drill::{
-        Code,
-        job::{S3Spec, StoreLocation, StoreScheme},
-    },
+    drill::{Code, job::StoreLocation},
     report::kept::{self, KeptId, ReportStore, Wanted},
     store::{
         S3Store,
@@ -28,12 +25,7 @@ use super::{
 const FOLDER: &str = "PGASSAY_TEST_KEPT";
 
 fn folder(path: &Path) -> StoreLocation {
-    StoreLocation {
-        scheme: StoreScheme::File,
-        bucket: String::new(),
-        prefix: path.to_str().unwrap().to_owned(),
-        s3: S3Spec::default(),
-    }
+    StoreLocation::folder(path.to_str().unwrap())
 }
 
 fn id(job: &str, n: i64) -> KeptId {
