@@ -81,7 +81,10 @@ fn run() -> u8 {
         Err(error) => return usage::answer(&error),
     };
     let console = Console::new(cli.global.color.into(), cli.global.verbosity());
-    log::init(cli.global.verbosity(), console.stderr_color());
+    let verbosity = cli.global.verbosity();
+    // A service has no answer to print: what it says is its log.
+    let log_at = if cli.command.is_service() && verbosity == 0 { 1 } else { verbosity };
+    log::init(log_at, console.stderr_color());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -116,17 +116,25 @@ pub async fn unattended(request: DrillRequest) -> DrillReport {
     report
 }
 
-/// Reports a drill that was killed before it could do that itself, unless it had. False where the report
-/// could not be kept.
-pub async fn killed(job: &Job, beginning: Beginning) -> bool {
+/// What became of the report of a drill that was killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obituary {
+    /// The drill had kept one itself.
+    Known,
+    Kept,
+    NotKept,
+}
+
+/// Reports a drill that was killed before it could do that itself.
+pub async fn killed(job: &Job, beginning: Beginning) -> Obituary {
     let aides = Aides::of(job).await.unwrap_or_else(|_| Aides::none(job));
     if aides.keeper.has(&beginning).await {
-        return true;
+        return Obituary::Known;
     }
     let message = "the drill was killed: the service that ran it ended without a word";
     let error = Error::new(Code::Interrupted, message).class(FailureClass::InfraError);
     let mut report = never_begun(job, None, Some(beginning), error);
-    aides.ended(&mut report).await
+    if aides.ended(&mut report).await { Obituary::Kept } else { Obituary::NotKept }
 }
 
 fn never_begun(

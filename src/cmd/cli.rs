@@ -156,6 +156,11 @@ impl Command {
         }
     }
 
+    /// Whether it runs for as long as nobody stops it.
+    pub(super) const fn is_service(&self) -> bool {
+        matches!(self, Self::Serve(_))
+    }
+
     /// What becomes of its work when somebody stops it.
     pub(super) const fn parting(&self) -> Parting {
         match self {

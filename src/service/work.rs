@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     drill::{Error, Job, report::DrillCause},
-    runner::{self, Beginning, DrillRequest},
+    runner::{self, Beginning, DrillRequest, Obituary},
     schedule::agenda::{Agenda, Cause, Entry, MissedRun, Start, Turn},
     telemetry::Progress,
 };
@@ -244,12 +244,15 @@ impl Work {
                 self.state.end(drill_id)?;
                 continue;
             };
-            let kept = runner::killed(job, beginning(&drill)).await;
-            tracing::warn!(
-                "drill {drill_id} of job `{name}` was killed with the service: inconclusive"
-            );
-            // What cannot be kept now is tried again at the next start.
-            if kept {
+            let obituary = runner::killed(job, beginning(&drill)).await;
+            let what = match obituary {
+                Obituary::Known => "had ended before the service was killed",
+                Obituary::Kept => "was killed with the service: inconclusive",
+                // It is tried again at the next start.
+                Obituary::NotKept => "was killed with the service, and cannot be reported now",
+            };
+            tracing::warn!("drill {drill_id} of job `{name}` {what}");
+            if obituary != Obituary::NotKept {
                 self.state.end(drill_id)?;
             }
         }

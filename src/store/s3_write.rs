@@ -145,7 +145,8 @@ impl S3Writer {
     }
 }
 
-/// Whether a key is that of a report: `…reports/v1/<job>/<YYYY>/<MM>/<YYYYMMDD>T<HHMMSS.mmm>Z-….json`.
+/// Whether a key is that of a report, `…reports/v1/<job>/<YYYY>/<MM>/<YYYYMMDD>T<HHMMSS.mmm>Z-….json`, or of
+/// the evidence beside it, which ends in `.dsse`.
 fn is_report(key: &str) -> bool {
     let mut levels = key.rsplit('/');
     let mut next = || levels.next().unwrap_or_default();
@@ -159,7 +160,7 @@ fn is_report(key: &str) -> bool {
         && !job.is_empty()
         && digits(year, 4)
         && digits(month, 2)
-        && file.strip_suffix(".json").is_some()
+        && [".json", ".dsse"].iter().any(|end| file.strip_suffix(end).is_some())
         && time.is_some_and(|time| digits(&time, 17))
 }
 

@@ -129,8 +129,11 @@ async fn a_bucket_gives_up_reports_and_nothing_else() {
     for n in 1..=3 {
         store.put(&id("a", n), report(n)).await.unwrap();
     }
+    store.put_evidence(&id("a", 2), "{}".into()).await.unwrap();
+    assert!(store.evidence(&id("a", 2)).await.unwrap().is_some());
     store.remove(&id("a", 2)).await.unwrap();
     store.remove(&id("a", 2)).await.unwrap();
+    assert!(store.evidence(&id("a", 2)).await.unwrap().is_none());
     assert_eq!(store.list(&Wanted::default()).await.unwrap(), [id("a", 3), id("a", 1)]);
     let writer = S3Writer::connect(&at).await.unwrap();
     for key in ["orders/base/20261122T020000/data.tar", "team/drills/reports/v1/a/x.json"] {
