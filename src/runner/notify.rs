@@ -4,6 +4,7 @@ use super::warn;
 use crate::{
     drill::{
         DrillReport, Error, Job, Verdict,
+        history::Past,
         job::{Notify, SecretSource},
     },
     report::{kept, past::PastReader},
@@ -67,7 +68,9 @@ impl<'a> Notifier<'a> {
         let Some(location) = &self.job.report_store else { return Ok(None) };
         let store = kept::open(location).await?;
         let reader = PastReader::new(store.into(), location, None);
-        let newest = reader.newest(&report.job, report.started_at, |_| true).await?;
+        // A report's own name is cut to the millisecond: it may look older than its drill.
+        let another = |past: &Past| past.drill_id != report.drill_id;
+        let newest = reader.newest(&report.job, report.started_at, another).await?;
         Ok(newest.map(|past| past.verdict))
     }
 }
