@@ -30,6 +30,14 @@ pub const DEFAULT_MEMORY: u64 = 512 << 20;
 /// A stage without progress ends after this time where a job says nothing.
 pub const DEFAULT_NO_PROGRESS: std::time::Duration = std::time::Duration::from_mins(10);
 
+/// Whether a file of a folder is a job, by its name: `*.yaml` and `*.yml`, but no hidden one, such as an
+/// editor's.
+#[must_use]
+pub fn is_job_file(path: &std::path::Path) -> bool {
+    let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+    !hidden && path.extension().is_some_and(|end| end == "yaml" || end == "yml")
+}
+
 /// Reads one job document. `file_name` only appears in the problems.
 ///
 /// # Errors

@@ -100,16 +100,13 @@ pub async fn drill(request: DrillRequest) -> Result<DrillReport, Error> {
 /// Runs one drill that nobody waits for: what [`drill`] gives as an error is in its report, too.
 pub async fn unattended(request: DrillRequest) -> DrillReport {
     let job = &request.job;
-    let aides = Aides::of(job).await;
-    let ended = match &aides {
-        Ok(aides) => aided(aides, &request).await,
-        Err(_) => Err(interrupted()),
-    };
-    let (aides, error) = match (aides, ended) {
-        (Ok(_), Ok(report)) => return report,
-        (Ok(aides), Err(error)) => (aides, error),
+    let (aides, error) = match Aides::of(job).await {
+        Ok(aides) => match aided(&aides, &request).await {
+            Ok(report) => return report,
+            Err(error) => (aides, error),
+        },
         // The report is kept without them.
-        (Err(error), _) => (Aides::none(job), error),
+        Err(error) => (Aides::none(job), error),
     };
     let mut report = never_begun(job, request.seed, request.beginning.clone(), error);
     aides.ended(&mut report).await;

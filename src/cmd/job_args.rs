@@ -207,6 +207,12 @@ pub(super) fn job(
     Ok(job)
 }
 
+/// The folder that a variable names. One that is not absolute is to be ignored (XDG Base Directory
+/// Specification).
+pub(super) fn base_directory(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
 /// Reads and parses a job file.
 pub(super) fn read(file: &Path) -> Result<Job, Failure> {
     let name = file.display().to_string();

@@ -8,7 +8,7 @@ use super::{
     Context, Outcome,
     cli::help,
     console::{Failure, usage},
-    job_args::absolute,
+    job_args::{absolute, base_directory},
 };
 use crate::{
     config::flags::{BudgetFlags, ServiceFlags},
@@ -105,14 +105,9 @@ fn state(given: Option<&Path>) -> Result<PathBuf, Failure> {
     if given.is_some() {
         return Ok(absolute(given)?.unwrap_or_default());
     }
-    // Variables that are not absolute are to be ignored (XDG Base Directory Specification).
-    let folder = |name: &str| {
-        let path = PathBuf::from(std::env::var_os(name)?);
-        path.is_absolute().then_some(path)
-    };
-    folder("STATE_DIRECTORY")
-        .or_else(|| Some(folder("XDG_STATE_HOME")?.join("pgassay")))
-        .or_else(|| Some(folder("HOME")?.join(".local/state/pgassay")))
+    base_directory("STATE_DIRECTORY")
+        .or_else(|| Some(base_directory("XDG_STATE_HOME")?.join("pgassay")))
+        .or_else(|| Some(base_directory("HOME")?.join(".local/state/pgassay")))
         .ok_or_else(|| {
             usage(
                 "there is no folder for the state of the service: `HOME` is not set",

@@ -10,10 +10,10 @@ use clap::Args;
 
 use super::{
     console::{Console, Failure, usage},
-    job_args::{self, S3Args, absolute},
+    job_args::{self, S3Args, absolute, base_directory},
 };
 use crate::{
-    config::flags,
+    config::{self, flags},
     drill::{Code, Error, Job, Verdict, job::StoreLocation},
     report::{
         kept::{self, Wanted},
@@ -120,12 +120,8 @@ impl StoreArgs {
         if self.cache.is_some() {
             return absolute(self.cache.as_deref());
         }
-        // Base directories that are not absolute are to be ignored (XDG Base Directory Specification).
-        let folder = |name: &str| {
-            let path = PathBuf::from(std::env::var_os(name)?);
-            path.is_absolute().then_some(path)
-        };
-        let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
+        let cache = base_directory("XDG_CACHE_HOME")
+            .or_else(|| Some(base_directory("HOME")?.join(".cache")));
         Ok(cache.map(|cache| cache.join("pgassay")))
     }
 }
@@ -176,9 +172,7 @@ fn of_folder(folder: &Path, console: &Console) -> Result<Vec<Job>, Failure> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        let yaml = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
-        if yaml && !hidden && path.is_file() {
+        if config::is_job_file(&path) && path.is_file() {
             files.push(path);
         }
     }

@@ -150,18 +150,12 @@ impl JobFolder {
         let mut paths = BTreeSet::new();
         for entry in fs::read_dir(&self.path).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
-            if is_job_file(&path) {
+            if config::is_job_file(&path) {
                 paths.insert(path);
             }
         }
         Ok(paths)
     }
-}
-
-/// By its name: `*.yaml` and `*.yml`, but no hidden one, such as an editor's.
-fn is_job_file(path: &Path) -> bool {
-    let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-    !hidden && path.extension().is_some_and(|end| end == "yaml" || end == "yml")
 }
 
 impl Stamp {
