@@ -20,6 +20,7 @@ pub mod store;
 pub mod survey;
 pub mod telemetry;
 pub mod verify;
+pub mod web;
 
 // Sample data that the unit tests share with `tests/it` names this crate from outside.
 #[cfg(test)]

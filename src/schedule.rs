@@ -1,4 +1,5 @@
-//! Drills over time. What is here so far is pure: the agenda, which is told the time and what has
-//! happened, and answers what is to be done.
+//! Drills over time, pure: the agenda, which is told the time and what has happened, and answers what is
+//! to be done; and who has waited too long for a pass.
 
 pub mod agenda;
+pub mod overdue;

@@ -7,11 +7,19 @@ use std::{path::PathBuf, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
+pub use self::{
+    board::{Declined, Desk, NextSlot, Ordered, Shown, ShownDrill, ShownJob},
+    folder::BrokenFile,
+    state::RunningDrill,
+};
 pub use crate::schedule::agenda::Budgets;
+
+use jiff::Timestamp;
 
 use crate::drill::Error;
 
 mod backups;
+mod board;
 mod folder;
 mod running;
 mod state;
@@ -49,13 +57,24 @@ fn warn(error: &Error) {
     tracing::warn!(code = error.code.as_str(), hint, "{error}");
 }
 
-/// Runs until `cancel`, then ends or tears down what runs.
+/// A service that has started: it holds its folders, and no drill has begun.
+#[derive(Debug)]
+pub struct Service(work::Work);
+
+/// Starts one; the desk is for whoever looks at it.
 ///
 /// # Errors
 /// What keeps it from starting: the folders of jobs and of state.
-pub async fn serve(settings: Settings, cancel: CancellationToken) -> Result<(), Error> {
-    let mut work = work::Work::start(settings).await?;
-    work.go_on(&cancel).await;
-    work.stop().await;
-    Ok(())
+pub async fn start(settings: Settings) -> Result<(Service, Desk), Error> {
+    let (board, desk) = board::board(Timestamp::now());
+    let work = work::Work::start(settings, board).await?;
+    Ok((Service(work), desk))
+}
+
+impl Service {
+    /// Runs until `cancel`, then ends or tears down what runs.
+    pub async fn run(mut self, cancel: &CancellationToken) {
+        self.0.go_on(cancel).await;
+        self.0.stop().await;
+    }
 }

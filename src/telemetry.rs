@@ -2,9 +2,11 @@
 
 mod deliver;
 pub mod http;
+pub mod live;
 pub mod log;
 pub mod metrics;
 pub mod notify;
+pub mod openmetrics;
 pub mod progress;
 pub mod progress_bar;
 pub mod push;

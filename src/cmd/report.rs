@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{
     Context, Outcome,
@@ -19,7 +19,7 @@ use crate::{
     },
     report::{
         html, junit,
-        kept::{KeptId, Wanted},
+        kept::KeptId,
         markdown,
         past::PastReader,
         review::{self as view, gather},
@@ -159,21 +159,8 @@ async fn drill(
 
 /// The report of a drill, by names alone.
 async fn find<'a>(sources: &'a Sources, id: &str) -> Result<(&'a PastReader, KeptId), Failure> {
-    // Ids of drills hold when they began, to the millisecond (UUIDv7).
-    let began = uuid::Uuid::parse_str(id)
-        .ok()
-        .and_then(|id| id.get_timestamp())
-        .and_then(|at| Timestamp::from_second(i64::try_from(at.to_unix().0).ok()?).ok());
-    let day = SignedDuration::from_hours(24);
-    let near = Wanted {
-        since: began.and_then(|at| at.checked_sub(day).ok()),
-        until: began.and_then(|at| at.checked_add(day).ok()),
-        ..Wanted::default()
-    };
     for source in &sources.stores {
-        let near = Wanted { jobs: source.jobs.clone(), ..near.clone() };
-        let ids = source.reader.store().list(&near).await?;
-        if let Some(kept) = ids.into_iter().find(|kept| kept.drill_id() == id) {
+        if let Some(kept) = source.reader.find(&source.jobs, id).await? {
             return Ok((&source.reader, kept));
         }
     }

@@ -1,8 +1,13 @@
 //! `pgassay serve`: every job of a folder on its schedule.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use clap::Args;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Context, Outcome,
@@ -13,6 +18,7 @@ use super::{
 use crate::{
     config::flags::{BudgetFlags, ServiceFlags},
     service::{self, Settings},
+    web::{self, Door, Token},
 };
 
 const HELP: &str = help!(
@@ -26,12 +32,17 @@ const HELP: &str = help!(
     "When it is stopped, drills that run have the grace period to end, and are torn down then. When it was"
     "killed, the next start reports what was running as inconclusive, and slots that have come since are made"
     "up for as their jobs say."
+    ""
+    "Pages, an API (described at /api/v1/openapi.json), /metrics, /healthz and /readyz are at `--listen`. Whoever"
+    "reaches that address can read them, so that it is this machine's alone by default. Drills can be started"
+    "there only with a token."
 );
 
 const AFTER: &str = "\
 Examples:
   pgassay serve --jobs /etc/pgassay/jobs
-  pgassay serve --jobs jobs/ --max-drills 4 --max-disk 2TiB --max-bandwidth 400MiB/s --grace 10m";
+  pgassay serve --jobs jobs/ --max-drills 4 --max-disk 2TiB --max-bandwidth 400MiB/s --grace 10m
+  pgassay serve --jobs jobs/ --listen 0.0.0.0:8432 --token-file /etc/pgassay/token";
 
 /// Drill every job of a folder on its schedule
 #[derive(Debug, Args)]
@@ -51,7 +62,38 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub seed: u64,
     #[command(flatten)]
+    pub pages: PageArgs,
+    #[command(flatten)]
     pub budgets: BudgetArgs,
+}
+
+/// Flags of the pages.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Pages and API")]
+pub(super) struct PageArgs {
+    /// Address of the pages, or `none`; with port 0 any free one, which is told
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8432")]
+    pub listen: Listen,
+    /// File with a token: whoever knows it may start drills; without one nobody may
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// Where the pages are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Listen(Option<SocketAddr>);
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        let what =
+            "write an IP address and a port, such as `127.0.0.1:8432` or `[::]:8432`, or `none`";
+        text.parse().map(|address| Self(Some(address))).map_err(|_| what.to_owned())
+    }
 }
 
 /// Flags that bound all drills together.
@@ -97,7 +139,30 @@ pub(super) async fn run(args: ServeArgs, context: &Context) -> Outcome {
         seed: args.seed,
         helper: None,
     };
-    service::serve(settings, context.cancel.clone()).await?;
+    // Before anything begins: what keeps it from starting is told at once.
+    let door = match args.pages.listen.0 {
+        Some(address) => Some(Door::open(address).await?),
+        None => None,
+    };
+    let token = match absolute(args.pages.token_file.as_deref())? {
+        Some(file) => Some(Token::read(&file).await?),
+        None => None,
+    };
+    let cache = Some(settings.state.join("cache"));
+    let (service, desk) = service::start(settings).await?;
+    let Some(door) = door else {
+        service.run(&context.cancel).await;
+        return Ok(0);
+    };
+    tracing::info!("pages at http://{}/", door.address()?);
+    let ended = CancellationToken::new();
+    let pages = tokio::spawn(door.serve(desk, web::Settings { token, cache }, ended.clone()));
+    service.run(&context.cancel).await;
+    // The last drills were to be seen until they ended.
+    ended.cancel();
+    if let Err(error) = pages.await {
+        tracing::error!("the pages ended early: {error}");
+    }
     Ok(0)
 }
 

@@ -133,6 +133,8 @@ codes! {
     NotifyFailed => "R005", Environment;
     /// The folder of a service's state is taken or cannot be used.
     ServiceState => "E017", Usage;
+    /// The address of a service's pages is taken or cannot be used.
+    ServiceListen => "E018", Usage;
 }
 
 /// A failure to do something, ready to print. `Display` is the message alone.

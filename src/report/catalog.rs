@@ -130,7 +130,8 @@ fn backups(page: &mut Page, report: &CatalogReport) {
 }
 
 /// To this LSN and time on this timeline; blocked by this.
-fn restores_to(line: &BackupLine) -> String {
+#[must_use]
+pub fn restores_to(line: &BackupLine) -> String {
     let reach = line.reach.as_ref().map(|reach| {
         let at =
             reach.archived_at.map_or_else(String::new, |at| format!(", archived {}", time(at)));

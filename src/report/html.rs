@@ -1,9 +1,9 @@
 //! Pages in one file: no script, and nothing that a browser would have to fetch.
 
 pub mod chart;
-mod drill;
+pub mod drill;
 pub mod page;
-mod review;
+pub mod review;
 pub mod style;
 pub mod waterfall;
 

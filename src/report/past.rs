@@ -10,7 +10,8 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
 
 use self::remembered::{Known, Recalled, Remembered};
 use super::kept::{KeptId, ReportStore, Wanted};
@@ -86,6 +87,27 @@ impl PastReader {
     /// As of [`Self::read`].
     pub async fn of(&self, ids: Vec<KeptId>) -> Result<Vec<Told>, Error> {
         self.tell(ids, false, &[]).await
+    }
+
+    /// The report of a drill of one of these jobs, by names alone; no job named means all.
+    ///
+    /// # Errors
+    /// What the store gives.
+    pub async fn find(&self, jobs: &[String], drill_id: &str) -> Result<Option<KeptId>, Error> {
+        // Ids of drills hold when they began, to the millisecond (UUIDv7).
+        let began = Uuid::parse_str(drill_id)
+            .ok()
+            .and_then(|id| id.get_timestamp())
+            .and_then(|at| Timestamp::from_second(i64::try_from(at.to_unix().0).ok()?).ok());
+        let day = SignedDuration::from_hours(24);
+        let near = Wanted {
+            jobs: jobs.to_vec(),
+            since: began.and_then(|at| at.checked_sub(day).ok()),
+            until: began.and_then(|at| at.checked_add(day).ok()),
+            ..Wanted::default()
+        };
+        let ids = self.store.list(&near).await?;
+        Ok(ids.into_iter().find(|kept| kept.drill_id() == drill_id))
     }
 
     /// The newest drill of a job before a time that is as wanted. Reads no more reports than it takes.

@@ -137,7 +137,8 @@ fn series(series: &Series, say: fn(f64) -> String) -> String {
 }
 
 /// The restore time just before the next base backup, and when it goes over the objective.
-pub(super) fn forecast(trend: &Trend) -> String {
+#[must_use]
+pub fn forecast(trend: &Trend) -> String {
     match &trend.forecast {
         Err(why) => format!("cannot be told: {}", why.words()),
         Ok(forecast) => {

@@ -73,7 +73,8 @@ fn facts(page: &mut Page, facts: &[Fact]) {
 }
 
 /// Wall clock to the second, in UTC.
-pub(super) fn time(at: Timestamp) -> String {
+#[must_use]
+pub fn time(at: Timestamp) -> String {
     at.round(Unit::Second).unwrap_or(at).to_string()
 }
 

@@ -33,7 +33,7 @@ use crate::drill::timing::{Missed, Overlap};
 
 pub use entry::Entry;
 pub use room::{Budgets, Need};
-pub use turn::{Cancel, Cause, MissedRun, Start, Ticket, Turn, Wait, Why};
+pub use turn::{Cancel, Cause, MissedRun, NotAsked, Start, Ticket, Turn, Wait, Why};
 
 /// What begins later than this, in seconds, was not begun because nobody was there.
 const TOLERANCE: i64 = 60;
@@ -158,6 +158,28 @@ impl Agenda {
         self.alarms.push(Reverse(Alarm { at: start, seat: number, of: Of::Backup }));
     }
 
+    /// Somebody asks for a drill of a job. It comes into the line at once, and begins with the next
+    /// [`Self::advance`] where there is room. Two drills of a job never run beside each other, whatever the
+    /// job says of slots that overlap.
+    ///
+    /// # Errors
+    /// Why it will not begin.
+    pub fn ask(&mut self, name: &str, now: Timestamp) -> Result<(), NotAsked> {
+        let number = self.names.get(name).copied().ok_or(NotAsked::Unknown)?;
+        let seat = &self.seats[number as usize];
+        match (seat.present, &seat.running, &seat.waiting) {
+            (false, ..) => return Err(NotAsked::Unknown),
+            (true, Some(_), _) => return Err(NotAsked::Runs),
+            (true, None, Some(_)) => return Err(NotAsked::Waits),
+            (true, None, None) => {}
+        }
+        if !self.room.ever_fits(&seat.entry.need) {
+            return Err(NotAsked::TooLarge);
+        }
+        self.request(number, Cause::Hand(now), second(now), second(now));
+        Ok(())
+    }
+
     /// A drill has ended, in whatever way. Ask [`Self::advance`] next: somebody may have waited for its
     /// place. A ticket that was given back before changes nothing.
     pub fn finished(&mut self, drill: Ticket) {
@@ -232,7 +254,7 @@ impl Agenda {
         let seat = &self.seats[*self.names.get(name)? as usize];
         let waiting = seat.waiting.and_then(|waiting| match waiting.cause {
             Cause::Slot(slot) => Some(second(slot)),
-            Cause::Backup(_) => None,
+            Cause::Backup(_) | Cause::Hand(_) => None,
         });
         let open = waiting.or(seat.due.map(|due| due.slot))?;
         Some(instant(open - 1))

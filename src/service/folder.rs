@@ -29,6 +29,8 @@ struct File {
     stamp: Stamp,
     /// The last good reading: a file that somebody breaks goes on as it was.
     job: Option<Arc<Job>>,
+    /// What is wrong with it now.
+    problem: Option<String>,
 }
 
 /// Tells a file from what it was before. Links are followed: a `ConfigMap` changes by one.
@@ -91,22 +93,36 @@ impl JobFolder {
             if before.is_some_and(|file| file.stamp == stamp) {
                 continue;
             }
-            let job = match read(&path) {
-                Ok(job) => Some(Arc::new(job)),
+            let file = match read(&path) {
+                Ok(job) => File { stamp, job: Some(Arc::new(job)), problem: None },
                 Err(problem) => {
-                    let before = before.and_then(|file| file.job.clone());
-                    let goes_on = before.is_some();
+                    let job = before.and_then(|file| file.job.clone());
+                    let goes_on = job.is_some();
+                    let told = problem.clone();
                     broken.push(BrokenFile { file: path.clone(), problem, goes_on });
-                    before
+                    File { stamp, job, problem: Some(told) }
                 }
             };
-            self.files.insert(path, File { stamp, job });
+            self.files.insert(path, file);
         }
         let mut changes = self.compare();
         let new = self.taken().into_iter().filter(|(path, _)| !told.contains(path));
         broken.extend(new.map(|(file, problem)| BrokenFile { file, problem, goes_on: false }));
         changes.broken = broken;
         Ok(changes)
+    }
+
+    /// Every file that is broken as of the last look.
+    #[must_use]
+    pub fn broken(&self) -> Vec<BrokenFile> {
+        let unread = self.files.iter().filter_map(|(path, file)| {
+            let problem = file.problem.clone()?;
+            Some(BrokenFile { file: path.clone(), problem, goes_on: file.job.is_some() })
+        });
+        let taken = self.taken().into_iter();
+        unread
+            .chain(taken.map(|(file, problem)| BrokenFile { file, problem, goes_on: false }))
+            .collect()
     }
 
     /// Files whose job has the name of another file's, which comes first.

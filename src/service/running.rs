@@ -1,15 +1,16 @@
 //! Drills under way: each a task of its own, so that one that panics takes nobody with it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::state::RunningDrill;
+use super::{board::ShownDrill, state::RunningDrill};
 use crate::{
     drill::DrillReport,
     runner::{self, DrillRequest},
     schedule::agenda::Ticket,
+    telemetry::live::Live,
 };
 
 /// All of them.
@@ -24,6 +25,7 @@ pub struct Running {
 pub struct Begun {
     pub ticket: Ticket,
     pub drill: RunningDrill,
+    live: Arc<Live>,
     cancel: CancellationToken,
 }
 
@@ -36,10 +38,16 @@ pub struct Over {
 
 impl Running {
     /// Begins one.
-    pub fn begin(&mut self, ticket: Ticket, drill: RunningDrill, request: DrillRequest) {
+    pub fn begin(
+        &mut self,
+        ticket: Ticket,
+        drill: RunningDrill,
+        live: Arc<Live>,
+        request: DrillRequest,
+    ) {
         let cancel = request.cancel.clone();
         let task = self.tasks.spawn(async move { Box::pin(runner::unattended(request)).await });
-        self.drills.insert(task.id(), Begun { ticket, drill, cancel });
+        self.drills.insert(task.id(), Begun { ticket, drill, live, cancel });
     }
 
     /// Ends one: it is torn down, and over later.
@@ -54,6 +62,27 @@ impl Running {
         for begun in self.drills.values() {
             begun.cancel.cancel();
         }
+    }
+
+    /// The id of the drill of a job.
+    #[must_use]
+    pub fn of(&self, job: &str) -> Option<&str> {
+        let found = self.drills.values().find(|begun| begun.drill.job == job);
+        found.map(|begun| begun.drill.drill_id.as_str())
+    }
+
+    /// All, for whoever looks, the oldest first.
+    #[must_use]
+    pub fn shown(&self) -> Vec<ShownDrill> {
+        let shown = self.drills.values();
+        let shown = shown
+            .map(|begun| ShownDrill { drill: begun.drill.clone(), live: Arc::clone(&begun.live) });
+        let mut shown: Vec<ShownDrill> = shown.collect();
+        shown.sort_by(|a, b| {
+            let key = |shown: &ShownDrill| (shown.drill.started_at, shown.drill.drill_id.clone());
+            key(a).cmp(&key(b))
+        });
+        shown
     }
 
     /// How many.

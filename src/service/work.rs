@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     LOOK, Settings, TEARDOWN,
     backups::{self, Appeared},
+    board::{Board, Declined, NextSlot, Order, Ordered, Shown, ShownJob},
     folder::JobFolder,
     running::{Over, Running},
     state::{RunningDrill, Settled, State},
@@ -21,7 +22,7 @@ use crate::{
     drill::{Error, Job, report::DrillCause},
     runner::{self, Beginning, DrillRequest, Obituary},
     schedule::agenda::{Agenda, Cause, Entry, MissedRun, Start, Turn},
-    telemetry::Progress,
+    telemetry::{Progress, live::Live},
 };
 
 /// A service that runs.
@@ -31,13 +32,21 @@ pub struct Work {
     state: State,
     folder: JobFolder,
     agenda: Agenda,
-    jobs: BTreeMap<String, Arc<Job>>,
+    jobs: BTreeMap<String, Known>,
     /// As it is on disk.
     settled: Settled,
     running: Running,
     /// Jobs that drill after a new backup, for whoever looks for one.
     watched: watch::Sender<Vec<Arc<Job>>>,
     appeared: mpsc::Receiver<Appeared>,
+    board: Board,
+}
+
+/// A job of the folder.
+#[derive(Debug)]
+struct Known {
+    job: Arc<Job>,
+    since: Timestamp,
 }
 
 impl Work {
@@ -45,7 +54,7 @@ impl Work {
     ///
     /// # Errors
     /// `ServiceState`, and `JobUnreadable` where the folder of jobs is not there.
-    pub async fn start(settings: Settings) -> Result<Self, Error> {
+    pub async fn start(settings: Settings, board: Board) -> Result<Self, Error> {
         let state = State::open(&settings.state)?;
         let agenda = Agenda::new(settings.budgets, settings.seed);
         let (watched, jobs) = watch::channel(Vec::new());
@@ -59,11 +68,13 @@ impl Work {
             running: Running::default(),
             watched,
             appeared,
+            board,
             state,
             settings,
         };
         work.look_at_jobs()?;
         work.report_killed().await?;
+        work.show(false);
         tracing::info!("{} jobs in `{}`", work.jobs.len(), work.settings.jobs.display());
         Ok(work)
     }
@@ -74,6 +85,7 @@ impl Work {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.take_turn();
+            self.show(false);
             let until_wake = self.agenda.wake().map(|at| {
                 let left = at.duration_since(Timestamp::now());
                 std::time::Duration::try_from(left).unwrap_or_default()
@@ -88,7 +100,7 @@ impl Work {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => return,
-                over = self.running.over() => self.over(&over),
+                over = self.running.over() => self.over(over),
                 _ = look.tick() => {
                     if let Err(error) = self.look_at_jobs() {
                         warn(&error);
@@ -98,9 +110,43 @@ impl Work {
                     tracing::info!("job `{}`: a backup ended at {}", new.job, new.ended_at);
                     self.agenda.backup_appeared(&new.job, new.ended_at, Timestamp::now());
                 }
+                Some(order) = self.board.orders.recv() => self.take_order(order),
                 () = wake => {}
             }
         }
+    }
+
+    /// Somebody asks for a drill.
+    fn take_order(&mut self, Order { job, answer }: Order) {
+        let asked = self.agenda.ask(&job, Timestamp::now());
+        let told = asked.map_err(Declined::NotAsked).map(|()| {
+            tracing::info!("somebody asked for a drill of job `{job}`");
+            self.take_turn();
+            self.running.of(&job).map_or(Ordered::Waits, |id| Ordered::Begun(id.to_owned()))
+        });
+        // Before the answer, so that whoever asked sees it.
+        self.show(false);
+        // Whoever asked may be gone.
+        let _ = answer.send(told);
+    }
+
+    /// A picture of it all, for whoever looks.
+    fn show(&self, stopping: bool) {
+        let mut waiting: BTreeMap<_, _> =
+            self.agenda.waiting().into_iter().map(|wait| (Arc::clone(&wait.job), wait)).collect();
+        let jobs = self.jobs.iter().map(|(name, known)| ShownJob {
+            job: Arc::clone(&known.job),
+            since: known.since,
+            next: self.agenda.next_slot(name).map(|(slot, start)| NextSlot { slot, start }),
+            waiting: waiting.remove(name.as_str()),
+        });
+        self.board.show(Shown {
+            at: Timestamp::now(),
+            jobs: jobs.collect(),
+            broken: self.folder.broken(),
+            running: self.running.shown(),
+            stopping,
+        });
     }
 
     /// Lets what runs end by itself for a while, then tears it down.
@@ -110,6 +156,7 @@ impl Work {
             let grace = self.settings.grace.as_secs();
             tracing::info!("stopping: {count} drills have {grace} s to end by themselves");
         }
+        self.board.orders.close();
         let grace = Instant::now() + self.settings.grace;
         self.wait_for_all(grace).await;
         self.running.cancel_all();
@@ -117,9 +164,11 @@ impl Work {
     }
 
     async fn wait_for_all(&mut self, until: Instant) {
+        self.show(true);
         while self.running.len() > 0 {
             let Ok(over) = timeout_at(until, self.running.over()).await else { return };
-            self.over(&over);
+            self.over(over);
+            self.show(true);
         }
     }
 
@@ -138,51 +187,54 @@ impl Work {
         if changed {
             self.settle();
         }
-        for (start, drill, request) in begun {
-            self.running.begin(start.ticket, drill, request);
+        for (start, drill, live, request) in begun {
+            self.running.begin(start.ticket, drill, live, request);
         }
     }
 
     /// Everything that a drill takes, noted on disk.
-    fn prepare(&mut self, start: Start) -> Option<(Start, RunningDrill, DrillRequest)> {
-        let Some(job) = self.jobs.get(&*start.job) else {
+    fn prepare(&mut self, start: Start) -> Option<(Start, RunningDrill, Arc<Live>, DrillRequest)> {
+        let Some(Known { job, .. }) = self.jobs.get(&*start.job) else {
             self.agenda.finished(start.ticket);
             return None;
         };
         let cause = match start.cause {
-            Cause::Slot(at) => DrillCause::Slot { at },
-            Cause::Backup(at) => DrillCause::Backup { ended_at: at },
+            Cause::Slot(at) => Some(DrillCause::Slot { at }),
+            Cause::Backup(at) => Some(DrillCause::Backup { ended_at: at }),
+            Cause::Hand(_) => None,
         };
         let drill = RunningDrill {
             drill_id: uuid::Uuid::now_v7().to_string(),
             job: job.name.clone(),
             started_at: Timestamp::now(),
-            cause: Some(cause),
+            cause,
         };
         if let Err(error) = self.state.begin(&drill) {
             // Without the note a kill would go unreported; the drill matters more.
             warn(&error);
         }
         tracing::info!("drill {} of job `{}` begins", drill.drill_id, job.name);
+        let live = Arc::new(Live::default());
         let request = DrillRequest {
             job: (**job).clone(),
             seed: None,
             beginning: Some(beginning(&drill)),
-            progress: Progress::silent(),
+            progress: Progress::new(live.clone()),
             cancel: CancellationToken::new(),
             helper: self.settings.helper.clone(),
         };
-        Some((start, drill, request))
+        Some((start, drill, live, request))
     }
 
-    fn over(&mut self, over: &Over) {
+    fn over(&mut self, over: Over) {
         let drill = &over.begun.drill;
-        if let Some(report) = &over.report {
+        if let Some(report) = over.report {
             let (verdict, reason) = (report.verdict.name(), &report.reason);
             tracing::info!("drill {} of job `{}`: {verdict}: {reason}", drill.drill_id, drill.job);
             if let Err(error) = self.state.end(&drill.drill_id) {
                 warn(&error);
             }
+            self.board.ended(report);
         } else {
             // It stays on disk, and is reported at the next start.
             tracing::error!("drill {} of job `{}` panicked", drill.drill_id, drill.job);
@@ -208,12 +260,14 @@ impl Work {
                     let known = self.jobs.contains_key(&job.name);
                     let last = self.settled.get(&job.name).filter(|_| !known);
                     self.agenda.put(entry, last.copied(), now);
-                    self.jobs.insert(job.name.clone(), job);
+                    let since = self.jobs.get(&job.name).map_or(now, |known| known.since);
+                    self.jobs.insert(job.name.clone(), Known { job, since });
                 }
                 Err(refusal) => tracing::error!("job `{}`: {}", job.name, refusal.message),
             }
         }
-        let watched = self.jobs.values().filter(|job| job.timing.after_backup);
+        let watched = self.jobs.values().map(|known| &known.job);
+        let watched = watched.filter(|job| job.timing.after_backup);
         self.watched.send_replace(watched.cloned().collect());
         Ok(())
     }
@@ -237,7 +291,7 @@ impl Work {
     async fn report_killed(&mut self) -> Result<(), Error> {
         for drill in self.state.interrupted()? {
             let RunningDrill { drill_id, job: name, .. } = &drill;
-            let Some(job) = self.jobs.get(name) else {
+            let Some(Known { job, .. }) = self.jobs.get(name) else {
                 tracing::warn!(
                     "drill {drill_id} was killed with the service; job `{name}` is gone"
                 );
@@ -266,7 +320,7 @@ fn beginning(drill: &RunningDrill) -> Beginning {
 
 fn tell_missed(missed: &MissedRun) {
     let MissedRun { job, why, cause, count } = missed;
-    let (Cause::Slot(at) | Cause::Backup(at)) = cause;
+    let (Cause::Slot(at) | Cause::Backup(at) | Cause::Hand(at)) = cause;
     let more = if *count > 1 { format!(" ({count} of them)") } else { String::new() };
     tracing::warn!("job `{job}`: the drill of {at}{more} was not begun: {}", why.words());
 }

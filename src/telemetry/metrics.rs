@@ -13,6 +13,12 @@ use super::text::{Family, Sample};
 /// The time of the last pass. Exported only by a pass, so that it outlives a run that did not.
 pub const LAST_PASS: &str = "pgassay_drill_last_pass_timestamp_seconds";
 
+/// What is said of it.
+pub const LAST_PASS_HELP: &str = "When the last drill that passed ended, as a Unix time.";
+
+/// Findings by failure class: the family with most samples, nearly all of them zero.
+pub const FINDINGS: &str = "pgassay_drill_findings";
+
 /// Every family of one drill. A family is there also where it has nothing to say (zeros, or not a
 /// number): what one push leaves out, Pushgateway would keep from the push before. The one exception,
 /// [`LAST_PASS`], rests on exactly that.
@@ -85,8 +91,7 @@ fn of_the_run(report: &DrillReport) -> Vec<Family> {
         ),
     ];
     if report.verdict == Verdict::Pass {
-        let help = "When the last drill that passed ended, as a Unix time.";
-        families.push(one(LAST_PASS, help, finished));
+        families.push(one(LAST_PASS, LAST_PASS_HELP, finished));
     }
     families
 }
@@ -184,7 +189,7 @@ fn of_checks(report: &DrillReport) -> [Family; 3] {
         [CheckStatus::Passed, CheckStatus::Failed, CheckStatus::Skipped, CheckStatus::Errored];
     [
         each(
-            "pgassay_drill_findings",
+            FINDINGS,
             "Findings and classified errors of the last drill, by failure class.",
             "class",
             FailureClass::ALL.iter().map(|c| (c.name().to_owned(), of_class(*c) as f64)),

@@ -18,17 +18,28 @@ use crate::{
     },
 };
 
-/// A whole page.
+/// A whole page in a file.
 #[must_use]
 pub fn drill(report: &DrillReport) -> String {
-    let lead = html! {
+    page(&text(&report.job), &lead(report), &content(report)).into_string()
+}
+
+/// What stands below the heading.
+#[must_use]
+pub fn lead(report: &DrillReport) -> Markup {
+    html! {
         p { (badge(report.verdict)) " " (text(&report.reason)) }
         p class="soft" {
             "drill of " (time(report.started_at)) ", archive " code { (text(&report.server)) } " in "
             code { (text(&report.archive_url)) }
         }
-    };
-    let content = html! {
+    }
+}
+
+/// What a drill has to say.
+#[must_use]
+pub fn content(report: &DrillReport) -> Markup {
+    html! {
         section aria-labelledby="result" {
             h2 id="result" { "Result" }
             (facts(&said::result(report)))
@@ -53,8 +64,7 @@ pub fn drill(report: &DrillReport) -> String {
                 ul { @for note in &report.notes { li { (text(note)) } } }
             }
         }
-    };
-    page(&text(&report.job), &lead, &content).into_string()
+    }
 }
 
 fn facts(facts: &[Fact]) -> Markup {

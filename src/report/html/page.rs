@@ -8,12 +8,31 @@ use crate::{
     report::terminal::layout::Tone,
 };
 
-/// What a page may do: nothing but show itself.
+/// What a page in a file may do: nothing but show itself. A server says it of its pages by itself.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 
-/// A whole page. `title` is its heading, too; `lead` is what stands below it.
+/// What a page has where a server shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Served<'a> {
+    /// The way to other pages.
+    pub navigation: &'a Markup,
+    /// What else is in its head.
+    pub head: &'a Markup,
+}
+
+/// A whole page in a file. `title` is its heading, too; `lead` is what stands below it.
 #[must_use]
 pub fn page(title: &str, lead: &Markup, content: &Markup) -> Markup {
+    frame(title, lead, content, None)
+}
+
+/// A whole page, as [`page`], of a server.
+#[must_use]
+pub fn served(title: &str, lead: &Markup, content: &Markup, by: Served<'_>) -> Markup {
+    frame(title, lead, content, Some(by))
+}
+
+fn frame(title: &str, lead: &Markup, content: &Markup, served: Option<Served<'_>>) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -21,15 +40,19 @@ pub fn page(title: &str, lead: &Markup, content: &Markup) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                @if served.is_none() {
+                    meta http-equiv="Content-Security-Policy" content=(POLICY);
+                }
                 // Without one a browser asks the server for a picture.
                 link rel="icon" href="data:,";
                 title { (text(title)) " · pgassay" }
                 style { (PreEscaped(SHEET)) }
+                @if let Some(served) = served { (served.head) }
             }
             body {
                 a class="skip" href="#content" { "Skip to the content" }
                 header {
+                    @if let Some(served) = served { (served.navigation) }
                     h1 { (text(title)) }
                     (lead)
                 }

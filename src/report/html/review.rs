@@ -128,7 +128,9 @@ fn one(index: usize, job: &JobReview) -> Markup {
     }
 }
 
-fn detections(trend: &Trend) -> Markup {
+/// Damages that were found.
+#[must_use]
+pub fn detections(trend: &Trend) -> Markup {
     html! {
         @for detection in &trend.detections {
             p {
@@ -139,7 +141,9 @@ fn detections(trend: &Trend) -> Markup {
     }
 }
 
-fn charts(id: &str, trend: &Trend) -> Markup {
+/// What a trend looks like; `id` tells its pictures from others of the page.
+#[must_use]
+pub fn charts(id: &str, trend: &Trend) -> Markup {
     let figure = |name: &str, title: &str, series: &Series, say: fn(f64) -> String, limit| {
         let id = format!("{id}-{name}");
         Chart { title, series, say, limit, id: &id }.figure()

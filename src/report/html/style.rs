@@ -2,7 +2,7 @@
 //! 4.5 to 1 with what is behind them (WCAG 2.2, 1.4.3); none says anything that words do not.
 
 /// The whole sheet.
-pub const SHEET: &str = r"
+pub const SHEET: &str = r#"
 :root{color-scheme:light dark;--ground:#fff;--raised:#f4f5f7;--line:#c4c9d1;--text:#1b1f24;--soft:#57606a;
 --link:#0b5cad;--good:#11652b;--good-back:#dff3e4;--doubt:#7a4b00;--doubt-back:#fdf0d5;--bad:#a4161a;--bad-back:#fde3e3;
 --bar:#2f6fb0;--bar-soft:#9aa4b0}
@@ -51,8 +51,24 @@ figcaption{color:var(--soft);font-size:.875rem}
 .chart .limit{stroke:var(--bad);stroke-width:1.5;stroke-dasharray:5 4;vector-effect:non-scaling-stroke}
 .chart .base{stroke:var(--line);stroke-width:1;vector-effect:non-scaling-stroke}
 .spark{display:inline-block;width:7.5rem;height:1.5rem;vertical-align:middle}
+nav{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;padding-bottom:.5rem}
+nav a[aria-current]{font-weight:700;text-decoration:none;color:var(--text)}
+nav a,td a,th a{display:inline-block;padding:.15rem 0}
+input,button{font:inherit;color:inherit;background:var(--ground);border:1px solid var(--soft);border-radius:.35rem;padding:.25rem .6rem;max-width:100%}
+button{cursor:pointer;font-weight:600}
+input:focus-visible,button:focus-visible{outline:3px solid var(--link);outline-offset:2px}
+progress{width:100%;min-width:6rem;height:1rem;accent-color:var(--bar)}
+.run{color:var(--link);background:var(--ground)}
+.beats{width:6rem;height:1rem;vertical-align:middle}
+.window{height:auto;min-height:6rem;max-height:24rem}
+.fill-good{fill:var(--good)}.fill-bad{fill:var(--bad)}.fill-doubt{fill:var(--doubt)}.fill-bar{fill:var(--bar)}
 .counts{fill:var(--bar)}.aside{fill:var(--bar-soft)}.aborted{fill:var(--bad)}
 ul{padding-left:1.25rem;margin:.25rem 0}
+@media (max-width:48rem){.cards,.cards tbody,.cards tr,.cards th,.cards td{display:block;width:100%}
+.cards thead{position:absolute;left:-9999px}
+.cards tr{border:1px solid var(--line);border-radius:.5rem;padding:.5rem .75rem;margin:.75rem 0;background:var(--raised)}
+.cards th,.cards td{border:0;padding:.15rem 0;overflow-wrap:anywhere}
+.cards td::before{content:attr(data-label) ": ";color:var(--soft)}}
 @media (max-width:40rem){dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.5rem}h1{font-size:1.25rem}}
 @media print{.scroll{overflow:visible}body{font-size:12px}}
-";
+"#;

@@ -49,6 +49,7 @@ fn said(turn: &Turn) -> Vec<String> {
     let of = |cause: &Cause| match cause {
         Cause::Slot(slot) => slot.to_string()[11..16].to_owned(),
         Cause::Backup(time) => format!("backup {}", &time.to_string()[11..16]),
+        Cause::Hand(time) => format!("hand {}", &time.to_string()[11..16]),
     };
     let starts =
         turn.starts.iter().map(|start| format!("start {} {}", start.job, of(&start.cause)));

@@ -46,6 +46,21 @@ pub enum Cause {
     Slot(Timestamp),
     /// A base backup of this time.
     Backup(Timestamp),
+    /// Somebody asked for it then.
+    Hand(Timestamp),
+}
+
+/// Why a drill that somebody asked for will not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotAsked {
+    /// There is no such job.
+    Unknown,
+    /// Its drill runs.
+    Runs,
+    /// Its drill waits already.
+    Waits,
+    /// It needs more than all drills may take together.
+    TooLarge,
 }
 
 /// Drills that were not begun for one reason.

@@ -76,3 +76,35 @@ fn a_drill_is_told_to_end_once() {
     end(&mut agenda, "a");
     assert_eq!(turn(&mut agenda, "03:01:00"), ["start a 03:00"]);
 }
+
+#[test]
+fn who_asks_gets_a_drill_unless_there_is_one() {
+    let mut agenda = hourly(Overlap::Replace);
+    assert_eq!(agenda.ask("b", at("01:10:00")), Err(NotAsked::Unknown));
+    // Not even where a newer slot would end the one that runs.
+    assert_eq!(agenda.ask("a", at("01:10:00")), Err(NotAsked::Runs));
+    end(&mut agenda, "a");
+    assert_eq!(agenda.ask("a", at("01:20:00")), Ok(()));
+    assert_eq!(agenda.ask("a", at("01:20:00")), Err(NotAsked::Waits));
+    assert_eq!(turn(&mut agenda, "01:20:00"), ["start a hand 01:20"]);
+    // The next slot comes as ever.
+    end(&mut agenda, "a");
+    assert_eq!(turn(&mut agenda, "02:00:00"), ["start a 02:00"]);
+}
+
+#[test]
+fn who_asks_waits_for_room_like_any_other() {
+    let mut agenda = Agenda::new(budgets(1), 7);
+    for name in ["a", "b"] {
+        agenda.put(entry(name, &Timing::default()), None, at("01:00:00"));
+        assert_eq!(agenda.ask(name, at("01:00:00")), Ok(()));
+    }
+    assert_eq!(turn(&mut agenda, "01:00:00"), ["start a hand 01:00"]);
+    assert_eq!(agenda.waiting()[0].job.as_ref(), "b");
+    end(&mut agenda, "a");
+    assert_eq!(turn(&mut agenda, "01:05:00"), ["start b hand 01:00"]);
+    let large = Need { disk: 2 << 40, ..Need::default() };
+    agenda.set_budgets(Budgets { disk: Some(1 << 40), ..budgets(1) });
+    agenda.put(Entry::new("c", &Timing::default(), large).unwrap(), None, at("01:00:00"));
+    assert_eq!(agenda.ask("c", at("01:10:00")), Err(NotAsked::TooLarge));
+}

@@ -1,0 +1,93 @@
+//! What a service that runs shows over HTTP: pages for people, an API, metrics, and whether it is alive.
+//!
+//! It looks at the service through its desk and at what was drilled through the stores of reports; it can ask
+//! for a drill where a token was given, and for nothing else. Pages are made here, whole, from what is in
+//! memory: no page waits for a store but those that show one report or one archive.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    drill::{Code, Error},
+    service::Desk,
+};
+
+pub mod api;
+mod catalogs;
+mod metrics;
+mod pages;
+mod problem;
+pub mod recent;
+mod routes;
+mod site;
+mod stores;
+mod token;
+mod view;
+
+use self::site::Site;
+pub use self::token::Token;
+
+/// Requests that are still answered may take so long when the service has ended.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// What the pages are told when they start.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// Whoever knows it may start drills; without one nobody may.
+    pub token: Option<Token>,
+    /// Folder for summaries of reports; without one every report is read again after a restart.
+    pub cache: Option<PathBuf>,
+}
+
+/// An address that is ours, and nobody is answered yet.
+#[derive(Debug)]
+pub struct Door(TcpListener);
+
+impl Door {
+    /// Takes an address.
+    ///
+    /// # Errors
+    /// `ServiceListen`: it is taken, or none of this machine's.
+    pub async fn open(address: SocketAddr) -> Result<Self, Error> {
+        let refused = |error: std::io::Error| {
+            let message = format!("cannot listen at `{address}`: {error}");
+            Error::new(Code::ServiceListen, message).hint(
+                "Name another address with `--listen`, such as `127.0.0.1:0` for any free port, or `none`.",
+            )
+        };
+        TcpListener::bind(address).await.map(Self).map_err(refused)
+    }
+
+    /// Where it is: with the port that was chosen.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn address(&self) -> Result<SocketAddr, Error> {
+        self.0
+            .local_addr()
+            .map_err(|error| Error::io("read the address of the pages".to_owned(), &error))
+    }
+
+    /// Answers until `cancel`, and what is being answered then for a few seconds more.
+    pub async fn serve(self, desk: Desk, settings: Settings, cancel: CancellationToken) {
+        let app = routes::app(Site::new(desk, settings));
+        let stop = cancel.clone();
+        let server = axum::serve(self.0, app)
+            .with_graceful_shutdown(async move { stop.cancelled().await })
+            .into_future();
+        let last_words = async {
+            cancel.cancelled().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            served = server => {
+                if let Err(error) = served {
+                    tracing::error!("the pages are gone: {error}");
+                }
+            }
+            () = last_words => {}
+        }
+    }
+}

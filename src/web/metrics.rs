@@ -1,0 +1,119 @@
+//! For machines: metrics, and whether the service lives and is ready.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{site::Site, view};
+use crate::{
+    drill::Job,
+    telemetry::{
+        Grouping,
+        metrics::{LAST_PASS, LAST_PASS_HELP},
+        openmetrics::{self, Exported, Kind, Labels},
+        text::Sample,
+    },
+};
+
+/// The loop of a service takes a turn every few seconds: one that has not for so long hangs.
+const HANGS: SignedDuration = SignedDuration::from_mins(2);
+
+/// `OpenMetrics`: what the newest drill of each job exports, and the service itself.
+pub(super) async fn metrics(State(site): State<Site>) -> Response {
+    let page = openmetrics::write(families(&site));
+    ([(header::CONTENT_TYPE, openmetrics::CONTENT_TYPE)], page).into_response()
+}
+
+/// Whether the loop goes on.
+pub(super) async fn alive(State(site): State<Site>) -> Response {
+    let age = Timestamp::now().duration_since(site.desk.shown().at);
+    if age < HANGS {
+        return "alive\n".into_response();
+    }
+    let message = format!("the last turn of the service is {} s ago\n", age.as_secs());
+    (StatusCode::SERVICE_UNAVAILABLE, message).into_response()
+}
+
+/// Whether the pages know what they show, and drills begin.
+pub(super) async fn ready(State(site): State<Site>) -> Response {
+    let why = if site.desk.shown().stopping {
+        "the service is being stopped\n"
+    } else if site.recent.reading().at.is_none() {
+        "the stores of reports are being read\n"
+    } else {
+        return "ready\n".into_response();
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+}
+
+fn families(site: &Site) -> Vec<Exported> {
+    let shown = site.desk.shown();
+    let mut page = Page::default();
+    let now = Timestamp::now();
+    page.one("pgassay_serve_jobs", "Jobs of the folder.", shown.jobs.len() as f64);
+    let help = "Files of the folder of jobs that hold no job.";
+    page.one("pgassay_serve_broken_files", help, shown.broken.len() as f64);
+    page.one("pgassay_serve_drills_running", "Drills that run.", shown.running.len() as f64);
+    let waiting = shown.jobs.iter().filter(|job| job.waiting.is_some()).count();
+    page.one("pgassay_serve_drills_waiting", "Drills that wait for room.", waiting as f64);
+    let problems = site.recent.reading().problems.len();
+    let help = "Stores of reports that could not be listed the last time.";
+    page.one("pgassay_serve_report_stores_unreadable", help, problems as f64);
+    for shown in &shown.jobs {
+        let (job, labels) = (&shown.job, labels(&shown.job));
+        let standing = site.recent.job(&job.name);
+        let overdue_at = view::overdue(job, shown.since, standing.as_deref());
+        let overdue = f64::from(u8::from(overdue_at.is_some_and(|at| at <= now)));
+        let help = "1 where nothing has passed for two periods of the job, also where nothing ran.";
+        page.add("pgassay_serve_overdue", help, labels.clone(), overdue);
+        let next = shown.next.map_or(f64::NAN, |next| next.start.as_second() as f64);
+        let help = "When the next drill by schedule begins, as a Unix time; NaN where none will.";
+        page.add("pgassay_serve_next_start_timestamp_seconds", help, labels.clone(), next);
+        let Some(standing) = standing else { continue };
+        let exported = standing.exported.iter().flat_map(|(_, families)| families);
+        for family in exported.filter(|family| family.name != LAST_PASS) {
+            for Sample { label, value } in &family.samples {
+                let mut labels = labels.clone();
+                labels.extend(label.clone());
+                page.add(family.name, family.help, labels, *value);
+            }
+        }
+        // Of the newest drill that passed, which need not be the newest.
+        if let Some(pass) = &standing.last_pass {
+            let at = pass.finished_at.as_millisecond() as f64 / 1000.0;
+            page.add(LAST_PASS, LAST_PASS_HELP, labels, at);
+        }
+    }
+    page.0.into_values().collect()
+}
+
+/// As they are pushed. `job` is the scrape's own.
+fn labels(job: &Job) -> Labels {
+    let grouping = Grouping::of(&job.name, &job.archive.server, &job.metrics);
+    grouping.labels().map(|(name, value)| (name, value.to_owned())).to_vec()
+}
+
+/// Families in the making, by name.
+#[derive(Debug, Default)]
+struct Page(BTreeMap<&'static str, Exported>);
+
+impl Page {
+    fn one(&mut self, name: &'static str, help: &'static str, value: f64) {
+        self.add(name, help, Vec::new(), value);
+    }
+
+    fn add(&mut self, name: &'static str, help: &'static str, labels: Labels, value: f64) {
+        let family = self.0.entry(name).or_insert_with(|| Exported {
+            name,
+            help,
+            kind: Kind::Gauge,
+            samples: Vec::new(),
+        });
+        family.samples.push((labels, value));
+    }
+}

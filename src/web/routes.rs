@@ -1,0 +1,51 @@
+//! Which address is answered by whom, and what every answer has in common.
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request},
+    http::{HeaderName, HeaderValue, header},
+    middleware::{self, Next},
+    response::Response,
+    routing::get,
+};
+
+use super::{api, metrics, pages, site::Site};
+
+/// Most bytes of a request's body: a form with a token.
+const MOST_BODY: usize = 16 << 10;
+
+/// What a page may do: show itself, look at itself again, and send its own forms.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'self'; \
+    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Everything.
+pub fn app(site: Site) -> Router {
+    let (api, description) = api::router();
+    Router::new()
+        .merge(api)
+        .merge(api::described(&description))
+        .merge(pages::router())
+        .route("/metrics", get(metrics::metrics))
+        .route("/healthz", get(metrics::alive))
+        .route("/readyz", get(metrics::ready))
+        .fallback(pages::nothing)
+        .layer(DefaultBodyLimit::max(MOST_BODY))
+        .layer(middleware::from_fn(headers))
+        .with_state(site)
+}
+
+async fn headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let given = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        // What is shown is as of now, and may name what not everybody may know.
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in given {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}

@@ -1,0 +1,32 @@
+//! An archive by its name.
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
+
+use crate::drill::Job;
+
+/// Where backups and WAL of one server are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ArchiveView {
+    /// Tells it from others in addresses of this service: made of the URL and the server.
+    pub id: String,
+    pub url: String,
+    pub server: String,
+}
+
+impl ArchiveView {
+    /// Of a job.
+    #[must_use]
+    pub fn of(job: &Job) -> Self {
+        Self::named(&job.archive.store.url(), &job.archive.server)
+    }
+
+    /// By its names.
+    #[must_use]
+    pub fn named(url: &str, server: &str) -> Self {
+        let digest = Sha256::digest(format!("{url}\n{server}").as_bytes());
+        let id = digest[..8].try_into().map_or(0, u64::from_be_bytes);
+        Self { id: format!("{id:016x}"), url: url.to_owned(), server: server.to_owned() }
+    }
+}
