@@ -1,4 +1,4 @@
-//! Tests with the real programs: PostgreSQL, barman-cloud, S3 servers, Pushgateway, Prometheus.
+//! Tests with the real programs: PostgreSQL, barman-cloud, S3 servers, Pushgateway, Prometheus, Chromium.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends with a panic")]
 
 mod archive;
@@ -27,6 +27,7 @@ mod metrics;
 mod notify;
 mod overlap;
 mod pages;
+mod readable;
 mod replay_speed;
 mod rescue;
 mod restore;

@@ -1,5 +1,6 @@
 //! What the tests share: programs, source clusters, archives made by barman-cloud, drills.
 
+pub mod browser;
 pub mod damage;
 pub mod drill;
 pub mod fixture;

@@ -1,0 +1,123 @@
+//! chromedriver and the Chromium that it starts: processes of one test, with a folder of their own.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use fantoccini::wd::Capabilities;
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// What Chromium asks for by itself is off, so that every request is one of the page.
+const ARGUMENTS: [&str; 12] = [
+    "--headless=new",
+    "--no-sandbox",
+    "--no-first-run",
+    "--no-proxy-server",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--lang=en-US",
+];
+
+/// A running chromedriver. It and whatever it has started end when this is dropped.
+#[derive(Debug)]
+pub struct Driver {
+    child: Child,
+    pub url: String,
+    folder: Option<TempDir>,
+}
+
+impl Driver {
+    pub fn start() -> Self {
+        let folder = tempfile::Builder::new().prefix("pgassay-browser-").tempdir().unwrap();
+        for name in ["home", "tmp", "profile"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        // A group of its own, since Chromium would outlive a chromedriver that is killed.
+        let mut child = Command::new(program("chromedriver"))
+            .arg("--port=0")
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", folder.path().join("home"))
+            .env("TMPDIR", folder.path().join("tmp"))
+            .env("LANG", "C.UTF-8")
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut driver = Self { child, url: String::new(), folder: Some(folder) };
+        let port = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            Some(
+                line.split_once("started successfully on port ")?
+                    .1
+                    .trim_end_matches('.')
+                    .to_owned(),
+            )
+        });
+        driver.url = format!("http://127.0.0.1:{}", port.expect("chromedriver did not start"));
+        // Whoever writes to a closed pipe is told so; go on reading.
+        std::thread::spawn(move || for _ in lines {});
+        driver
+    }
+
+    pub fn folder(&self) -> PathBuf {
+        self.folder.as_ref().unwrap().path().to_owned()
+    }
+
+    /// What a session of this driver is to be.
+    pub fn capabilities(&self) -> Capabilities {
+        let profile = self.folder().join("profile");
+        let mut arguments: Vec<String> = ARGUMENTS.map(str::to_owned).into();
+        arguments.push(format!("--user-data-dir={}", profile.display()));
+        let wanted = json!({
+            "browserName": "chrome",
+            // A page that does not load ends the test soon.
+            "timeouts": {"pageLoad": 30_000, "script": 30_000},
+            "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
+            "goog:chromeOptions": {
+                "binary": program("chromium"),
+                "args": arguments,
+                // Else it begins with a page that fetches hundreds of files, or with a search engine's.
+                "prefs": {"session": {"restore_on_startup": 4, "startup_urls": ["about:blank"]}},
+            },
+        });
+        let Value::Object(wanted) = wanted else { unreachable!() };
+        wanted
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let group = Pid::from_child(&self.child);
+        let _ = kill_process_group(group, Signal::KILL);
+        let _ = self.child.wait();
+        // Processes that are not our children may take a moment to end, and write until then.
+        let Some(folder) = self.folder.take() else { return };
+        let folder = folder.keep();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while fs::remove_dir_all(&folder).is_err() && folder.exists() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// A program on `PATH`.
+fn program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
+    found.unwrap_or_else(|| panic!("`{name}` is missing: run `scripts/setup test`"))
+}
