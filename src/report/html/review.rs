@@ -75,7 +75,7 @@ fn overview(jobs: &[JobReview]) -> Markup {
             tr {
                 th scope="row" { a href={ "#job-" (index) } { (text(&job.job)) } }
                 td { (badge(job.last.verdict)) }
-                td { (job.last_pass_at.map_or_else(|| "never".to_owned(), day)) }
+                td class="whole" { (job.last_pass_at.map_or_else(|| "never".to_owned(), day)) }
                 td class="number" { (verdicts.pass) " of " (verdicts.all()) }
                 td class="number" { (rto(&job.trend)) }
                 td {

@@ -30,6 +30,7 @@ code,.mono{font-family:ui-monospace,monospace;font-size:.9em}
 .good{color:var(--good)}.doubt{color:var(--doubt)}.bad{color:var(--bad)}
 .badge.good{background:var(--good-back)}.badge.doubt{background:var(--doubt-back)}.badge.bad{background:var(--bad-back)}
 .card{background:var(--raised);border:1px solid var(--line);border-radius:.5rem;padding:.75rem 1rem;margin:.75rem 0}
+.card>h3:first-child{margin-top:0}
 dl{display:grid;grid-template-columns:8rem 1fr;gap:.25rem 1rem;margin:.5rem 0}
 dt{font-weight:600}
 dd{margin:0}
@@ -39,7 +40,8 @@ table{border-collapse:collapse;width:100%;font-size:.9375rem}
 caption{text-align:left;color:var(--soft);padding-bottom:.25rem}
 th,td{text-align:left;vertical-align:top;padding:.35rem .6rem;border-bottom:1px solid var(--line);overflow-wrap:normal}
 td.wide{overflow-wrap:anywhere;min-width:14rem}
-th.number,td.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+th.number,td.number{text-align:right;font-variant-numeric:tabular-nums}
+th.number,td.number,td.whole{white-space:nowrap}
 td.bar{min-width:8rem;width:45%}
 td.bar svg{display:block;width:100%;height:1rem}
 figure{margin:.5rem 0}

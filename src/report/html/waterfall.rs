@@ -39,7 +39,7 @@ pub fn waterfall(stages: &StageLog) -> Markup {
                 td class="number" { (duration(seconds)) }
                 td class="number" { @if fetched > 0 { (bytes(fetched)) } @else { "–" } }
                 td class="number" { (speed.unwrap_or_else(|| "–".to_owned())) }
-                td { @if kind == "aborted" { span class="bad" { (word) } } @else { (word) } }
+                td class="whole" { @if kind == "aborted" { span class="bad" { (word) } } @else { (word) } }
             }
         }
     });
