@@ -3,6 +3,7 @@
 pub mod catalog;
 mod course;
 mod floor;
+mod forecast;
 mod judge;
 mod keep;
 mod leftovers;
@@ -211,7 +212,11 @@ async fn drilled(store: Option<SharedStore>, request: &DrillRequest) -> Result<D
 /// Delivers the metrics. Failing to is said, and changes no verdict.
 async fn deliver(job: &Job, report: &DrillReport) {
     let (spec, login) = destination(job).await;
-    for error in telemetry::deliver(report, &spec, login.as_ref()).await {
+    if spec.pushgateway.is_none() && spec.textfile.is_none() {
+        return;
+    }
+    let worst_case = forecast::worst_case(job, report).await;
+    for error in telemetry::deliver(report, worst_case, &spec, login.as_ref()).await {
         warn(&error, &error.message);
     }
 }

@@ -3,7 +3,7 @@
 //! Restore times count of drills whose backup was sound and that were measured in a way that counts; what
 //! a failed one took says nothing of a restore.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 use super::{Verdict, history::Past, stage::Stage};
@@ -20,6 +20,9 @@ mod detection;
 mod forecast;
 mod growth;
 pub mod robust;
+
+/// How far back trends and forecasts look: long enough for a slope, short enough for what is true today.
+pub const LOOKS_BACK: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 /// Earlier values that it takes to call one slow.
 const LEAST_EARLIER: usize = 5;

@@ -47,13 +47,17 @@ impl Grouping {
 }
 
 /// Delivers to every place that the job names and tells what went wrong. Nothing here changes the
-/// verdict: the caller warns. `login` is what `spec.basic_auth` names, read.
+/// verdict: the caller warns. `worst_case` is the forecast of the restore time in seconds, `login` what
+/// `spec.basic_auth` names, read.
 pub async fn deliver(
     report: &DrillReport,
+    worst_case: Option<f64>,
     spec: &MetricsSpec,
     login: Option<&Login>,
 ) -> Vec<Error> {
-    send(metrics::families(report), Grouping::new(report, spec), spec, login).await
+    let mut families = metrics::families(report);
+    families.push(metrics::forecast(worst_case));
+    send(families, Grouping::new(report, spec), spec, login).await
 }
 
 /// Delivers a self-test to the same places. The gateway replaces families of the same name only; a

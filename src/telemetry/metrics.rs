@@ -19,8 +19,8 @@ pub const LAST_PASS_HELP: &str = "When the last drill that passed ended, as a Un
 /// Findings by failure class: the family with most samples, nearly all of them zero.
 pub const FINDINGS: &str = "pgassay_drill_findings";
 
-/// Every family of one drill. A family is there also where it has nothing to say (zeros, or not a
-/// number): what one push leaves out, Pushgateway would keep from the push before. The one exception,
+/// Every family of one drill but [`forecast`], which rests on more than its report. A family is there also
+/// where it has nothing to say (zeros, or not a number): what one push leaves out, Pushgateway would keep from the push before. The one exception,
 /// [`LAST_PASS`], rests on exactly that.
 #[must_use]
 pub fn families(report: &DrillReport) -> Vec<Family> {
@@ -29,6 +29,16 @@ pub fn families(report: &DrillReport) -> Vec<Family> {
     all.extend(of_volume(report));
     all.extend(of_checks(report));
     all
+}
+
+/// The restore time just before the next base backup, in seconds. It goes with every drill, known or not.
+#[must_use]
+pub fn forecast(worst_case: Option<f64>) -> Family {
+    one(
+        "pgassay_drill_rto_forecast_seconds",
+        "What a restore just before the next base backup would take, by the last drill and those before it; NaN where it is not known.",
+        known(worst_case),
+    )
 }
 
 /// What a self-test exports beside the drills of its job.

@@ -1,12 +1,27 @@
 //! Where a drill's answer goes: kept reports, Pushgateway, textfile, `--plan`.
 
-use std::fs;
+use std::{fs, path::Path, process::Command};
 
-use crate::support::{
-    drill::{Answer, Drill},
-    fixture,
-    gateway::Gateway,
-    workdir::tree,
+use jiff::{SignedDuration, Timestamp};
+use pgassay::{
+    drill::{DrillReport, job::StoreLocation, report::BackupSummary},
+    pg::Lsn,
+    report::{
+        json,
+        kept::{self, KeptId},
+    },
+};
+use serde_json::Value;
+
+use crate::{
+    sample_report,
+    support::{
+        drill::{Answer, Drill},
+        fixture,
+        gateway::Gateway,
+        tools::RUNTIME,
+        workdir::tree,
+    },
 };
 
 fn value(page: &str, start: &str) -> Option<String> {
@@ -46,6 +61,77 @@ fn a_failed_drill_leaves_the_last_pass_standing() {
 
     let kept = tree(&work.path().join("kept"));
     assert_eq!(kept.iter().filter(|name| name.contains(".json")).count(), 2, "{kept:?}");
+}
+
+/// A drill of two days ago that replayed 64 MiB of WAL after this backup, of one hour.
+fn two_days_ago(backup: &Value) -> DrillReport {
+    let mut report = sample_report::pass();
+    "test".clone_into(&mut report.job);
+    report.started_at = Timestamp::now() - SignedDuration::from_hours(48);
+    report.finished_at = report.started_at + SignedDuration::from_mins(9);
+    let mut backup: BackupSummary = serde_json::from_value(backup.clone()).unwrap();
+    backup.interval_seconds = Some(86_400.0);
+    let reached = report.reached.as_mut().unwrap();
+    reached.end = Lsn(backup.end_lsn.0 + (64 << 20));
+    reached.last_transaction_at = backup.end_at.map(|at| at + SignedDuration::from_hours(1));
+    report.backup = Some(backup);
+    report
+}
+
+/// The forecast of `pgassay report` for the one job of a store.
+fn forecast(store: &Path) -> f64 {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgassay"));
+    command.env_clear().args(["report", "--no-cache", "--output", "json", "--store"]);
+    let output = command.arg(format!("file://{}", store.display())).output().unwrap();
+    let review: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let forecast = &review["jobs"][0]["trend"]["forecast"];
+    forecast["worst_case_seconds"].as_f64().unwrap_or_else(|| panic!("{forecast}"))
+}
+
+#[test]
+fn the_worst_case_of_a_restore_is_told_where_past_drills_know_it() {
+    let archive = fixture::rich();
+    let gateway = Gateway::start();
+    let work = tempfile::tempdir_in("/var/tmp").unwrap();
+    let textfile = work.path().join("pgassay.prom");
+    let run = |more: &str| {
+        let metrics = format!(
+            "  depth: catalog\n  metrics: {{pushgateway: \"{}\", textfile: {}}}\n{more}",
+            gateway.url,
+            textfile.display()
+        );
+        let answer = Drill::new(&archive.root, "rich", &metrics).run(&[]);
+        answer.expect("pass", 0);
+        let read = [gateway.get("/metrics").unwrap(), fs::read_to_string(&textfile).unwrap()];
+        let [pushed, written] =
+            read.map(|text| value(&text, "pgassay_drill_rto_forecast_seconds").unwrap());
+        let [pushed, written] = [pushed, written].map(|text| text.parse::<f64>().unwrap());
+        assert_eq!(pushed.to_bits(), written.to_bits(), "{pushed} and {written}");
+        (answer, written)
+    };
+    // Without reports nothing is known of the next restore.
+    let (answer, told) = run("");
+    assert!(told.is_nan(), "{told}");
+    let store = work.path().join("kept");
+    let past = two_days_ago(&answer.report["backup"]);
+    RUNTIME.block_on(async {
+        let store = kept::open(&StoreLocation::folder(store.to_str().unwrap())).await.unwrap();
+        let id = KeptId::new("test", past.started_at, &past.drill_id);
+        store.put(&id, json::render(&past).into()).await.unwrap();
+    });
+    let report = format!("  report: {{store: \"file://{}\"}}", store.display());
+    let (_, told) = run(&report);
+    let expected = forecast(&store);
+    // 116 s for the base backup, 96 s for each of a day's 24 times 64 MiB.
+    assert!((2_000.0..3_000.0).contains(&expected), "{expected}");
+    assert!((told - expected).abs() < 1e-6, "{told} is not {expected}");
+
+    // Reports that cannot be read change nothing but this.
+    fs::rename(&store, work.path().join("away")).unwrap();
+    fs::write(&store, "no folder").unwrap();
+    let (answer, told) = run(&report);
+    assert!(told.is_nan(), "{told}");
+    assert!(answer.stderr.contains("the report is not kept"), "{}", answer.stderr);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use pgassay::{
         FailureClass, Job, Verdict,
         job::{Credentials, SecretSource},
     },
-    telemetry::metrics::{families, selftest_families},
+    telemetry::metrics::{families, forecast, selftest_families},
 };
 use saphyr::{LoadableYamlNode as _, Yaml};
 
@@ -70,6 +70,7 @@ fn metric_names(text: &str) -> BTreeSet<&str> {
 fn rules_and_pages_name_the_metrics_that_are_exported() {
     let report = sample_report::pass();
     let mut families = families(&report);
+    families.push(forecast(None));
     families.extend(selftest_families(&sample_report::selftest()));
     let exported: BTreeSet<&str> = families.iter().map(|family| family.name).collect();
     for file in ["deploy/prometheus/alerts.yaml", "deploy/prometheus/alerts_test.yaml"] {

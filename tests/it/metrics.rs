@@ -10,7 +10,7 @@ use pgassay::{
     drill::{Code, DrillReport, job::MetricsSpec},
     telemetry::{
         self,
-        metrics::families,
+        metrics::{families, forecast},
         push::{self, Patience},
         text,
     },
@@ -148,7 +148,9 @@ fn promtool_finds_nothing_to_say() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let body = text::write(&families(&report), &[]);
+        let mut families = families(&report);
+        families.push(forecast(report.rto.as_ref().map(|rto| rto.seconds)));
+        let body = text::write(&families, &[]);
         child.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         let said = [output.stdout, output.stderr].concat();
@@ -157,7 +159,11 @@ fn promtool_finds_nothing_to_say() {
 }
 
 fn deliver(report: &DrillReport, spec: &MetricsSpec) {
-    let errors = RUNTIME.block_on(telemetry::deliver(report, spec, None));
+    deliver_with(report, None, spec);
+}
+
+fn deliver_with(report: &DrillReport, worst_case: Option<f64>, spec: &MetricsSpec) {
+    let errors = RUNTIME.block_on(telemetry::deliver(report, worst_case, spec, None));
     assert!(errors.is_empty(), "{errors:?}");
 }
 
@@ -206,6 +212,25 @@ fn the_last_pass_stands_after_a_failed_run() {
 
 #[test]
 #[expect(clippy::float_cmp, reason = "the same numbers come back")]
+fn a_forecast_goes_with_every_drill_and_is_cleared_where_it_is_not_known() {
+    let gateway = Gateway::start();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pgassay.prom");
+    let spec = MetricsSpec { textfile: Some(path.clone()), ..gateway.spec() };
+    let told = || {
+        let written = read(&std::fs::read_to_string(&path).unwrap());
+        [ours(&gateway), written].map(|samples| {
+            value(&samples, "pgassay_drill_rto_forecast_seconds", &[("drill", "orders-nightly")])
+        })
+    };
+    deliver_with(&sample::pass(), Some(340.5), &spec);
+    assert_eq!(told(), [340.5, 340.5]);
+    deliver_with(&sample::fail(), None, &spec);
+    assert!(told().iter().all(|seconds| seconds.is_nan()));
+}
+
+#[test]
+#[expect(clippy::float_cmp, reason = "the same numbers come back")]
 fn drills_do_not_overwrite_each_other() {
     let gateway = Gateway::start();
     let mut other = sample::fail();
@@ -242,7 +267,7 @@ fn a_refusal_is_told_with_the_gateways_words() {
         reqwest::Client::new().post(url).body(body).send().await.unwrap().status()
     });
     assert!(status.is_success());
-    let errors = RUNTIME.block_on(telemetry::deliver(&report, &spec, None));
+    let errors = RUNTIME.block_on(telemetry::deliver(&report, None, &spec, None));
     let [error] = &errors[..] else { panic!("{errors:?}") };
     assert_eq!(error.code, Code::MetricsPush);
     assert!(error.message.contains("it answered 400 Bad Request: "), "{}", error.message);
@@ -262,7 +287,7 @@ fn an_unreachable_gateway_is_a_warning_and_the_textfile_is_written_all_the_same(
         textfile: Some(path.clone()),
         ..MetricsSpec::default()
     };
-    let errors = RUNTIME.block_on(telemetry::deliver(&report, &spec, None));
+    let errors = RUNTIME.block_on(telemetry::deliver(&report, None, &spec, None));
     let [error] = &errors[..] else { panic!("{errors:?}") };
     assert_eq!(error.code, Code::MetricsPush);
     assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
