@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod drill;
 mod evidence;
+mod format;
 mod history;
 mod init;
 mod job_args;

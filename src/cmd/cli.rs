@@ -139,7 +139,7 @@ impl Command {
     /// How the command was asked to print.
     pub(super) fn output(&self) -> Output {
         match self {
-            Self::Drill(args) => args.output,
+            Self::Drill(args) => args.output.of_errors(),
             Self::Rescue(args) => args.output,
             Self::Verify(args) => args.output,
             Self::Catalog(args) => args.output,

@@ -9,6 +9,7 @@ use super::{
     cli::help,
     console::Output,
     doctor::machine,
+    format::Format,
     job_args::{self, ArchiveArgs, OverrideArgs},
 };
 use crate::{
@@ -17,10 +18,7 @@ use crate::{
         report::CheckReport,
         verdict::{self, Evidence},
     },
-    report::{
-        self,
-        plan::{self as view, PlanView},
-    },
+    report::plan::{self as view, PlanView},
     runner::{self, DrillRequest, PlanOutcome},
     telemetry::progress_bar,
 };
@@ -37,6 +35,7 @@ Examples:
   pgassay drill orders.yaml --plan          what would be restored, and why; fetches nothing
   pgassay drill orders.yaml
   pgassay drill orders.yaml --target-time 2026-11-22T04:00:00Z --output json
+  pgassay drill orders.yaml --output junit > drill.xml
   pgassay drill --s3-url s3://backups/postgres --server orders --rto 4h --rpo 15m";
 
 /// Restore a backup, examine it, say how long it took and what would be lost
@@ -50,7 +49,7 @@ pub(super) struct DrillArgs {
     pub plan: bool,
     /// How to print the report
     #[arg(long, value_name = "FORMAT", default_value = "human")]
-    pub output: Output,
+    pub output: Format,
     /// Makes random choices the same again; a report names its seed
     #[arg(long, value_name = "NUMBER")]
     pub seed: Option<u64>,
@@ -64,6 +63,7 @@ pub(super) struct DrillArgs {
 }
 
 pub(super) async fn run(args: DrillArgs, context: &Context) -> Outcome {
+    let plan_as = if args.plan { Some(args.output.plain("a plan")?) } else { None };
     let mut job = job_args::job(args.job.as_deref(), &args.archive, &args.overrides)?;
     if args.first {
         let message = "`--first` is for the check `rowFloor`, which the job does not have";
@@ -79,14 +79,11 @@ pub(super) async fn run(args: DrillArgs, context: &Context) -> Outcome {
         cancel: context.cancel.clone(),
         helper: None,
     };
-    if args.plan {
-        return plan(&request, args.output, context).await;
+    if let Some(output) = plan_as {
+        return plan(&request, output, context).await;
     }
     let report = Box::pin(runner::drill(request)).await?;
-    console.data(&match args.output {
-        Output::Human => report::terminal::render(&report, console.style()),
-        Output::Json => report::json::render(&report),
-    })?;
+    console.data(&args.output.drill(&report, console.style())?)?;
     Ok(report.verdict.exit_code())
 }
 

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use super::{
     Context, Outcome,
     cli::help,
-    console::{Failure, Output, usage},
+    console::{Failure, usage},
+    format::Format,
     store_args::{Sources, StoreArgs},
 };
 use crate::{
@@ -23,7 +24,6 @@ use crate::{
         markdown,
         past::PastReader,
         review::{self as view, gather},
-        terminal,
     },
 };
 
@@ -42,26 +42,6 @@ Examples:
   pgassay report --jobs jobs/ --since 30d --output html > review.html
   pgassay report --store s3://drill-reports/all --since 2026-10-01 --until 2026-11-01 --output markdown
   pgassay report orders.yaml --drill 01a206f8-a283-75c6-9866-bf72ab269f10 --output junit";
-
-/// How a report is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Format {
-    Human,
-    Json,
-    Html,
-    Markdown,
-    Junit,
-}
-
-impl Format {
-    /// How errors are told.
-    pub(super) const fn of_errors(self) -> Output {
-        match self {
-            Self::Json => Output::Json,
-            Self::Human | Self::Html | Self::Markdown | Self::Junit => Output::Human,
-        }
-    }
-}
 
 /// Review a span of time, or print one drill, from kept reports
 #[derive(Debug, Args)]
@@ -137,6 +117,7 @@ async fn drill(
 ) -> Result<String, Failure> {
     let (reader, kept) = find(sources, id).await?;
     let bytes = reader.store().get(&kept).await?;
+    // As it was kept, whoever wrote it.
     if format == Format::Json {
         return Ok(String::from_utf8_lossy(&bytes).into_owned());
     }
@@ -149,12 +130,7 @@ async fn drill(
     }
     let report: DrillReport =
         serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
-    Ok(match format {
-        Format::Human | Format::Json => terminal::render(&report, context.console.style()),
-        Format::Html => html::drill(&report),
-        Format::Markdown => markdown::drill(&report),
-        Format::Junit => junit::drill(&report)?,
-    })
+    Ok(format.drill(&report, context.console.style())?)
 }
 
 /// The report of a drill, by names alone.

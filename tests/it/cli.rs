@@ -209,6 +209,25 @@ fn errors_are_json_where_json_was_asked_for() {
 }
 
 #[test]
+fn errors_are_told_to_people_where_a_page_was_asked_for() {
+    for form in ["junit", "html", "markdown"] {
+        run(&["drill", "/nowhere.yaml", "--output", form]).refused(2, "P002", "/nowhere.yaml");
+        run(&["drill", "--output", form]).refused(2, "P001", "--s3-url: is missing");
+    }
+}
+
+#[test]
+fn a_plan_is_no_page() {
+    // Nobody is asked for the archive.
+    let archive = ["--s3-url", "s3://b/x", "--server", "a", "--s3-endpoint", "http://127.0.0.1:1"];
+    for form in ["junit", "html", "markdown"] {
+        run(&[&["drill", "--plan", "--output", form][..], &archive].concat())
+            .refused(2, "P001", &format!("a plan is not printed as `{form}`"))
+            .refused(2, "P001", "--output json");
+    }
+}
+
+#[test]
 fn check_names_every_problem_of_every_job() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let example = root.join("jobs/example.yaml").display().to_string();

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::{
     sample_report,
     support::{
-        drill::{Answer, Drill},
+        drill::{Answer, Drill, environment},
         fixture,
         gateway::Gateway,
         tools::RUNTIME,
@@ -143,6 +143,40 @@ fn nobody_at_the_gateway_changes_no_verdict() {
     assert!(answer.stderr.contains("R002"), "no warning: {}", answer.stderr);
 }
 
+/// A drill of the same archive by flags alone.
+fn without_a_job(drill: &Drill, arguments: &[&str]) -> Answer {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgassay"));
+    command.env_clear().envs(environment()).arg("drill").args(arguments);
+    command.args(["--s3-url", "s3://bucket/archive", "--server", "rich", "--s3-endpoint"]);
+    Answer::from(command.arg(drill.server.endpoint()).output().unwrap())
+}
+
+#[test]
+fn a_report_is_printed_in_the_form_that_was_asked_for() {
+    let archive = fixture::rich();
+    let drill = Drill::new(&archive.root, "rich", "");
+    let print = |form: &str, more: &[&str], exit: i32| {
+        let arguments = [&["--depth", "catalog", "--output", form], more].concat();
+        let answer = without_a_job(&drill, &arguments);
+        assert_eq!(answer.exit, exit, "{answer:?}");
+        answer.stdout
+    };
+    let junit = print("junit", &[], 0);
+    assert!(junit.starts_with("<?xml") && junit.contains("<testcase name=\"plan\""), "{junit}");
+    assert!(junit.contains("failures=\"0\" errors=\"0\""), "{junit}");
+    let html = print("html", &[], 0);
+    assert!(html.starts_with("<!DOCTYPE html>") && html.ends_with("</html>"), "{html}");
+    let markdown = print("markdown", &[], 0);
+    assert!(markdown.starts_with("## PASS: "), "{markdown}");
+
+    // The verdict is the exit status in each of them.
+    let early = ["--target-time", "2001-01-01T00:00:00Z"];
+    let junit = print("junit", &early, 1);
+    assert!(junit.contains("type=\"target_before_consistency\">"), "{junit}");
+    assert!(print("html", &early, 1).contains("target_before_consistency"));
+    assert!(print("markdown", &early, 1).starts_with("## FAIL: "));
+}
+
 #[test]
 fn a_plan_names_backup_range_and_bytes_and_fetches_nothing() {
     let archive = fixture::rich();
@@ -153,10 +187,7 @@ fn a_plan_names_backup_range_and_bytes_and_fetches_nothing() {
     for part in ["00000001000000000000000F", "\"timeline\":2", "why"] {
         assert!(plan.contains(part), "no {part} in {plan}");
     }
-    let mut human = std::process::Command::new(env!("CARGO_BIN_EXE_pgassay"));
-    human.env_clear().envs(crate::support::drill::environment()).arg("drill").arg("--plan");
-    human.args(["--s3-url", "s3://bucket/archive", "--server", "rich", "--s3-endpoint"]);
-    let human = Answer::from(human.arg(drill.server.endpoint()).output().unwrap());
+    let human = without_a_job(&drill, &["--plan"]);
     assert_eq!(human.exit, 0, "{human:?}");
     assert!(human.stdout.contains("00000001000000000000000F"), "{}", human.stdout);
 }
