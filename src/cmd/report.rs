@@ -32,6 +32,10 @@ const HELP: &str = help!(
     "objectives held or missed, the worst case of the restore time and when it goes over its"
     "objective, and, with `--jobs DIR`, what was never drilled. With `--drill` prints one drill."
     ""
+    "Verdicts, objectives and damage that was found are those of the span. Restore times, growth and"
+    "the worst case rest on the drills of the span or of the last 90 days before its end, whichever"
+    "is longer."
+    ""
     "HTML is one file that needs nothing else. JSON of a drill is the report as it was kept;"
     "`--schema` prints the JSON Schema that it follows."
 );

@@ -24,11 +24,13 @@ pub struct Review {
     pub since: Timestamp,
     /// Before then.
     pub until: Timestamp,
+    /// Trends and forecasts rest on the drills from then on, where that is before the span, too.
+    pub trends_since: Timestamp,
     /// By name.
     pub jobs: Vec<JobReview>,
     /// Jobs that were named and have no report at all.
     pub never_drilled: Vec<NeverDrilled>,
-    /// Reports of the span that could not be read: nothing here counts them.
+    /// Reports that could not be read: nothing here counts them.
     pub unreadable: Vec<UnreadableReport>,
 }
 
@@ -42,7 +44,6 @@ pub struct JobReview {
     pub last: LastDrill,
     /// The newest pass, also one before the span.
     pub last_pass_at: Option<Timestamp>,
-    /// Of the drills of the span.
     pub trend: Trend,
     /// What somebody should look at: a sentence each, the worst first.
     pub attention: Vec<String>,
@@ -75,15 +76,20 @@ pub struct UnreadableReport {
 }
 
 impl JobReview {
-    /// Of a job's drills in the span, in any order; `before` are the newest drill and the newest pass
-    /// before it. `None` where there is no drill at all.
+    /// Of the drills that a job's trend rests on, in any order; `before` are the newest drill and the newest
+    /// pass before them. The span begins `since`. `None` where there is no drill at all.
     #[must_use]
-    pub fn of(span: &[&Past], before: &[&Past], now: Timestamp) -> Option<Self> {
-        let all = || span.iter().chain(before).copied();
+    pub fn of(
+        drills: &[&Past],
+        before: &[&Past],
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let all = || drills.iter().chain(before).copied();
         let last = all().max_by_key(|past| past.started_at)?;
         let passes = all().filter(|past| past.verdict == Verdict::Pass);
         let last_pass_at = passes.map(|past| past.started_at).max();
-        let trend = Trend::of(span, now);
+        let trend = Trend::counted_from(since, drills, now);
         Some(Self {
             job: last.job.clone(),
             archive_url: last.archive_url.clone(),
@@ -169,6 +175,7 @@ pub fn against(held: Held) -> String {
     let times =
         |number: u64| if number == 1 { "once".to_owned() } else { format!("{number} times") };
     match (held.held, held.missed) {
+        (0, 0) if held.objective_seconds.is_some() => "not measured".to_owned(),
         (0, 0) => "not stated".to_owned(),
         (kept, 0) => format!("held {}", times(kept)),
         (0, missed) => format!("missed {}", times(missed)),

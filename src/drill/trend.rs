@@ -6,7 +6,11 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
-use super::{Verdict, history::Past, stage::Stage};
+use super::{
+    Verdict,
+    history::{Measure, Past},
+    stage::Stage,
+};
 
 use self::robust::{deviation, median, theil_sen};
 pub use self::{
@@ -27,7 +31,8 @@ pub const LOOKS_BACK: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// Earlier values that it takes to call one slow.
 const LEAST_EARLIER: usize = 5;
 
-/// What the drills of one job have in common, the oldest first.
+/// What the drills of one job have in common, the oldest first. Of a review, verdicts, objectives and
+/// detections are those of its span; all else rests on every drill that was looked at.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Trend {
     pub verdicts: Verdicts,
@@ -140,6 +145,12 @@ impl Trend {
     /// Of the drills of one job, in any order. `now` is when the forecast is made.
     #[must_use]
     pub fn of(past: &[&Past], now: Timestamp) -> Self {
+        Self::counted_from(Timestamp::MIN, past, now)
+    }
+
+    /// The same, but of drills that began before `since` verdicts, objectives and detections are not counted.
+    #[must_use]
+    pub fn counted_from(since: Timestamp, past: &[&Past], now: Timestamp) -> Self {
         let mut past = past.to_vec();
         past.sort_by(|a, b| (a.started_at, &a.drill_id).cmp(&(b.started_at, &b.drill_id)));
         let sound: Vec<&Past> = past.iter().copied().filter(|past| past.is_sound()).collect();
@@ -155,15 +166,19 @@ impl Trend {
         });
         let stages: Vec<StageSeries> = stages.collect();
         let wal = growth::wal(&past);
+        let counted = |past: &Past| past.started_at >= since;
+        let held = |measure: &dyn Fn(&Past) -> Option<Measure>| {
+            held(past.iter().filter_map(|past| Some((measure(past)?, counted(past)))))
+        };
         Self {
-            verdicts: Verdicts::of(past.iter().copied()),
-            rto_objective: held(past.iter().map(|past| past.rto.filter(|rto| rto.counts))),
-            rpo_objective: held(past.iter().map(|past| past.rpo)),
+            verdicts: Verdicts::of(past.iter().copied().filter(|past| counted(past))),
+            rto_objective: held(&|past| past.rto.filter(|rto| rto.counts)),
+            rpo_objective: held(&|past| past.rpo),
             rto: series(&Past::rto_seconds),
             slow: sound.last().map_or_else(Vec::new, |last| slow(&stages, last.started_at)),
             stages,
             size: growth::size(&past),
-            detections: detection::detections(&past),
+            detections: detection::detections(&past, since),
             forecast: forecast::forecast(&past, wal.as_ref(), now),
             wal,
         }
@@ -184,14 +199,15 @@ fn forecast_or_why<S: Serializer>(
     }
 }
 
-fn held(measures: impl Iterator<Item = Option<super::history::Measure>>) -> Held {
+/// Of measures, the oldest first, and whether each is counted.
+fn held(measures: impl Iterator<Item = (Measure, bool)>) -> Held {
     let mut held = Held::default();
-    for measure in measures.flatten() {
+    for (measure, counted) in measures {
         held.objective_seconds = measure.objective_seconds;
         match (measure.objective_seconds, measure.exceeded) {
-            (None, _) => {}
-            (Some(_), true) => held.missed += 1,
-            (Some(_), false) => held.held += 1,
+            (Some(_), true) if counted => held.missed += 1,
+            (Some(_), false) if counted => held.held += 1,
+            (None | Some(_), _) => {}
         }
     }
     held

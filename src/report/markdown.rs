@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    review::lines,
+    review::{basis, lines},
     said::{self, Fact},
     terminal::time,
 };
@@ -55,6 +55,9 @@ pub fn drill(report: &DrillReport) -> String {
 pub fn review(review: &Review) -> String {
     let days = [review.since, review.until].map(|at| at.strftime("%Y-%m-%d").to_string());
     let mut text = format!("## Recovery readiness, {} to {}\n\n", days[0], days[1]);
+    if let Some(basis) = basis(review) {
+        let _ = writeln!(text, "{basis}\n");
+    }
     text.push_str(
         "| job | last drill | last pass | passed | RTO | RTO objective | RPO objective |\n",
     );

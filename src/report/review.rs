@@ -45,6 +45,10 @@ pub fn render(review: &Review, style: Style) -> String {
         }
     );
     page.headline(word, tone, &text);
+    if let Some(basis) = basis(review) {
+        page.gap();
+        page.line(&basis);
+    }
     if !review.jobs.is_empty() {
         page.gap();
         overview(&mut page, &review.jobs);
@@ -66,6 +70,17 @@ pub fn render(review: &Review, style: Style) -> String {
         }
     }
     page.finish()
+}
+
+/// What rests on which drills, where they are not the same.
+pub(super) fn basis(review: &Review) -> Option<String> {
+    (review.trends_since < review.since).then(|| {
+        format!(
+            "Verdicts, objectives and damage that was found are of this time; restore times, growth and the \
+             worst case rest on the drills since {}.",
+            review.trends_since.strftime("%Y-%m-%d")
+        )
+    })
 }
 
 fn overview(page: &mut Page, jobs: &[JobReview]) {
@@ -182,9 +197,18 @@ mod tests {
     }
 
     #[test]
+    fn a_span_that_is_long_enough_needs_no_word_on_its_basis() {
+        let mut review = sample::review();
+        assert!(basis(&review).unwrap().ends_with("since 2026-09-02."));
+        review.trends_since = review.since;
+        assert_eq!(basis(&review), None);
+    }
+
+    #[test]
     fn a_month_as_json() {
         let json: serde_json::Value = serde_json::from_str(&json(&sample::review())).unwrap();
         assert_eq!(json["schema_version"], 1);
+        assert_eq!(json["trends_since"], "2026-09-02T00:00:00Z");
         assert_eq!(json["jobs"][0]["trend"]["verdicts"]["pass"], 30);
         assert!(json["jobs"][0]["trend"]["forecast"]["crosses_at"].is_string(), "{json:#}");
         assert_eq!(json["jobs"][2]["trend"]["forecast"]["unknown"], "no_restore_time");

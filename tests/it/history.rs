@@ -374,6 +374,21 @@ async fn the_review_in_every_form() {
     let later = place.run(&["report", "--since", "1h", "--output", "json"]).json();
     assert_eq!(later["jobs"][0]["attention"][0], "there was no drill in this time");
     assert!(later["jobs"][1]["last_pass_at"].is_string());
+    // Trends look farther back than an hour, counts do not.
+    let trend = &later["jobs"][0]["trend"];
+    assert_eq!(trend["verdicts"]["pass"], 0);
+    assert_eq!(trend["rto"]["points"].as_array().map(Vec::len), Some(7));
+    let at = |key: &str| later[key].as_str().unwrap().parse::<Timestamp>().unwrap();
+    assert_eq!(at("until").duration_since(at("trends_since")), SignedDuration::from_hours(90 * 24));
+    assert!(at("since") > at("trends_since"));
+    let day = place.run(&["report", "--since", "36h", "--output", "json"]).json();
+    assert_eq!(day["jobs"][0]["trend"]["verdicts"]["pass"], 1);
+    assert_eq!(day["jobs"][0]["trend"]["stages"], trend["stages"]);
+    // A long span is its own.
+    let year = place.run(&["report", "--since", "365d", "--output", "json"]).json();
+    assert_eq!(year["trends_since"], year["since"]);
+    assert!(!place.run(&["report", "--since", "365d"]).stdout.contains("rest on the drills since"));
+    assert!(place.run(&["report", "--since", "1d"]).stdout.contains("rest on the drills since"));
 }
 
 #[tokio::test]

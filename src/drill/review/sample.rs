@@ -92,14 +92,17 @@ pub fn review() -> Review {
     }
     let mut old = month("stock").remove(0);
     old.started_at = at("2026-09-01T04:00:00Z");
+    let since = at("2026-11-01T00:00:00Z");
     let job = |past: &[Past], before: &[&Past]| {
-        JobReview::of(&past.iter().collect::<Vec<_>>(), before, now).expect("there are drills")
+        let past: Vec<&Past> = past.iter().collect();
+        JobReview::of(&past, before, since, now).expect("there are drills")
     };
     Review {
         schema_version: SCHEMA_VERSION,
         made_at: now,
-        since: at("2026-11-01T00:00:00Z"),
+        since,
         until: now,
+        trends_since: at("2026-09-02T00:00:00Z"),
         jobs: vec![job(&grows, &[]), job(&fails, &[]), job(&[], &[&old])],
         never_drilled: vec![NeverDrilled {
             job: "archive-2019".to_owned(),

@@ -1,5 +1,7 @@
 //! How long damage was there before a drill found it.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -16,12 +18,14 @@ pub struct Detection {
     pub seconds: f64,
 }
 
-/// `past` is sorted by time. Drills that find the same object again detect nothing new.
-pub(super) fn detections(past: &[&Past]) -> Vec<Detection> {
+/// By the drills from `since` on. `past` is sorted by time: drills that find the same object again detect
+/// nothing new, even where the first one was before.
+pub(super) fn detections(past: &[&Past], since: Timestamp) -> Vec<Detection> {
+    let mut known = BTreeSet::new();
     let mut found: Vec<Detection> = Vec::new();
     for past in past.iter().filter(|past| past.verdict == Verdict::Fail) {
         let Some(present_at) = past.damaged_object_at else { continue };
-        if found.iter().any(|known| known.present_at == present_at) {
+        if !known.insert(present_at) || past.started_at < since {
             continue;
         }
         let seconds = past.finished_at.duration_since(present_at).as_secs_f64().max(0.0);

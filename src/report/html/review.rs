@@ -14,7 +14,7 @@ use crate::{
         trend::{Series, Trend},
     },
     report::{
-        review::{amount, forecast},
+        review::{amount, basis, forecast},
         terminal::time,
     },
 };
@@ -30,6 +30,7 @@ pub fn review(review: &Review) -> String {
             @if attention == 0 { span class="good" { "none needs attention" } }
             @else { strong class="bad" { (attention) @if attention == 1 { " needs" } @else { " need" } " attention" } }
         }
+        @if let Some(basis) = basis(review) { p class="soft" { (basis) } }
     };
     let content = html! {
         section aria-labelledby="overview" {

@@ -10,6 +10,7 @@ use crate::{
         Error, Job, Verdict,
         history::Past,
         review::{JobReview, NeverDrilled, Review, SCHEMA_VERSION, UnreadableReport},
+        trend::LOOKS_BACK,
     },
     report::{
         kept::Wanted,
@@ -28,6 +29,13 @@ pub struct Span {
     pub now: Timestamp,
 }
 
+impl Span {
+    /// When the drills begin that trends rest on: a short span says little of them.
+    fn trends_since(self) -> Timestamp {
+        self.since.min(self.until.checked_sub(LOOKS_BACK).unwrap_or(Timestamp::MIN))
+    }
+}
+
 /// Reviews the jobs of some stores; none named means all of a store. Of `expected`, jobs that have no
 /// report at all were never drilled.
 ///
@@ -43,7 +51,7 @@ pub async fn review(
         let names = if names.is_empty() { reader.store().jobs().await? } else { names.clone() };
         let wanted = Wanted {
             jobs: names.clone(),
-            since: Some(span.since),
+            since: Some(span.trends_since()),
             until: Some(span.until),
             ..Wanted::default()
         };
@@ -81,9 +89,16 @@ pub async fn review(
         })
         .collect();
     never_drilled.sort_by(|a, b| a.job.cmp(&b.job));
-    let Span { since, until, now } = span;
-    let schema_version = SCHEMA_VERSION;
-    Ok(Review { schema_version, made_at: now, since, until, jobs, never_drilled, unreadable })
+    Ok(Review {
+        schema_version: SCHEMA_VERSION,
+        made_at: span.now,
+        since: span.since,
+        until: span.until,
+        trends_since: span.trends_since(),
+        jobs,
+        never_drilled,
+        unreadable,
+    })
 }
 
 async fn of_job(
@@ -92,13 +107,14 @@ async fn of_job(
     drills: Vec<Past>,
     span: Span,
 ) -> Result<Option<JobReview>, Error> {
-    let mut before = Vec::new();
+    let (mut before, begin) = (Vec::new(), span.trends_since());
     if !drills.iter().any(|past| past.verdict == Verdict::Pass) {
-        before.extend(reader.newest(&name, span.since, |p| p.verdict == Verdict::Pass).await?);
+        before.extend(reader.newest(&name, begin, |p| p.verdict == Verdict::Pass).await?);
     }
     if drills.is_empty() {
-        before.extend(reader.newest(&name, span.since, |_| true).await?);
+        before.extend(reader.newest(&name, begin, |_| true).await?);
     }
     let drills: Vec<&Past> = drills.iter().collect();
-    Ok(JobReview::of(&drills, &before.iter().collect::<Vec<_>>(), span.now))
+    let before: Vec<&Past> = before.iter().collect();
+    Ok(JobReview::of(&drills, &before, span.since, span.now))
 }
