@@ -132,4 +132,6 @@ fn evidence(name: &str) -> Option<RpoEvidence> {
 }
 
 #[cfg(test)]
+pub mod sample;
+#[cfg(test)]
 mod tests;

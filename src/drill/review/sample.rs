@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use super::*;
 use crate::{
     drill::{
-        history::{Measure, PastBackup, PastStage},
+        history::{Measure, sample},
         trend::Verdicts,
     },
     pg::Lsn,
@@ -23,58 +23,25 @@ pub fn month(job: &str) -> Vec<Past> {
         let started = at("2026-11-01T04:00:00Z");
         let started = started + SignedDuration::from_hours(24 * i64::try_from(day).unwrap_or(0));
         let backup_end = started - SignedDuration::from_hours(2);
-        let stage = |stage: &str, seconds: f64| PastStage {
-            stage: stage.to_owned(),
-            seconds,
-            fetched_bytes: 0,
-            restored_bytes: 0,
-            wal_segments: 0,
-            done: true,
-        };
+        let begin = Lsn((24 * day + 100) * GIB);
+        let mut past = sample::pass(started, backup_end, begin, Lsn(begin.0 + 2 * GIB));
+        past.drill_id = format!("01933d2e-6f00-7abc-8def-{day:012}");
+        job.clone_into(&mut past.job);
+        past.finished_at = started + SignedDuration::from_mins(9);
+        if let Some(backup) = &mut past.backup {
+            backup.id = format!("202611{:02}T020000", day + 1);
+            backup.compressed_bytes = (12 + day / 4) * GIB;
+            backup.interval_seconds = Some(86_400.0);
+        }
         let noise = [0.0, 3.0, 1.0, 4.0, 2.0][usize::try_from(day % 5).unwrap_or(0)];
         let (fetch, replay) = (100.0 + 2.0 * day as f64 + noise, 20.0 + noise);
-        Past {
-            drill_id: format!("01933d2e-6f00-7abc-8def-{day:012}"),
-            job: job.to_owned(),
-            archive_url: "s3://home-backups/postgres".to_owned(),
-            server: "orders".to_owned(),
-            started_at: started,
-            finished_at: started + SignedDuration::from_mins(9),
-            verdict: Verdict::Pass,
-            reason: "restored to the last record, and every check passed".to_owned(),
-            depth: "deep".to_owned(),
-            target: "latest".to_owned(),
-            backup: Some(PastBackup {
-                id: format!("202611{:02}T020000", day + 1),
-                end_at: Some(backup_end),
-                begin_lsn: Some(Lsn((24 * day + 100) * GIB)),
-                end_lsn: Some(Lsn((24 * day + 100) * GIB + 4_096)),
-                system_id: "7".to_owned(),
-                major: Some(17),
-                compressed_bytes: (12 + day / 4) * GIB,
-                wal_bytes: GIB,
-                wal_segments: 64,
-                interval_seconds: Some(86_400.0),
-            }),
-            reached: Some(Lsn((24 * day + 102) * GIB)),
-            recovered_to: Some(started),
-            rto: Some(Measure {
-                seconds: fetch + replay,
-                objective_seconds: Some(600.0),
-                exceeded: false,
-                counts: true,
-            }),
-            rpo: Some(Measure {
-                seconds: 90.0,
-                objective_seconds: Some(60.0),
-                exceeded: day == 3,
-                counts: true,
-            }),
-            stages: vec![stage("fetch", fetch), stage("replay", replay), stage("verify", 300.0)],
-            counted_rows: false,
-            classes: std::collections::BTreeMap::new(),
-            damaged_object_at: None,
-        }
+        past.rto = Some(sample::measure(fetch + replay, Some(600.0)));
+        let rpo = sample::measure(90.0, Some(60.0));
+        past.rpo = Some(Measure { exceeded: day == 3, ..rpo });
+        past.stages = [("fetch", fetch), ("replay", replay), ("verify", 300.0)]
+            .map(|(name, seconds)| sample::stage(name, seconds))
+            .to_vec();
+        past
     };
     (0..30).map(day).collect()
 }

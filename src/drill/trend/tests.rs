@@ -3,10 +3,7 @@
 use jiff::SignedDuration;
 
 use super::*;
-use crate::{
-    drill::history::{Measure, PastBackup, PastStage},
-    pg::Lsn,
-};
+use crate::{drill::history::sample, pg::Lsn};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -21,56 +18,18 @@ fn at(hours: i64) -> Timestamp {
 fn drill(day: i64) -> Past {
     let hours = day * 24;
     let lsn = |hours: i64| Lsn(u64::try_from(hours + 1_000).unwrap() * GIB);
-    let stage = |stage: &str, seconds: f64| PastStage {
-        stage: stage.to_owned(),
-        seconds,
-        fetched_bytes: 0,
-        restored_bytes: 0,
-        wal_segments: 0,
-        done: true,
-    };
-    Past {
-        drill_id: format!("d{day}"),
-        job: "orders".to_owned(),
-        archive_url: "s3://b/p".to_owned(),
-        server: "orders".to_owned(),
-        started_at: at(hours),
-        finished_at: at(hours + 1),
-        verdict: Verdict::Pass,
-        reason: String::new(),
-        depth: "deep".to_owned(),
-        target: "latest".to_owned(),
-        backup: Some(PastBackup {
-            id: format!("b{day}"),
-            end_at: Some(at(hours - 12)),
-            begin_lsn: Some(lsn(hours - 12)),
-            end_lsn: Some(lsn(hours - 12)),
-            system_id: "7".to_owned(),
-            major: Some(17),
-            compressed_bytes: 100 * MIB + u64::try_from(day).unwrap() * MIB,
-            wal_bytes: 0,
-            wal_segments: 0,
-            interval_seconds: None,
-        }),
-        reached: Some(lsn(hours)),
-        recovered_to: Some(at(hours)),
-        rto: Some(Measure {
-            seconds: 220.0,
-            objective_seconds: Some(600.0),
-            exceeded: false,
-            counts: true,
-        }),
-        rpo: Some(Measure {
-            seconds: 60.0,
-            objective_seconds: None,
-            exceeded: false,
-            counts: true,
-        }),
-        stages: vec![stage("fetch", 100.0), stage("replay", 120.0), stage("verify", 5.0)],
-        counted_rows: false,
-        classes: std::collections::BTreeMap::new(),
-        damaged_object_at: None,
-    }
+    let mut past = sample::pass(at(hours), at(hours - 12), lsn(hours - 12), lsn(hours));
+    past.drill_id = format!("d{day}");
+    past.finished_at = at(hours + 1);
+    let backup = past.backup.as_mut().unwrap();
+    backup.id = format!("b{day}");
+    backup.compressed_bytes = 100 * MIB + u64::try_from(day).unwrap() * MIB;
+    past.rto = Some(sample::measure(220.0, Some(600.0)));
+    past.rpo = Some(sample::measure(60.0, None));
+    past.stages = [("fetch", 100.0), ("replay", 120.0), ("verify", 5.0)]
+        .map(|(name, seconds)| sample::stage(name, seconds))
+        .to_vec();
+    past
 }
 
 fn trend(past: &[Past], now: i64) -> Trend {
