@@ -26,10 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// where the job keeps no reports, where they say too little, and where they cannot be read in time.
 pub async fn worst_case(job: &Job, report: &DrillReport) -> Option<f64> {
     let location = job.report_store.as_ref()?;
-    let reader = async {
+    // To open a bucket is a large future.
+    let reader = Box::pin(async {
         let store = kept::open(location).await?;
         Ok(PastReader::new(store.into(), location, None))
-    };
+    });
     match known(reader, report, PATIENCE).await {
         Ok(seconds) => Some(seconds),
         Err(why) => {
