@@ -1,10 +1,11 @@
 //! Job documents and flags: parsed strictly, all problems at once, each with its place and a hint.
 //!
-//! Nothing here touches a file or the clock: `cmd` reads the text and the flags.
+//! Nothing here touches the clock, nor a file but in `file`: `cmd` reads the flags.
 
 mod archive;
 mod checks;
 mod document;
+mod file;
 pub mod flags;
 mod node;
 mod notify;
@@ -17,6 +18,7 @@ mod url;
 mod value;
 mod walker;
 
+pub use file::{NoJob, read};
 pub use problem::{Problem, Problems};
 
 use crate::drill::Job;

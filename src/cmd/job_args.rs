@@ -1,20 +1,16 @@
 //! A job from a file or from flags.
 
-use std::{
-    fs::File,
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::console::Failure;
 use crate::{
     config::{
-        self,
+        self, NoJob,
         flags::{ArchiveFlags, Overrides, TargetFlags},
     },
-    drill::{Code, Error, Job},
+    drill::{Error, Job},
 };
 
 /// Flags that name an archive.
@@ -215,29 +211,10 @@ pub(super) fn base_directory(variable: &str) -> Option<PathBuf> {
 
 /// Reads and parses a job file.
 pub(super) fn read(file: &Path) -> Result<Job, Failure> {
-    let name = file.display().to_string();
-    let unreadable = |why: String| {
-        Failure::Error(
-            Error::new(Code::JobUnreadable, format!("cannot read the job `{name}`: {why}"))
-                .hint("Check the path, or write a job with `pgassay init s3://bucket/path`."),
-        )
-    };
-    let opened = File::open(file).map_err(|error| unreadable(error.to_string()))?;
-    if opened.metadata().is_ok_and(|meta| meta.is_dir()) {
-        return Err(unreadable("it is a folder".to_owned()));
-    }
-    // A device or a pipe has no length to ask for.
-    let mut bytes = Vec::new();
-    opened
-        .take(config::MAX_DOCUMENT as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| unreadable(error.to_string()))?;
-    if bytes.len() > config::MAX_DOCUMENT {
-        return Err(unreadable("it is longer than 1 MiB".to_owned()));
-    }
-    let text =
-        String::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8 text".to_owned()))?;
-    Ok(config::parse(&text, &name)?)
+    config::read(file, &file.display().to_string()).map_err(|error| match error {
+        NoJob::Unreadable(error) => Failure::Error(error),
+        NoJob::Invalid(problems) => Failure::Problems(problems),
+    })
 }
 
 pub(super) fn absolute(path: Option<&Path>) -> Result<Option<PathBuf>, Error> {

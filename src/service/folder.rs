@@ -3,14 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::Read as _,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use crate::{
-    config::{self, MAX_DOCUMENT},
+    config,
     drill::{Code, Error, Job},
 };
 
@@ -188,16 +187,8 @@ impl Stamp {
 
 /// The job of a file, or all that is wrong with it.
 fn read(path: &Path) -> Result<Job, String> {
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(|error| error.to_string())?;
-    let read = file.take(MAX_DOCUMENT as u64 + 1).read_to_end(&mut bytes);
-    read.map_err(|error| error.to_string())?;
-    if bytes.len() > MAX_DOCUMENT {
-        return Err(format!("it is longer than {MAX_DOCUMENT} bytes"));
-    }
-    let text = String::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    config::parse(&text, &name).map_err(|problems| problems.to_string().trim().to_owned())
+    config::read(path, &name).map_err(|error| error.to_string().trim().to_owned())
 }
 
 #[cfg(test)]
