@@ -49,8 +49,8 @@ Examples:
 #[command(help_template = HELP, after_help = AFTER)]
 pub(super) struct ServeArgs {
     /// Folder with job files, `*.yaml`
-    #[arg(long, value_name = "DIR")]
-    pub jobs: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "openapi")]
+    pub jobs: Option<PathBuf>,
     /// Folder for what must outlive a kill [default: `STATE_DIRECTORY`, else pgassay in `XDG_STATE_HOME`,
     /// else ~/.local/state/pgassay]
     #[arg(long, value_name = "DIR")]
@@ -61,6 +61,9 @@ pub(super) struct ServeArgs {
     /// Spreads drills over their windows, the same after a restart
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub seed: u64,
+    /// Print the description of the API as OpenAPI
+    #[arg(long, conflicts_with = "jobs")]
+    pub openapi: bool,
     #[command(flatten)]
     pub pages: PageArgs,
     #[command(flatten)]
@@ -116,6 +119,10 @@ pub(super) struct BudgetArgs {
 }
 
 pub(super) async fn run(args: ServeArgs, context: &Context) -> Outcome {
+    if args.openapi {
+        context.console.data(&web::api::description())?;
+        return Ok(0);
+    }
     let flags = ServiceFlags {
         grace: args.grace.clone(),
         budgets: BudgetFlags {
@@ -126,7 +133,7 @@ pub(super) async fn run(args: ServeArgs, context: &Context) -> Outcome {
     };
     let spec = flags.read()?;
     let settings = Settings {
-        jobs: absolute(Some(&args.jobs))?.unwrap_or_default(),
+        jobs: absolute(args.jobs.as_deref())?.unwrap_or_default(),
         state: state(args.state.as_deref())?,
         budgets: service::Budgets {
             drills: std::num::NonZeroU32::new(args.budgets.max_drills)

@@ -83,3 +83,12 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
+
+#[cfg(test)]
+mod tests {
+    /// `pgassay serve --openapi > docs/openapi.json` writes it.
+    #[test]
+    fn the_published_description_is_this_one() {
+        assert_eq!(include_str!("../../docs/openapi.json"), super::description());
+    }
+}

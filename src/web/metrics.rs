@@ -14,7 +14,7 @@ use crate::{
     drill::Job,
     telemetry::{
         Grouping,
-        metrics::{LAST_PASS, LAST_PASS_HELP},
+        metrics::{LAST_PASS, LAST_PASS_HELP, forecast as forecast_family},
         openmetrics::{self, Exported, Kind, Labels},
         text::Sample,
     },
@@ -82,6 +82,11 @@ fn families(site: &Site) -> Vec<Exported> {
                 labels.extend(label.clone());
                 page.add(family.name, family.help, labels, *value);
             }
+        }
+        let forecast = standing.forecast.as_ref().and_then(|(_, seconds)| *seconds);
+        let forecast = forecast_family(forecast);
+        for sample in &forecast.samples {
+            page.add(forecast.name, forecast.help, labels.clone(), sample.value);
         }
         // Of the newest drill that passed, which need not be the newest.
         if let Some(pass) = &standing.last_pass {

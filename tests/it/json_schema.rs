@@ -14,6 +14,14 @@ pub fn errors(schema: &Value, value: &Value) -> Vec<String> {
     errors
 }
 
+/// The same for a part of a document that has its definitions elsewhere.
+#[cfg_attr(test, allow(dead_code, reason = "the unit tests of the crate have no such document"))]
+pub fn errors_in(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
+    let mut errors = Vec::new();
+    check(document, schema, value, "$", false, &mut errors);
+    errors
+}
+
 /// The same with nothing allowed beyond the properties that are named.
 pub fn strict_errors(schema: &Value, value: &Value) -> Vec<String> {
     let mut errors = Vec::new();
@@ -60,6 +68,8 @@ fn check(
             | "pattern"
             | "$ref"
             | "anyOf"
+            | "oneOf"
+            | "allOf"
             | "items"
             | "properties"
             | "additionalProperties" => {}
@@ -67,10 +77,14 @@ fn check(
         }
     }
     if let Some(target) = schema.get("$ref") {
-        let name = target.as_str().unwrap().strip_prefix("#/$defs/").unwrap();
-        check(root, &root["$defs"][name], value, at, strict, errors);
+        let pointer = target.as_str().unwrap().strip_prefix('#').unwrap();
+        check(root, root.pointer(pointer).unwrap(), value, at, strict, errors);
     }
-    if let Some(any) = schema.get("anyOf") {
+    for all in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
+        check(root, all, value, at, strict, errors);
+    }
+    // Where one of several is meant, ours differ so much that two never fit.
+    if let Some(any) = schema.get("anyOf").or(schema.get("oneOf")) {
         let of = |one: &Value| {
             let mut errors = Vec::new();
             check(root, one, value, at, strict, &mut errors);

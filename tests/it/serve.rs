@@ -1,157 +1,13 @@
 //! The service: jobs on their schedules, a folder that changes, and kills at any time.
 
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::mpsc::{self, Receiver},
-    thread,
-    time::{Duration, Instant},
-};
+use std::fs;
 
-use pgassay::demo::s3_server::S3Server;
 use serde_json::Value;
 
 use crate::support::{
-    drill::{environment, signal},
-    fixture,
-    tools::s3_server,
-    workdir::{WorkDir, tree},
+    service::{Scene, Service, wait_until},
+    workdir::tree,
 };
-
-/// Nothing here takes as long on any machine.
-const PATIENCE: Duration = Duration::from_mins(3);
-
-/// A folder of jobs, the state and the reports of a service.
-struct Scene {
-    server: S3Server,
-    work: WorkDir,
-}
-
-/// A service that runs.
-struct Service {
-    child: Child,
-    lines: Receiver<String>,
-    seen: Vec<String>,
-}
-
-impl Scene {
-    fn new() -> Self {
-        let server = s3_server(&fixture::rich().root);
-        let work = WorkDir::new();
-        for folder in ["jobs", "reports", "sandboxes"] {
-            fs::create_dir(work.join(folder)).unwrap();
-        }
-        Self { server, work }
-    }
-
-    /// Writes a job as an editor does: another file gets the name.
-    fn job(&self, name: &str, spec: &str) {
-        let text = format!(
-            "apiVersion: pgassay.dev/v1alpha1\nkind: DrillJob\nmetadata: {{name: {name}}}\nspec:\n  archive:\n    \
-             url: s3://bucket/archive\n    server: rich\n    s3: {{endpoint: \"{}\", region: us-east-1, pathStyle: \
-             true}}\n  sandbox: {{workDir: \"{}\"}}\n  report: {{store: \"file://{}\"}}\n{spec}\n",
-            self.server.endpoint(),
-            self.work.join("sandboxes").display(),
-            self.work.join("reports").display(),
-        );
-        let new = self.work.join(".new");
-        fs::write(&new, text).unwrap();
-        fs::rename(new, self.job_file(name)).unwrap();
-    }
-
-    fn job_file(&self, name: &str) -> PathBuf {
-        self.work.join("jobs").join(format!("{name}.yaml"))
-    }
-
-    fn start(&self) -> Service {
-        self.start_with(&[])
-    }
-
-    fn start_with(&self, arguments: &[&str]) -> Service {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pgassay"));
-        command.env_clear().envs(environment()).args(["serve", "--jobs"]);
-        command.arg(self.work.join("jobs")).arg("--state").arg(self.work.join("state"));
-        command.args(arguments);
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Service { child, lines, seen: Vec::new() }
-    }
-
-    /// Every kept report, oldest first.
-    fn reports(&self) -> Vec<Value> {
-        let root = self.work.join("reports");
-        let mut files: Vec<String> = tree(&root)
-            .into_iter()
-            .filter(|file| Path::new(file).extension() == Some("json".as_ref()))
-            .collect();
-        files.sort_by_key(|file| Path::new(file).file_name().map(ToOwned::to_owned));
-        let read = |file: &String| fs::read(root.join(file)).unwrap();
-        files.iter().map(|file| serde_json::from_slice(&read(file)).unwrap()).collect()
-    }
-
-    fn assert_nothing_left(&self) {
-        let sandboxes = self.work.join("sandboxes");
-        let left: Vec<String> = tree(&sandboxes).into_iter().filter(|p| p != "pgassay").collect();
-        assert_eq!(left, Vec::<String>::new());
-        assert_eq!(processes(&sandboxes), Vec::<String>::new());
-        assert_eq!(tree(&self.work.join("state/running")), Vec::<String>::new());
-    }
-}
-
-/// Processes whose command line names the folder.
-fn processes(folder: &Path) -> Vec<String> {
-    let output = Command::new("pgrep").arg("-af").arg(folder).output().unwrap();
-    let found = String::from_utf8_lossy(&output.stdout).into_owned();
-    found.lines().filter(|line| !line.contains("pgrep")).map(str::to_owned).collect()
-}
-
-impl Service {
-    /// Waits for a line that holds all of these words.
-    #[track_caller]
-    fn wait_for(&mut self, words: &[&str]) -> String {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let Ok(line) = self.lines.recv_timeout(left) else {
-                panic!("no line with {words:?} in {:#?}", self.seen)
-            };
-            self.seen.push(line.clone());
-            if words.iter().all(|word| line.contains(word)) {
-                return line;
-            }
-        }
-    }
-
-    /// Ends it in order.
-    fn stop(mut self) {
-        signal(&self.child, "TERM");
-        assert!(self.child.wait().unwrap().success(), "{:#?}", self.seen);
-    }
-
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-#[track_caller]
-fn wait_until(what: &str, mut met: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !met() {
-        assert!(Instant::now() < until, "never: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
 
 const EVERY_SECOND: &str = "  schedule: \"* * * * * *\"\n  depth: catalog";
 
@@ -211,8 +67,7 @@ fn a_stop_tears_down_what_does_not_end_in_time() {
     let scene = Scene::new();
     scene.job("slow", "  schedule: \"* * * * * *\"\n  limits: {bandwidth: 100KiB/s}");
     let mut service = scene.start_with(&["--grace", "1s"]);
-    service.wait_for(&["job `slow` begins"]);
-    wait_until("a sandbox", || Moment::Sandbox.is_there(&scene));
+    wait_for_stage(&mut service, "slow", "fetch");
     service.stop();
     let reports = scene.reports();
     assert_eq!(reports.len(), 1, "{reports:#?}");
@@ -220,27 +75,17 @@ fn a_stop_tears_down_what_does_not_end_in_time() {
     scene.assert_nothing_left();
 }
 
-/// Where a drill is when the service is killed.
-#[derive(Clone, Copy, Debug)]
-enum Moment {
-    Begun,
-    Sandbox,
-    Files,
-    Server,
-}
+/// The stages of a drill, by the names that the service shows.
+const STAGES: [&str; 8] =
+    ["plan", "fetch", "start", "replay", "promote", "mend", "verify", "teardown"];
 
-impl Moment {
-    const ALL: [Self; 4] = [Self::Begun, Self::Sandbox, Self::Files, Self::Server];
-
-    fn is_there(self, scene: &Scene) -> bool {
-        let sandboxes = scene.work.join("sandboxes");
-        match self {
-            Self::Begun => !running(scene).is_empty(),
-            Self::Sandbox => tree(&sandboxes).iter().any(|path| path.ends_with("lease.json")),
-            Self::Files => tree(&sandboxes).iter().any(|path| path.ends_with("PG_VERSION")),
-            Self::Server => tree(&sandboxes).iter().any(|path| path.ends_with("postmaster.pid")),
-        }
-    }
+/// Waits until a drill of the job is in a stage.
+fn wait_for_stage(service: &mut Service, job: &str, stage: &str) {
+    wait_until(&format!("a drill in {stage}"), || {
+        let shown = service.json(&format!("/api/v1/jobs/{job}"));
+        let last = shown["running"]["stages"].as_array().and_then(|stages| stages.last());
+        last.is_some_and(|last| last["stage"] == stage && last["seconds"].is_null())
+    });
 }
 
 /// Ids of the drills that the state says to be under way.
@@ -249,7 +94,8 @@ fn running(scene: &Scene) -> Vec<String> {
     files.iter().filter_map(|file| file.strip_suffix(".json").map(str::to_owned)).collect()
 }
 
-fn killed_at(moments: impl IntoIterator<Item = Moment>) {
+/// Kills the service with a drill in each of these stages, one after the other.
+fn killed_in(stages: impl IntoIterator<Item = &'static str>) {
     let scene = Scene::new();
     scene.job("restored", "  schedule: \"* * * * * *\"\n  depth: restore");
     let mut killed = Vec::new();
@@ -262,9 +108,9 @@ fn killed_at(moments: impl IntoIterator<Item = Moment>) {
         service
     };
     let mut last = Vec::new();
-    for moment in moments {
-        let service = begin_again(&last);
-        wait_until(&format!("{moment:?}"), || moment.is_there(&scene));
+    for stage in stages {
+        let mut service = begin_again(&last);
+        wait_for_stage(&mut service, "restored", stage);
         service.kill();
         last = running(&scene);
         // One that was about to end may have kept its report.
@@ -288,12 +134,12 @@ fn killed_at(moments: impl IntoIterator<Item = Moment>) {
 }
 
 #[test]
-fn killed_in_the_middle_of_a_drill() {
-    killed_at(Moment::ALL);
+fn killed_in_every_stage() {
+    killed_in(STAGES);
 }
 
 #[test]
 #[ignore = "a matrix: make test-all"]
-fn killed_twenty_times() {
-    killed_at(Moment::ALL.into_iter().cycle().take(20));
+fn killed_three_times_in_every_stage() {
+    killed_in(STAGES.into_iter().cycle().take(3 * STAGES.len()));
 }

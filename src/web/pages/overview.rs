@@ -116,8 +116,9 @@ fn troubles(view: &JobsView) -> Markup {
         @for broken in &view.broken_files {
             p class="card bad" {
                 code { (text(&broken.file)) } " is broken, "
-                @if broken.goes_on { "its job goes on as it was: " } @else { "it is left out: " }
-                (text(&broken.problem))
+                @if broken.goes_on { "its job goes on as it was:" } @else { "it is left out:" }
+                br;
+                (text_lines(&broken.problem))
             }
         }
     }
@@ -187,6 +188,11 @@ fn row(job: &JobView, now: Timestamp) -> Markup {
             td role="cell" data-label="Next" { (next(job, now)) }
         }
     }
+}
+
+/// Line by line, as a terminal has it.
+fn text_lines(from_outside: &str) -> Markup {
+    html! { @for line in from_outside.lines() { (text(line)) br; } }
 }
 
 /// A verdict in its colour.

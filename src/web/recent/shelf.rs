@@ -18,6 +18,7 @@ use crate::{
         Code, DrillReport, Error, Verdict,
         history::Past,
         job::{StoreLocation, StoreScheme},
+        trend::{LOOKS_BACK, Trend},
     },
     report::{
         kept::{KeptId, Wanted},
@@ -29,6 +30,9 @@ use crate::{
 
 /// Jobs that are looked back at at the same time.
 const PARALLEL: usize = 8;
+
+/// Reports that a forecast rests on, as that of a drill does.
+const MOST_READ: usize = 200;
 
 /// A store that takes longer for a listing has hung.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -170,7 +174,7 @@ impl Shelves {
     }
 }
 
-/// The newest pass, where it is not among the newest drills, and what the newest drill exports.
+/// The newest pass, where it is not among the newest drills, and what the newest drill forecasts and exports.
 async fn look_closer(
     reader: &PastReader,
     recent: &Recent,
@@ -186,6 +190,15 @@ async fn look_closer(
             None
         };
         recent.take(job, News::Searched(found.map(Box::new)));
+    }
+    if let Some(last) = standing.to_forecast() {
+        let since = last.finished_at.checked_sub(LOOKS_BACK).ok();
+        let wanted = Wanted { since, ..Wanted::job(job).limit(MOST_READ) };
+        let told = reader.read(&wanted).await?;
+        let past: Vec<&Past> = told.iter().filter_map(|told| told.past.as_ref().ok()).collect();
+        let forecast = Trend::of(&past, last.finished_at).forecast;
+        let seconds = forecast.ok().map(|forecast| forecast.worst_case_seconds);
+        recent.take(job, News::Forecast(last.drill_id.clone(), seconds));
     }
     let Some(last) = standing.to_export() else { return Ok(()) };
     let id = KeptId::new(job, last.started_at, &last.drill_id);

@@ -20,6 +20,8 @@ pub struct Standing {
     pub last_pass: Option<Pass>,
     /// What a drill exports, and which.
     pub exported: Option<(String, Vec<Family>)>,
+    /// The worst case of the restore time, in seconds, as of a drill.
+    pub forecast: Option<(String, Option<f64>)>,
     /// Passes have been looked for up to the first report.
     pub searched: bool,
 }
@@ -49,6 +51,8 @@ pub enum News {
     Told(Vec<Told>),
     /// What the drill of this id exports; nothing where its report cannot be read that far.
     Exported(String, Vec<Family>),
+    /// The worst case of the restore time as of the drill of this id, in seconds, where it is known.
+    Forecast(String, Option<f64>),
     /// A drill that has ended just now.
     Ended(Box<Ended>),
     /// The newest pass before all that is known, if there is one.
@@ -93,6 +97,7 @@ impl Standing {
             last: None,
             last_pass: None,
             exported: None,
+            forecast: None,
             searched: false,
         }
     }
@@ -108,11 +113,18 @@ impl Standing {
         self.last.as_deref().filter(|last| known != Some(&last.drill_id))
     }
 
+    /// Its newest drill, where what that forecasts is not known.
+    pub fn to_forecast(&self) -> Option<&Past> {
+        let known = self.forecast.as_ref().map(|(drill_id, _)| drill_id);
+        self.last.as_deref().filter(|last| known != Some(&last.drill_id))
+    }
+
     /// Knows more.
     pub fn with(mut self, news: News) -> Self {
         match news {
             News::Told(told) => told.into_iter().for_each(|told| self.take(told)),
             News::Exported(drill_id, families) => self.exported = Some((drill_id, families)),
+            News::Forecast(drill_id, seconds) => self.forecast = Some((drill_id, seconds)),
             News::Ended(ended) => {
                 let Ended { told, families } = *ended;
                 let drill_id = told.id.drill_id().to_owned();
