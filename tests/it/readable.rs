@@ -53,7 +53,7 @@ impl Reports {
         report.drill_id = uuid::Uuid::new_v7(at).to_string();
         let id = KeptId::new(&report.job, report.started_at, &report.drill_id);
         RUNTIME.block_on(async {
-            let store = kept::open(&StoreLocation::folder(&self.store())).await.unwrap();
+            let store = kept::open(&StoreLocation::folder(self.store())).await.unwrap();
             store.put(&id, json::render(&report).into()).await.unwrap();
         });
         report.drill_id

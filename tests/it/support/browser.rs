@@ -186,7 +186,7 @@ impl Browser {
             let console = command::log(&self.client, "browser").await.unwrap();
             (console, command::log(&self.client, "performance").await.unwrap())
         });
-        let mut problems = self.watch.console(&console);
+        let mut problems = watch::console(&console);
         problems.extend(self.watch.traffic(&traffic));
         problems
     }

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    iter,
     os::unix::process::CommandExt,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -13,6 +14,8 @@ use fantoccini::wd::Capabilities;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::support::tools;
 
 /// What Chromium asks for by itself is off, so that every request is one of the page.
 const ARGUMENTS: [&str; 12] = [
@@ -115,9 +118,10 @@ impl Drop for Driver {
     }
 }
 
-/// A program on `PATH`.
+/// A program: the set-up's own where there is one, else that on `PATH`.
 fn program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap();
-    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
+    let mut folders = iter::once(tools::dir().join("bin")).chain(std::env::split_paths(&path));
+    let found = folders.find_map(|dir| Some(dir.join(name)).filter(|file| file.is_file()));
     found.unwrap_or_else(|| panic!("`{name}` is missing: run `scripts/setup test`"))
 }

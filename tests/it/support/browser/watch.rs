@@ -26,18 +26,6 @@ impl Watch {
         self.expected.insert(status);
     }
 
-    /// The problems in entries of the console's log.
-    pub fn console(&self, entries: &[Value]) -> Vec<String> {
-        let serious = entries.iter().filter(|entry| {
-            let text = entry["message"].as_str().unwrap_or_default();
-            // The traffic has more of these, and knows which are expected.
-            let of_network =
-                entry["source"] == "network" && text.contains("Failed to load resource");
-            ["SEVERE", "WARNING"].iter().any(|level| entry["level"] == *level) && !of_network
-        });
-        serious.map(|e| format!("console: {} {}", text(&e["level"]), text(&e["message"]))).collect()
-    }
-
     /// The problems in entries of the log of requests.
     pub fn traffic(&mut self, entries: &[Value]) -> Vec<String> {
         let mut problems = Vec::new();
@@ -81,6 +69,17 @@ impl Watch {
         let at_home = inline || self.homes.contains(&home(url));
         (!at_home).then(|| format!("asked elsewhere: {url}"))
     }
+}
+
+/// The problems in entries of the console's log.
+pub fn console(entries: &[Value]) -> Vec<String> {
+    let serious = entries.iter().filter(|entry| {
+        // The log of requests has more of these, and it is known which are expected.
+        let of_request = entry["source"] == "network"
+            && text(&entry["message"]).contains("Failed to load resource");
+        ["SEVERE", "WARNING"].iter().any(|level| entry["level"] == *level) && !of_request
+    });
+    serious.map(|e| format!("console: {} {}", text(&e["level"]), text(&e["message"]))).collect()
 }
 
 /// An origin, and of files the file itself.
