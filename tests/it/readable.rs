@@ -1,11 +1,7 @@
 //! What people look at can be read in a real browser: in light and dark, on a phone, without an error on
 //! the console, a request to elsewhere, or a fault that axe-core finds.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::PathBuf, process::Command};
 
 use axum::{Router, http::StatusCode, response::Html, routing::get};
 use jiff::{SignedDuration, Timestamp};
@@ -22,7 +18,7 @@ use tokio::net::TcpListener;
 use crate::{
     sample_report,
     support::{
-        browser::{Browser, Look},
+        browser::{Browser, Look, processes},
         tools::RUNTIME,
     },
 };
@@ -233,17 +229,9 @@ fn nothing_is_left_of_a_browser() {
     let folder = std::panic::catch_unwind(|| {
         let browser = Browser::start();
         let folder = browser.folder();
-        assert!(running(&folder) > 0 && folder.exists());
+        assert!(processes(&folder) > 0 && folder.exists());
         std::panic::panic_any(folder);
     });
     let folder = *folder.unwrap_err().downcast::<PathBuf>().unwrap();
-    assert_eq!((running(&folder), folder.exists()), (0, false));
-}
-
-/// How many processes name a folder on their command line.
-fn running(folder: &Path) -> usize {
-    let name = folder.to_str().unwrap();
-    let lines = fs::read_dir("/proc").unwrap().flatten();
-    let lines = lines.filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok());
-    lines.filter(|line| line.contains(name)).count()
+    assert_eq!((processes(&folder), folder.exists()), (0, false));
 }

@@ -16,6 +16,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use fantoccini::{Client, ClientBuilder, Locator, elements::Element};
 use serde_json::{Value, json};
 
+pub use self::driver::processes;
 use self::{driver::Driver, watch::Watch};
 use super::tools::RUNTIME;
 

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     iter,
     os::unix::process::CommandExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -108,14 +108,23 @@ impl Drop for Driver {
         let group = Pid::from_child(&self.child);
         let _ = kill_process_group(group, Signal::KILL);
         let _ = self.child.wait();
-        // Processes that are not our children may take a moment to end, and write until then.
+        // Those that are not our children take a moment to end, and write until then.
         let Some(folder) = self.folder.take() else { return };
         let folder = folder.keep();
         let deadline = Instant::now() + Duration::from_secs(10);
-        while fs::remove_dir_all(&folder).is_err() && folder.exists() && Instant::now() < deadline {
+        while processes(&folder) > 0 && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }
+        let _ = fs::remove_dir_all(&folder);
     }
+}
+
+/// How many processes name a folder on their command line.
+pub fn processes(folder: &Path) -> usize {
+    let name = folder.to_str().unwrap();
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let lines = all.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    lines.filter(|line| String::from_utf8_lossy(line).contains(name)).count()
 }
 
 /// A program: the set-up's own where there is one, else that on `PATH`.
