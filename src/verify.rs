@@ -36,7 +36,7 @@ use crate::{
     drill::{
         Code, DrillPlan, Error, Job, VerifyReport,
         plan::{self, PlanRefusal},
-        stage::Stage,
+        stage::{Stage, StageEnd},
         verify_report::Scope,
     },
     restore::wal::Spares,
@@ -188,7 +188,8 @@ impl Reading<'_> {
 
     fn end(&self, since: Instant) {
         let seconds = since.elapsed().as_secs_f64();
-        self.progress.emit(ProgressEvent::StageFinished { stage: Stage::Fetch, seconds });
+        let (stage, end) = (Stage::Fetch, StageEnd::Done);
+        self.progress.emit(ProgressEvent::StageFinished { stage, seconds, end });
     }
 }
 

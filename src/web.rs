@@ -4,7 +4,11 @@
 //! for a drill where a token was given, and for nothing else. Pages are made here, whole, from what is in
 //! memory: no page waits for a store but those that show one report or one archive.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +20,8 @@ use crate::{
 
 pub mod api;
 mod catalogs;
+mod doors;
+mod host;
 mod metrics;
 mod pages;
 mod problem;
@@ -26,11 +32,12 @@ mod stores;
 mod token;
 mod view;
 
-use self::site::Site;
 pub use self::token::Token;
+use self::{doors::Limits, host::Hosts, site::Site};
 
-/// Requests that are still answered may take so long when the service has ended.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// For a few people and what watches; every connection is a descriptor, and drills need theirs.
+const LIMITS: Limits =
+    Limits { connections: 256, head: Duration::from_secs(10), last_words: Duration::from_secs(5) };
 
 /// What the pages are told when they start.
 #[derive(Debug, Default)]
@@ -39,6 +46,9 @@ pub struct Settings {
     pub token: Option<Token>,
     /// Folder for summaries of reports; without one every report is read again after a restart.
     pub cache: Option<PathBuf>,
+    /// Names by which the pages are reached, beside addresses and `localhost`. Where there are none, every
+    /// name is answered, unless the address is this machine's alone.
+    pub hosts: Vec<String>,
 }
 
 /// An address that is ours, and nobody is answered yet.
@@ -71,23 +81,12 @@ impl Door {
     }
 
     /// Answers until `cancel`, and what is being answered then for a few seconds more.
-    pub async fn serve(self, desk: Desk, settings: Settings, cancel: CancellationToken) {
-        let app = routes::app(Site::new(desk, settings));
-        let stop = cancel.clone();
-        let server = axum::serve(self.0, app)
-            .with_graceful_shutdown(async move { stop.cancelled().await })
-            .into_future();
-        let last_words = async {
-            cancel.cancelled().await;
-            tokio::time::sleep(LAST_WORDS).await;
-        };
-        tokio::select! {
-            served = server => {
-                if let Err(error) = served {
-                    tracing::error!("the pages are gone: {error}");
-                }
-            }
-            () = last_words => {}
-        }
+    pub async fn serve(self, desk: Desk, mut settings: Settings, cancel: CancellationToken) {
+        // An address that cannot be told is taken for the one with the stricter rule.
+        let own = IpAddr::from(Ipv4Addr::LOCALHOST);
+        let address = self.address().map_or(own, |address| address.ip());
+        let hosts = Hosts::new(address, std::mem::take(&mut settings.hosts));
+        let app = routes::app(Site::new(desk, settings), hosts);
+        doors::answer(self.0, app, LIMITS, cancel).await;
     }
 }

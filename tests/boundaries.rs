@@ -101,7 +101,7 @@ const HOMES: [(&str, &str); 24] = [
     ("reqwest", "telemetry/"),
     ("indicatif", "telemetry/"),
     ("s3s", "demo/"),
-    ("hyper_util", "demo/"),
+    ("hyper_util", "demo/|web/doors"),
     ("clap", "cmd"),
     ("maud", "report/html|web/pages"),
     ("axum", "web"),

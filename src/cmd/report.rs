@@ -14,12 +14,9 @@ use super::{
 };
 use crate::{
     config::flags::SpanFlags,
-    drill::{
-        Code, DrillReport, Error,
-        history::{Past, Unreadable},
-    },
+    drill::{Code, Error},
     report::{
-        html, junit,
+        html, json, junit,
         kept::KeptId,
         markdown,
         past::PastReader,
@@ -125,15 +122,10 @@ async fn drill(
     if format == Format::Json {
         return Ok(String::from_utf8_lossy(&bytes).into_owned());
     }
-    let unreadable = |why: String| {
+    let report = json::read(&bytes).map_err(|why| {
         Error::new(Code::ReportStore, format!("the report {kept} cannot be read: {why}"))
             .hint("Print it as it is with `--output json`, or use the pgassay that wrote it.")
-    };
-    if let Err(why @ Unreadable::Future(_)) = Past::read(&bytes) {
-        return Err(unreadable(why.to_string()).into());
-    }
-    let report: DrillReport =
-        serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    })?;
     Ok(format.drill(&report, context.console.style())?)
 }
 

@@ -34,15 +34,17 @@ const HELP: &str = help!(
     "up for as their jobs say."
     ""
     "Pages, an API (described at /api/v1/openapi.json), /metrics, /healthz and /readyz are at `--listen`. Whoever"
-    "reaches that address can read them, so that it is this machine's alone by default. Drills can be started"
-    "there only with a token."
+    "reaches that address can read them, so that it is this machine's alone by default. There, or where `--host`"
+    "is given, they are answered by IP addresses, `localhost` and the names of `--host`, such as the one of a"
+    "proxy before them. Drills can be started there only with a token."
 );
 
 const AFTER: &str = "\
 Examples:
   pgassay serve --jobs /etc/pgassay/jobs
   pgassay serve --jobs jobs/ --max-drills 4 --max-disk 2TiB --max-bandwidth 400MiB/s --grace 10m
-  pgassay serve --jobs jobs/ --listen 0.0.0.0:8432 --token-file /etc/pgassay/token";
+  pgassay serve --jobs jobs/ --listen 0.0.0.0:8432 --token-file /etc/pgassay/token
+  pgassay serve --jobs jobs/ --host pages.example.com";
 
 /// Drill every job of a folder on its schedule
 #[derive(Debug, Args)]
@@ -80,6 +82,22 @@ pub(super) struct PageArgs {
     /// File with a token: whoever knows it may start drills; without one nobody may
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Name by which the pages are reached, beside IP addresses and `localhost`; repeatable. Without
+    /// any, every name is answered, unless the address is this machine's alone
+    #[arg(long = "host", value_name = "NAME", value_parser = host_name)]
+    pub hosts: Vec<String>,
+}
+
+/// A name as a browser sends it.
+fn host_name(text: &str) -> Result<String, String> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if name.is_empty() || !name.bytes().all(fits) {
+        let what = "write a name without scheme and port, such as `pages.example.com`; other than ASCII as \
+                    `xn--...`";
+        return Err(what.to_owned());
+    }
+    Ok(name.to_ascii_lowercase())
 }
 
 /// Where the pages are.
@@ -163,7 +181,8 @@ pub(super) async fn run(args: ServeArgs, context: &Context) -> Outcome {
     };
     tracing::info!("pages at http://{}/", door.address()?);
     let ended = CancellationToken::new();
-    let pages = tokio::spawn(door.serve(desk, web::Settings { token, cache }, ended.clone()));
+    let settings = web::Settings { token, cache, hosts: args.pages.hosts };
+    let pages = tokio::spawn(door.serve(desk, settings, ended.clone()));
     service.run(&context.cancel).await;
     // The last drills were to be seen until they ended.
     ended.cancel();

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::drill::DrillReport;
+use crate::drill::{
+    DrillReport,
+    history::{Past, Unreadable},
+};
 
 /// The JSON Schema of a drill's report.
 pub const SCHEMA: &str = include_str!("../../docs/report.schema.json");
@@ -27,6 +30,17 @@ pub(super) fn document(report: &impl Serialize, schema_version: u32) -> String {
 #[cfg(test)]
 #[path = "../../tests/it/json_schema.rs"]
 mod json_schema;
+
+/// A kept report back, whole. One of a newer pgassay may say what this one would not understand.
+///
+/// # Errors
+/// [`Unreadable`].
+pub fn read(bytes: &[u8]) -> Result<DrillReport, Unreadable> {
+    if let Err(why @ Unreadable::Future(_)) = Past::read(bytes) {
+        return Err(why);
+    }
+    serde_json::from_slice(bytes).map_err(|error| Unreadable::NoReport(error.to_string()))
+}
 
 #[cfg(test)]
 mod tests {

@@ -92,7 +92,7 @@ impl RunningStage {
         let duration = self.since.elapsed();
         course.stages.push(self.stage, duration, end, volume);
         let seconds = duration.as_secs_f64();
-        self.progress.emit(ProgressEvent::StageFinished { stage: self.stage, seconds });
+        self.progress.emit(ProgressEvent::StageFinished { stage: self.stage, seconds, end });
     }
 }
 

@@ -166,10 +166,11 @@ async fn steps(
     };
     let planned = planned.await;
     let end = if planned.is_ok() { StageEnd::Done } else { StageEnd::Aborted };
-    diary.stages.push(Stage::Plan, since.elapsed(), end, Volume::default());
+    let took = since.elapsed();
+    diary.stages.push(Stage::Plan, took, end, Volume::default());
+    let seconds = took.as_secs_f64();
+    progress.emit(ProgressEvent::StageFinished { stage: Stage::Plan, seconds, end });
     let (store, catalog) = planned?;
-    let seconds = since.elapsed().as_secs_f64();
-    progress.emit(ProgressEvent::StageFinished { stage: Stage::Plan, seconds });
 
     let now = Timestamp::now();
     diary.newest = catalog.wal.newest_stored();

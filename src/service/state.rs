@@ -17,6 +17,10 @@ use crate::drill::{Code, Error, report::DrillCause};
 /// Newest slot of each job that was dealt with, by the job's name.
 pub type Settled = BTreeMap<String, Timestamp>;
 
+/// When each job was first seen, by the job's name: a job that never drills is overdue some day, however
+/// often the service is started anew.
+pub type KnownSince = BTreeMap<String, Timestamp>;
+
 /// A drill that has begun.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunningDrill {
@@ -76,6 +80,21 @@ impl State {
     /// `Io`.
     pub fn settle(&self, settled: &Settled) -> Result<(), Error> {
         self.write("slots.json", &serde_json::to_vec_pretty(settled).unwrap_or_default())
+    }
+
+    /// Since when each job is known. A file that cannot be read is none.
+    #[must_use]
+    pub fn known_since(&self) -> KnownSince {
+        let bytes = fs::read(self.root.join("jobs.json")).unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
+    /// Notes since when each job is known.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn know(&self, since: &KnownSince) -> Result<(), Error> {
+        self.write("jobs.json", &serde_json::to_vec_pretty(since).unwrap_or_default())
     }
 
     /// Notes that a drill begins, before it does.
@@ -167,6 +186,9 @@ mod tests {
         let state = State::open(&root).unwrap();
         assert_eq!(state.interrupted().unwrap(), [drill("c", 10), drill("a", 30)]);
         assert_eq!(state.settled(), settled);
+        assert_eq!(state.known_since(), KnownSince::new());
+        state.know(&settled).unwrap();
+        assert_eq!(state.known_since(), settled);
     }
 
     #[test]

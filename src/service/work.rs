@@ -15,7 +15,7 @@ use super::{
     board::{Board, Declined, NextSlot, Order, Ordered, Shown, ShownJob},
     folder::JobFolder,
     running::{Over, Running},
-    state::{RunningDrill, Settled, State},
+    state::{KnownSince, RunningDrill, Settled, State},
     warn,
 };
 use crate::{
@@ -35,6 +35,8 @@ pub struct Work {
     jobs: BTreeMap<String, Known>,
     /// As it is on disk.
     settled: Settled,
+    /// As it is on disk, with jobs that are gone.
+    known_since: KnownSince,
     running: Running,
     /// Jobs that drill after a new backup, for whoever looks for one.
     watched: watch::Sender<Vec<Arc<Job>>>,
@@ -50,7 +52,7 @@ struct Known {
 }
 
 impl Work {
-    /// Takes the state, reports what was killed, and reads the jobs.
+    /// Takes the state and reads the jobs.
     ///
     /// # Errors
     /// `ServiceState`, and `JobUnreadable` where the folder of jobs is not there.
@@ -63,6 +65,7 @@ impl Work {
         let mut work = Self {
             folder: JobFolder::new(settings.jobs.clone()),
             settled: state.settled(),
+            known_since: state.known_since(),
             agenda,
             jobs: BTreeMap::new(),
             running: Running::default(),
@@ -73,7 +76,6 @@ impl Work {
             settings,
         };
         work.look_at_jobs()?;
-        work.report_killed().await?;
         work.show(false);
         tracing::info!("{} jobs in `{}`", work.jobs.len(), work.settings.jobs.display());
         Ok(work)
@@ -81,6 +83,9 @@ impl Work {
 
     /// Until somebody stops it.
     pub async fn go_on(&mut self, cancel: &CancellationToken) {
+        if let Err(error) = self.report_killed().await {
+            warn(&error);
+        }
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -157,6 +162,10 @@ impl Work {
             tracing::info!("stopping: {count} drills have {grace} s to end by themselves");
         }
         self.board.orders.close();
+        while let Ok(order) = self.board.orders.try_recv() {
+            // Whoever asked may be gone.
+            let _ = order.answer.send(Err(Declined::Stopping));
+        }
         let grace = Instant::now() + self.settings.grace;
         self.wait_for_all(grace).await;
         self.running.cancel_all();
@@ -166,8 +175,13 @@ impl Work {
     async fn wait_for_all(&mut self, until: Instant) {
         self.show(true);
         while self.running.len() > 0 {
-            let Ok(over) = timeout_at(until, self.running.over()).await else { return };
-            self.over(over);
+            // Whoever looks sees that it goes on.
+            let look = until.min(Instant::now() + LOOK);
+            match timeout_at(look, self.running.over()).await {
+                Ok(over) => self.over(over),
+                Err(_) if Instant::now() >= until => return,
+                Err(_) => {}
+            }
             self.show(true);
         }
     }
@@ -244,6 +258,7 @@ impl Work {
 
     fn look_at_jobs(&mut self) -> Result<(), Error> {
         let changes = self.folder.look()?;
+        let before = self.known_since.clone();
         let now = Timestamp::now();
         for broken in &changes.broken {
             let then = if broken.goes_on { "its job goes on as it was" } else { "it is left out" };
@@ -260,11 +275,18 @@ impl Work {
                     let known = self.jobs.contains_key(&job.name);
                     let last = self.settled.get(&job.name).filter(|_| !known);
                     self.agenda.put(entry, last.copied(), now);
-                    let since = self.jobs.get(&job.name).map_or(now, |known| known.since);
+                    let since = *self.known_since.entry(job.name.clone()).or_insert(now);
                     self.jobs.insert(job.name.clone(), Known { job, since });
                 }
                 Err(refusal) => tracing::error!("job `{}`: {}", job.name, refusal.message),
             }
+        }
+        let jobs = &self.jobs;
+        self.known_since.retain(|name, _| jobs.contains_key(name));
+        if self.known_since != before
+            && let Err(error) = self.state.know(&self.known_since)
+        {
+            warn(&error);
         }
         let watched = self.jobs.values().map(|known| &known.job);
         let watched = watched.filter(|job| job.timing.after_backup);

@@ -5,7 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 
 use super::progress::{ProgressEvent, ProgressSink};
-use crate::{drill::stage::Stage, pg::Lsn};
+use crate::{
+    drill::stage::{Stage, StageEnd},
+    pg::Lsn,
+};
 
 /// Notes that are remembered, the newest ones.
 const MOST_NOTES: usize = 20;
@@ -30,6 +33,8 @@ pub struct LiveStage {
     pub began_at: Timestamp,
     /// `None` while it runs.
     pub seconds: Option<f64>,
+    /// How it ended; `None` while it runs.
+    pub end: Option<StageEnd>,
     /// Bytes that it will fetch, where that is known.
     pub total_bytes: Option<u64>,
     pub fetched_bytes: u64,
@@ -57,11 +62,14 @@ pub struct LiveCheck {
 }
 
 impl LiveStage {
-    /// The share that is done, from 0 to 1, where it can be told.
+    /// The share that is done, from 0 to 1, where it can be told. Of a stage that was left there is none:
+    /// it goes no further.
     #[must_use]
     pub fn share(&self) -> Option<f64> {
-        if self.seconds.is_some() {
-            return Some(1.0);
+        match self.end {
+            Some(StageEnd::Done) => return Some(1.0),
+            Some(StageEnd::Aborted) => return None,
+            None => {}
         }
         let (done, total) = match (self.replay, self.total_bytes) {
             (Some(LiveReplay { start, at, end }), _) => {
@@ -81,20 +89,22 @@ impl Course {
                 // A stage that was left without being finished says nothing more.
                 if let Some(before) = self.running() {
                     before.seconds = Some(now.duration_since(before.began_at).as_secs_f64());
+                    before.end = Some(StageEnd::Aborted);
                 }
                 self.stages.push(LiveStage {
                     stage,
                     began_at: now,
                     seconds: None,
+                    end: None,
                     total_bytes,
                     fetched_bytes: 0,
                     replay: None,
                 });
             }
-            ProgressEvent::StageFinished { stage, seconds } => {
+            ProgressEvent::StageFinished { stage, seconds, end } => {
                 let found = self.stages.iter_mut().rev().find(|known| known.stage == stage);
                 if let Some(known) = found {
-                    known.seconds = Some(seconds);
+                    (known.seconds, known.end) = (Some(seconds), Some(end));
                 }
             }
             ProgressEvent::Fetched { bytes } => {
@@ -137,7 +147,7 @@ impl Course {
     }
 
     fn running(&mut self) -> Option<&mut LiveStage> {
-        self.stages.last_mut().filter(|stage| stage.seconds.is_none())
+        self.stages.last_mut().filter(|stage| stage.end.is_none())
     }
 
     fn check(&mut self, name: &str) -> Option<&mut LiveCheck> {
@@ -184,29 +194,47 @@ mod tests {
         ProgressEvent::StageStarted { stage, total_bytes }
     }
 
+    fn end(stage: Stage, seconds: f64, end: StageEnd) -> ProgressEvent {
+        ProgressEvent::StageFinished { stage, seconds, end }
+    }
+
     #[test]
     fn stages_advance_and_say_how_far_they_are() {
         let course = course([
             (0, begin(Stage::Plan, None)),
-            (2, ProgressEvent::StageFinished { stage: Stage::Plan, seconds: 1.5 }),
+            (2, end(Stage::Plan, 1.5, StageEnd::Done)),
             // Behind the end of its stage: nobody is meant.
             (2, ProgressEvent::Fetched { bytes: 7 }),
             (3, begin(Stage::Fetch, Some(400))),
             (4, ProgressEvent::Fetched { bytes: 100 }),
-            // Fetch was left, not finished.
+            // Fetch was left, and did not say so.
             (9, begin(Stage::Replay, None)),
             (9, ProgressEvent::Replayed { start: Lsn(1000), at: Lsn(4000), end: Lsn(5000) }),
         ]);
-        let told: Vec<_> = course.stages.iter().map(|s| (s.stage, s.seconds, s.share())).collect();
+        let told: Vec<_> =
+            course.stages.iter().map(|s| (s.stage, s.seconds, s.end, s.share())).collect();
         assert_eq!(
             told,
             [
-                (Stage::Plan, Some(1.5), Some(1.0)),
-                (Stage::Fetch, Some(6.0), Some(1.0)),
-                (Stage::Replay, None, Some(0.75)),
+                (Stage::Plan, Some(1.5), Some(StageEnd::Done), Some(1.0)),
+                (Stage::Fetch, Some(6.0), Some(StageEnd::Aborted), None),
+                (Stage::Replay, None, None, Some(0.75)),
             ]
         );
         assert_eq!((course.stages[0].fetched_bytes, course.stages[1].fetched_bytes), (0, 100));
+    }
+
+    #[test]
+    fn a_stage_that_says_that_it_was_left_is_not_done() {
+        let course = course([
+            (0, begin(Stage::Fetch, Some(400))),
+            (4, ProgressEvent::Fetched { bytes: 400 }),
+            (5, end(Stage::Fetch, 5.0, StageEnd::Aborted)),
+            (6, begin(Stage::Teardown, None)),
+        ]);
+        let fetch = &course.stages[0];
+        assert_eq!((fetch.seconds, fetch.end), (Some(5.0), Some(StageEnd::Aborted)));
+        assert_eq!((fetch.share(), course.stages[1].end), (None, None));
     }
 
     #[test]

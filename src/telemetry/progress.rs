@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{drill::stage::Stage, pg::Lsn};
+use crate::{
+    drill::stage::{Stage, StageEnd},
+    pg::Lsn,
+};
 
 /// Something that a person who waits would like to know.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,8 +16,8 @@ pub enum ProgressEvent {
     Fetched { bytes: u64 },
     /// Replay has asked for the segment that starts here, on its way to `end`.
     Replayed { at: Lsn, start: Lsn, end: Lsn },
-    /// A stage ended.
-    StageFinished { stage: Stage, seconds: f64 },
+    /// A stage ended, or was left without being finished.
+    StageFinished { stage: Stage, seconds: f64, end: StageEnd },
     /// A check begins.
     CheckStarted { name: String },
     /// How far a check is, in a unit such as `bytes` or `relations`. `total` may be an estimate.

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     drill::{
         format::{bytes, count, duration, printable, rate},
-        stage::Stage,
+        stage::{Stage, StageEnd},
     },
     pg::Lsn,
 };
@@ -122,9 +122,9 @@ impl<W> PlainState<W> {
                     format!("{}: at {at} of {end} ({:.0} %)", stage.stage.name(), share * 100.0)
                 })
             }
-            ProgressEvent::StageFinished { stage, seconds } => {
+            ProgressEvent::StageFinished { stage, seconds, end } => {
                 let ours = self.stage.take_if(|current| current.stage == stage);
-                Some(finished(stage, seconds, ours.map_or(0, |s| s.fetched)))
+                Some(finished(stage, seconds, end, ours.map_or(0, |s| s.fetched)))
             }
             ProgressEvent::CheckStarted { name } => {
                 self.check_line = now;
@@ -171,8 +171,12 @@ impl PlainStage {
     }
 }
 
-fn finished(stage: Stage, seconds: f64, fetched: u64) -> String {
-    let mut line = format!("{}: ended after {}", stage.name(), duration(seconds));
+fn finished(stage: Stage, seconds: f64, end: StageEnd, fetched: u64) -> String {
+    let end = match end {
+        StageEnd::Done => "ended",
+        StageEnd::Aborted => "aborted",
+    };
+    let mut line = format!("{}: {end} after {}", stage.name(), duration(seconds));
     if fetched > 0 {
         let _ = write!(line, ", {}", bytes(fetched));
         if let Some(rate) = rate(fetched, seconds) {
@@ -276,13 +280,13 @@ impl ProgressSink for Bars {
                 }
                 None
             }
-            ProgressEvent::StageFinished { stage, seconds } => {
+            ProgressEvent::StageFinished { stage, seconds, end } => {
                 let ours = current.take_if(|shown| shown.stage == Some(stage));
                 let fetched = ours.map_or(0, |shown| {
                     shown.bar.finish_and_clear();
                     shown.fetched
                 });
-                Some(finished(stage, seconds, fetched))
+                Some(finished(stage, seconds, end, fetched))
             }
             ProgressEvent::CheckStarted { name } => {
                 self.show(&mut current, None, "check", None);
@@ -335,6 +339,10 @@ mod tests {
         String::from_utf8(plain.state.into_inner().unwrap().out).unwrap()
     }
 
+    fn end(stage: Stage, seconds: f64, end: StageEnd) -> ProgressEvent {
+        ProgressEvent::StageFinished { stage, seconds, end }
+    }
+
     #[test]
     fn a_line_each_few_seconds_and_always_start_and_end() {
         let fetched = |mib: u64| ProgressEvent::Fetched { bytes: mib << 20 };
@@ -347,7 +355,7 @@ mod tests {
             (5, fetched(500)),
             (6, fetched(600)),
             (9, fetched(900)),
-            (10, ProgressEvent::StageFinished { stage, seconds: 10.0 }),
+            (10, end(stage, 10.0, StageEnd::Done)),
             (10, ProgressEvent::Note { text: "two\nlines\u{7}".to_owned() }),
         ]);
         assert_eq!(
@@ -373,7 +381,7 @@ mod tests {
             (6, replayed(0x200_0000)),
             (7, replayed(0x300_0000)),
             (12, replayed(0x900_0000)),
-            (13, ProgressEvent::StageFinished { stage, seconds: 13.2 }),
+            (13, ProgressEvent::StageFinished { stage, seconds: 13.2, end: StageEnd::Done }),
             (13, ProgressEvent::CheckStarted { name: "amcheck".to_owned() }),
             (14, relations(90)),
             (18, relations(300)),
@@ -408,9 +416,16 @@ mod tests {
             (0, ProgressEvent::StageStarted { stage, total_bytes: Some(0) }),
             (9, ProgressEvent::Fetched { bytes: 0 }),
             (9, ProgressEvent::Replayed { at: Lsn(0), start: Lsn(9), end: Lsn(9) }),
-            (9, ProgressEvent::StageFinished { stage: Stage::Plan, seconds: 0.0 }),
+            (9, end(Stage::Plan, 0.0, StageEnd::Done)),
+            (9, end(stage, 9.0, StageEnd::Aborted)),
         ]);
-        assert_eq!(text, "fetch: started, 0 B\nfetch: 0 B, 0 B/s\nplan: ended after 0.0 s\n");
+        assert_eq!(
+            text,
+            "fetch: started, 0 B\n\
+             fetch: 0 B, 0 B/s\n\
+             plan: ended after 0.0 s\n\
+             fetch: aborted after 9.0 s\n"
+        );
     }
 
     #[test]

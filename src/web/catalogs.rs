@@ -11,10 +11,10 @@ use tokio::{
     sync::{Semaphore, watch},
     time::{Instant, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    drill::{CatalogReport, Error, Job},
+    drill::{CatalogReport, Code, Error, Job, format::duration},
     runner::catalog,
     store,
     telemetry::Progress,
@@ -25,6 +25,9 @@ const GOOD_FOR: Duration = Duration::from_mins(1);
 
 /// Whoever asks waits that long for a reading.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A reading that takes longer is given up: others wait for it.
+const DEADLINE: Duration = Duration::from_mins(10);
 
 /// All that have been asked for.
 #[derive(Debug)]
@@ -95,7 +98,7 @@ impl Catalogs {
         tokio::spawn(async move {
             // It is never closed.
             let _turn = turn.acquire().await;
-            let read = examine(&job).await;
+            let read = bounded(DEADLINE, examine(job)).await;
             *read_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             done.send_replace(Some(Arc::new(read)));
         });
@@ -103,7 +106,51 @@ impl Catalogs {
     }
 }
 
-async fn examine(job: &Job) -> Result<CatalogReport, Error> {
-    let store = store::open(job).await?;
-    catalog::examine(&store, job, &Progress::silent(), &CancellationToken::new()).await
+async fn examine(job: Arc<Job>) -> Result<CatalogReport, Error> {
+    // Given up on: what it has begun on other threads ends, too.
+    let cancel = CancellationToken::new();
+    let _ends = cancel.clone().drop_guard();
+    let store = store::open(&job).await?;
+    catalog::examine(&store, &job, &Progress::silent(), &cancel).await
+}
+
+/// What comes of a reading, whatever becomes of it: an end within `deadline`, or an error.
+async fn bounded<T: Send + 'static>(
+    deadline: Duration,
+    reading: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    // Ends with its handle.
+    match timeout(deadline, AbortOnDropHandle::new(tokio::spawn(reading))).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(broken)) => {
+            Err(Error::new(Code::Bug, format!("reading an archive ended: {broken}")))
+        }
+        Err(_) => {
+            let message = format!(
+                "the archive could not be listed within {}",
+                duration(deadline.as_secs_f64())
+            );
+            let hint = "See how long `pgassay catalog` takes with the job's file, and whether the store answers.";
+            Err(Error::new(Code::DeadlineExceeded, message).hint(hint))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, task::Poll};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reading_ends_whatever_becomes_of_it() {
+        assert_eq!(bounded(DEADLINE, async { Ok(7) }).await.unwrap(), 7);
+        let failed = async { Err::<(), _>(Error::new(Code::AccessDenied, "no")) };
+        assert_eq!(bounded(DEADLINE, failed).await.unwrap_err().code, Code::AccessDenied);
+        let stuck = std::future::pending::<Result<(), Error>>();
+        let late = bounded(Duration::ZERO, stuck).await.unwrap_err();
+        assert_eq!(late.code, Code::DeadlineExceeded);
+        let broken = poll_fn(|_| -> Poll<Result<(), Error>> { panic!("as if it were wrong") });
+        assert_eq!(bounded(DEADLINE, broken).await.unwrap_err().code, Code::Bug);
+    }
 }

@@ -61,30 +61,37 @@ fn families(site: &Site) -> Vec<Exported> {
     page.one("pgassay_serve_drills_running", "Drills that run.", shown.running.len() as f64);
     let waiting = shown.jobs.iter().filter(|job| job.waiting.is_some()).count();
     page.one("pgassay_serve_drills_waiting", "Drills that wait for room.", waiting as f64);
-    let problems = site.recent.reading().problems.len();
+    let reading = site.recent.reading();
+    let problems = reading.problems.len();
     let help = "Stores of reports that could not be listed the last time.";
     page.one("pgassay_serve_report_stores_unreadable", help, problems as f64);
     for shown in &shown.jobs {
         let (job, labels) = (&shown.job, labels(&shown.job));
         let standing = site.recent.job(&job.name);
         let overdue_at = view::overdue(job, shown.since, standing.as_deref());
-        let overdue = f64::from(u8::from(overdue_at.is_some_and(|at| at <= now)));
-        let help = "1 where nothing has passed for two periods of the job, also where nothing ran.";
+        // Where its reports are not known, neither is this.
+        let is_known = reading.at.is_some() && !reading.unknown.contains(&job.name);
+        let overdue = match overdue_at {
+            Some(at) if is_known => f64::from(u8::from(at <= now)),
+            _ => f64::NAN,
+        };
+        let help = "1 where nothing has passed for two periods of the job, also where nothing ran; NaN where that is not known, and where it has no period.";
         page.add("pgassay_serve_overdue", help, labels.clone(), overdue);
         let next = shown.next.map_or(f64::NAN, |next| next.start.as_second() as f64);
         let help = "When the next drill by schedule begins, as a Unix time; NaN where none will.";
         page.add("pgassay_serve_next_start_timestamp_seconds", help, labels.clone(), next);
         let Some(standing) = standing else { continue };
-        let exported = standing.exported.iter().flat_map(|(_, families)| families);
-        for family in exported.filter(|family| family.name != LAST_PASS) {
+        if !is_known {
+            continue;
+        }
+        for family in standing.exported().iter().filter(|family| family.name != LAST_PASS) {
             for Sample { label, value } in &family.samples {
                 let mut labels = labels.clone();
                 labels.extend(label.clone());
                 page.add(family.name, family.help, labels, *value);
             }
         }
-        let forecast = standing.forecast.as_ref().and_then(|(_, seconds)| *seconds);
-        let forecast = forecast_family(forecast);
+        let forecast = forecast_family(standing.forecast());
         for sample in &forecast.samples {
             page.add(forecast.name, forecast.help, labels.clone(), sample.value);
         }

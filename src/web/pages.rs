@@ -30,9 +30,6 @@ mod live;
 mod overview;
 mod window;
 
-/// How long a page waits for what a store holds.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// What stands in an address as it is.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
@@ -80,6 +77,7 @@ type Look = Option<Duration>;
 fn shell(place: Place, look: Look, title: &str, lead: &Markup, content: &Markup) -> Html<String> {
     let ways = [("/", "Overview", Place::Overview), ("/archives", "Archives", Place::Archives)];
     let navigation = html! {
+        @if look.is_some() { p id="old" class="card bad" role="alert" hidden {} }
         nav aria-label="Pages" {
             @for (path, name, here) in ways {
                 a href=(path) aria-current=[(here == place).then_some("page")] { (name) }
@@ -89,7 +87,7 @@ fn shell(place: Place, look: Look, title: &str, lead: &Markup, content: &Markup)
     let head = html! {
         @if let Some(every) = look {
             script src="/look.js" data-every=(every.as_millis()) defer {}
-            noscript { meta http-equiv="refresh" content=(every.as_secs().max(5)); }
+            noscript { meta http-equiv="refresh" content=(every.as_secs().max(5) * 4); }
         }
     };
     let served = Served { navigation: &navigation, head: &head };

@@ -68,6 +68,12 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "token_wrong", "the token is not the right one", hint)
     }
 
+    pub fn no_answer() -> Self {
+        let hint = "Look at the log of the service for what its stores say, and try again.";
+        let message = "the store of reports does not answer in time";
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "store_silent", message, hint)
+    }
+
     pub fn declined(job: &str, why: Declined) -> Self {
         let conflict = StatusCode::CONFLICT;
         match why {

@@ -5,22 +5,28 @@
 //! Memory grows with the number of jobs, some kilobytes for each, and not with the number of reports.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
 use jiff::Timestamp;
-use tokio::sync::{broadcast::error::RecvError, watch};
+use tokio::sync::{
+    broadcast::{self, error::RecvError},
+    watch,
+};
 
 use self::{shelf::Shelves, standing::News};
 use super::stores::Stores;
-use crate::{drill::job::StoreScheme, service::Desk};
+use crate::{
+    drill::{DrillReport, job::StoreScheme},
+    service::Desk,
+};
 
 mod shelf;
 mod standing;
 
-pub use self::standing::{Beat, Pass, Standing};
+pub use self::standing::{Beat, Counts, Pass, Standing};
 
 /// How often folders of reports are listed.
 const LIST_FOLDERS: Duration = Duration::from_secs(15);
@@ -41,11 +47,16 @@ pub struct Recent {
 /// How the last listing went.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reading {
-    /// When every store was listed; `None` until it was for the first time.
+    /// Since when every store has been listed, or has said why it cannot be; `None` until all have.
     pub at: Option<Timestamp>,
     /// What went wrong then, a sentence for each store.
     pub problems: Vec<String>,
+    /// Jobs whose reports are not known since.
+    pub unknown: BTreeSet<String>,
 }
+
+/// Every kind of store.
+const EVERY: [StoreScheme; 2] = [StoreScheme::File, StoreScheme::S3];
 
 /// Reads what there is and what comes, for as long as the service of the desk is there.
 #[must_use]
@@ -81,16 +92,24 @@ impl Recent {
         let _ = self.read.clone().wait_for(|reading| reading.at.is_some()).await;
     }
 
-    fn put(&self, standing: Standing) {
+    /// Takes something in; the lock is not held meanwhile, since there is one writer.
+    fn take(&self, job: &str, counts: Option<Counts>, news: News) {
+        let before = self.job(job);
+        let before = before.map_or_else(|| Standing::new(job, counts), |known| (*known).clone());
+        let standing = Arc::new(before.with(news));
         let mut jobs = self.jobs.write().unwrap_or_else(PoisonError::into_inner);
-        jobs.insert(standing.job.clone(), Arc::new(standing));
+        jobs.insert(job.to_owned(), standing);
     }
 
-    /// Takes something in; the lock is not held meanwhile, since there is one writer.
-    fn take(&self, job: &str, news: News) {
-        let before = self.job(job);
-        let before = before.map_or_else(|| Standing::new(job), |before| (*before).clone());
-        self.put(before.with(news));
+    /// Takes in something more of a job that is known. It may have been forgotten meanwhile.
+    fn tell(&self, job: &str, news: News) {
+        if self.job(job).is_some() {
+            self.take(job, None, news);
+        }
+    }
+
+    fn forget(&self, job: &str) {
+        self.jobs.write().unwrap_or_else(PoisonError::into_inner).remove(job);
     }
 
     fn retain(&self, stays: impl Fn(&str) -> bool) {
@@ -108,36 +127,67 @@ async fn keep_up(recent: Recent, mut desk: Desk, stores: Stores, done: watch::Se
         clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     }
     loop {
-        let due: &[StoreScheme] = tokio::select! {
-            _ = folders.tick() => &[StoreScheme::File],
-            _ = buckets.tick() => &[StoreScheme::S3],
+        let mut due: Vec<StoreScheme> = Vec::new();
+        tokio::select! {
+            _ = folders.tick() => due.push(StoreScheme::File),
+            _ = buckets.tick() => due.push(StoreScheme::S3),
             changed = desk.changed() => {
                 if !changed {
                     return;
                 }
-                if !shelves.is_other(&desk.shown()) {
-                    continue;
-                }
-                &[StoreScheme::File, StoreScheme::S3]
             }
             report = reports.recv() => {
                 match report {
                     Ok(report) => {
-                        recent.take(&report.job, News::of(&report));
-                        continue;
+                        recent.take(&report.job, shelves.counts(&report.job), News::of(&report));
                     }
                     // The stores have them.
-                    Err(RecvError::Lagged(_)) => &[StoreScheme::File, StoreScheme::S3],
+                    Err(RecvError::Lagged(_)) => due = EVERY.to_vec(),
                     Err(RecvError::Closed) => return,
                 }
             }
         };
-        shelves.follow(&desk.shown());
-        for scheme in due {
-            shelves.list(*scheme, &recent).await;
+        let shown = desk.shown();
+        if shelves.is_other(&shown) {
+            shelves.follow(&shown, &recent);
+            due = EVERY.to_vec();
         }
+        if due.is_empty() {
+            continue;
+        }
+        list(&mut shelves, &due, &recent, &mut reports).await;
         recent.retain(|name| shelves.knows(name));
-        let at = shelves.all_listed().then(Timestamp::now).or(done.borrow().at);
-        done.send_replace(Reading { at, problems: shelves.problems() });
+        let first = done.borrow().at.is_none();
+        let at = match shelves.all_asked() {
+            true => Some(shelves.listed_at().unwrap_or_else(Timestamp::now)),
+            false if first => None,
+            false => done.borrow().at,
+        };
+        let (problems, unknown) = (shelves.problems(), shelves.unknown());
+        done.send_replace(Reading { at, problems, unknown });
+    }
+}
+
+/// Lists stores. Drills that end meanwhile are shown at once: a store may take its time.
+async fn list(
+    shelves: &mut Shelves,
+    due: &[StoreScheme],
+    recent: &Recent,
+    reports: &mut broadcast::Receiver<Arc<DrillReport>>,
+) {
+    let known = shelves.known();
+    let listing = async {
+        for scheme in due {
+            shelves.list(*scheme, recent).await;
+        }
+    };
+    tokio::pin!(listing);
+    loop {
+        tokio::select! {
+            () = &mut listing => return,
+            Ok(report) = reports.recv() => {
+                recent.take(&report.job, known.get(&report.job).cloned(), News::of(&report));
+            }
+        }
     }
 }

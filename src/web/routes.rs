@@ -3,13 +3,19 @@
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request},
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::Response,
     routing::get,
 };
 
-use super::{api, metrics, pages, site::Site};
+use super::{
+    api,
+    host::{self, Hosts},
+    metrics, pages,
+    problem::Problem,
+    site::Site,
+};
 
 /// Most bytes of a request's body: a form with a token.
 const MOST_BODY: usize = 16 << 10;
@@ -18,8 +24,8 @@ const MOST_BODY: usize = 16 << 10;
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'self'; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// Everything.
-pub fn app(site: Site) -> Router {
+/// Everything, for requests by the names of `hosts`.
+pub fn app(site: Site, hosts: Hosts) -> Router {
     let (api, description) = api::router();
     Router::new()
         .merge(api)
@@ -29,9 +35,22 @@ pub fn app(site: Site) -> Router {
         .route("/healthz", get(metrics::alive))
         .route("/readyz", get(metrics::ready))
         .fallback(pages::nothing)
+        .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MOST_BODY))
+        .layer(middleware::from_fn_with_state(hosts, host::look))
         .layer(middleware::from_fn(headers))
         .with_state(site)
+}
+
+async fn wrong_method(method: Method) -> Problem {
+    let hint = "The header `Allow` of this answer has the methods that there are; the API is described at \
+                /api/v1/openapi.json.";
+    Problem {
+        status: StatusCode::METHOD_NOT_ALLOWED,
+        code: "method_wrong",
+        message: format!("there is no `{method}` of this address"),
+        hint: Some(hint.to_owned()),
+    }
 }
 
 async fn headers(request: Request, next: Next) -> Response {

@@ -1,18 +1,29 @@
 //! What every answer is made of.
 
-use std::{ops::Deref, sync::Arc};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     Settings,
     catalogs::Catalogs,
+    problem::Problem,
     recent::{self, Recent},
     stores::Stores,
     token::Token,
     view::{BrokenFileView, JobView, JobsView},
 };
-use crate::service::{Desk, Shown};
+use crate::{
+    drill::Error,
+    service::{Desk, Shown, ShownJob},
+};
+
+/// Questions to stores of reports at the same time.
+const QUESTIONS: usize = 4;
+
+/// A question that takes longer is given up.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Clones are the same.
 #[derive(Clone, Debug)]
@@ -26,6 +37,7 @@ pub struct Parts {
     pub stores: Stores,
     pub catalogs: Catalogs,
     pub token: Option<Token>,
+    turns: Semaphore,
 }
 
 impl Deref for Site {
@@ -43,25 +55,44 @@ impl Site {
         Self(Arc::new(Parts {
             recent: recent::follow(desk.clone(), stores.clone()),
             catalogs: Catalogs::default(),
+            turns: Semaphore::new(QUESTIONS),
             token: settings.token,
             stores,
             desk,
         }))
     }
 
+    /// Asks the stores of reports: a few questions at a time, and each for a while only.
+    ///
+    /// # Errors
+    /// What a store gives, and that it does not answer.
+    pub async fn ask<T>(
+        &self,
+        question: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Problem> {
+        let asked = async {
+            // It is never closed.
+            let _turn = self.turns.acquire().await;
+            question.await
+        };
+        // To ask a bucket is a large future.
+        let answer = timeout(PATIENCE, Box::pin(asked)).await;
+        answer.map_err(|_| Problem::no_answer())?.map_err(Problem::from)
+    }
+
     /// Every job as it stands now.
     pub fn jobs(&self) -> JobsView {
         let (shown, now) = (self.desk.shown(), Timestamp::now());
-        let mut jobs: Vec<JobView> = shown
-            .jobs
-            .iter()
-            .map(|job| JobView::of(job, &shown, self.recent.job(&job.job.name).as_deref(), now))
-            .collect();
+        let reading = self.recent.reading();
+        let view = |job: &ShownJob| {
+            let standing = self.recent.job(&job.job.name);
+            JobView::of(job, &shown, standing.as_deref(), &reading, now)
+        };
+        let mut jobs: Vec<JobView> = shown.jobs.iter().map(view).collect();
         let others = self.recent.all();
         let others = others.iter().filter(|standing| shown.job(&standing.job).is_none());
         jobs.extend(others.map(|standing| JobView::of_reports(standing)));
         jobs.sort_by(|a, b| a.job.cmp(&b.job));
-        let reading = self.recent.reading();
         JobsView {
             at: now,
             stopping: shown.stopping,
@@ -76,7 +107,10 @@ impl Site {
     pub fn job(&self, name: &str) -> Option<JobView> {
         let (shown, standing) = (self.desk.shown(), self.recent.job(name));
         match shown.job(name) {
-            Some(job) => Some(JobView::of(job, &shown, standing.as_deref(), Timestamp::now())),
+            Some(job) => {
+                let reading = self.recent.reading();
+                Some(JobView::of(job, &shown, standing.as_deref(), &reading, Timestamp::now()))
+            }
             None => standing.as_deref().map(JobView::of_reports),
         }
     }

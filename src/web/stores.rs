@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use tokio::sync::Mutex;
+use uuid::Uuid;
 
 use crate::{
     drill::{Error, job::StoreLocation},
@@ -43,38 +44,48 @@ impl Stores {
         Ok(reader)
     }
 
-    /// The stores that the jobs of a service name, each once.
-    ///
-    /// # Errors
-    /// Those of [`Self::reader`].
-    pub async fn of_all(&self, shown: &Shown) -> Result<Vec<PastReader>, Error> {
-        let mut locations: Vec<&StoreLocation> = Vec::new();
-        for location in shown.jobs.iter().filter_map(|job| job.job.report_store.as_ref()) {
-            if !locations.contains(&location) {
-                locations.push(location);
-            }
-        }
-        let mut readers = Vec::with_capacity(locations.len());
-        for location in locations {
-            readers.push(self.reader(location).await?);
-        }
-        Ok(readers)
+    /// Opens a store anew the next time: its credentials may be others by then.
+    pub async fn close(&self, location: &StoreLocation) {
+        self.open.lock().await.retain(|(at, _)| at != location);
     }
 
     /// The report of a drill, wherever it is kept.
     ///
     /// # Errors
-    /// Those of [`Self::of_all`], and of the stores.
+    /// Where it is not found: what the stores give.
     pub async fn find(
         &self,
         shown: &Shown,
         drill_id: &str,
     ) -> Result<Option<(PastReader, KeptId)>, Error> {
-        for reader in self.of_all(shown).await? {
-            if let Some(id) = reader.find(&[], drill_id).await? {
-                return Ok(Some((reader, id)));
+        // Without the time that is in an id of ours, every name of every store would have to be listed.
+        if Uuid::parse_str(drill_id).ok().and_then(|id| id.get_timestamp()).is_none() {
+            return Ok(None);
+        }
+        let mut failed = None;
+        for location in locations(shown) {
+            let found = async {
+                let reader = self.reader(location).await?;
+                Ok(reader.find(&[], drill_id).await?.map(|id| (reader, id)))
+            };
+            match found.await {
+                Ok(Some(found)) => return Ok(Some(found)),
+                Ok(None) => {}
+                Err(error) => failed = Some(error),
             }
         }
-        Ok(None)
+        failed.map_or(Ok(None), Err)
     }
+}
+
+/// The stores that the jobs of a service name, each once.
+#[must_use]
+pub fn locations(shown: &Shown) -> Vec<&StoreLocation> {
+    let mut locations: Vec<&StoreLocation> = Vec::new();
+    for location in shown.jobs.iter().filter_map(|job| job.job.report_store.as_ref()) {
+        if !locations.contains(&location) {
+            locations.push(location);
+        }
+    }
+    locations
 }

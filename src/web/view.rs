@@ -38,7 +38,7 @@ pub struct JobsView {
     pub jobs: Vec<JobView>,
     /// Files of the folder that hold no job.
     pub broken_files: Vec<BrokenFileView>,
-    /// When reports were last looked for; null until they were for the first time.
+    /// Since when every store of reports has been listed; null until that was done for the first time.
     pub history_read_at: Option<Timestamp>,
     /// Why reports of some jobs are not known.
     pub history_problems: Vec<String>,
@@ -54,7 +54,15 @@ pub struct BrokenFileView {
 }
 
 impl JobsView {
-    /// Jobs that need somebody: overdue, or not passed the last time.
+    /// Whether everything that there is to know is known.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.history_read_at.is_some()
+            && self.history_problems.is_empty()
+            && self.broken_files.is_empty()
+    }
+
+    /// Jobs that need somebody: overdue, not passed the last time, or not known.
     #[must_use]
     pub fn attention_count(&self) -> usize {
         self.jobs.iter().filter(|job| job.needs_attention()).count()

@@ -15,7 +15,7 @@ use crate::{
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
-const BY_HAND: &str = "  depth: catalog\n  objectives: {rto: 1h}";
+const BY_HAND: &str = "  depth: catalog";
 
 fn with_token(scene: &Scene) -> Service {
     let file = scene.work.join("token");

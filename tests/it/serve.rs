@@ -97,7 +97,7 @@ fn running(scene: &Scene) -> Vec<String> {
 /// Kills the service with a drill in each of these stages, one after the other.
 fn killed_in(stages: impl IntoIterator<Item = &'static str>) {
     let scene = Scene::new();
-    scene.job("restored", "  schedule: \"* * * * * *\"\n  depth: restore");
+    scene.job("restored", "  schedule: \"* * * * * *\"\n  depth: deep");
     let mut killed = Vec::new();
     let begin_again = |killed: &[String]| {
         let mut service = scene.start();

@@ -57,10 +57,8 @@ impl StageClock {
         let duration: Duration = at.saturating_duration_since(begun);
         self.log.push(stage, duration, end, volume);
         self.activity.touch();
-        if end == StageEnd::Done {
-            let seconds = duration.as_secs_f64();
-            self.progress.emit(ProgressEvent::StageFinished { stage, seconds });
-        }
+        let seconds = duration.as_secs_f64();
+        self.progress.emit(ProgressEvent::StageFinished { stage, seconds, end });
     }
 }
 

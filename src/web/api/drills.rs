@@ -15,12 +15,16 @@ use crate::{
     web::{
         problem::Problem,
         site::Site,
+        stores,
         view::{DrillView, ErrorView, RunningView},
     },
 };
 
 /// Most drills of one answer.
 const MOST: usize = 1_000;
+
+/// Drills that are looked at where a verdict is asked for.
+const MOST_READ: usize = 10_000;
 
 /// Which drills.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
@@ -29,7 +33,7 @@ const MOST: usize = 1_000;
 pub(super) struct DrillsQuery {
     /// Of this job alone
     job: Option<String>,
-    /// `pass`, `breach`, `fail` or `inconclusive`
+    /// `pass`, `breach`, `fail` or `inconclusive`, among the newest 10,000 of each store
     verdict: Option<String>,
     /// That started then or later
     since: Option<Timestamp>,
@@ -49,6 +53,8 @@ pub(super) struct DrillsView {
     drills: Vec<DrillView>,
     /// Reports that cannot be read, where no verdict is asked for.
     unreadable: Vec<UnreadableView>,
+    /// Why there may be more: stores that cannot be read, a sentence each.
+    problems: Vec<String>,
 }
 
 /// A report that cannot be read.
@@ -97,20 +103,32 @@ pub(super) async fn list(
         let of_job = query.job.as_ref().is_none_or(|job| *job == running.drill.job);
         of_job && query.verdict.is_none() && query.until.is_none()
     });
-    let running = running.map(RunningView::of).collect();
+    let mut running: Vec<RunningView> = running.map(RunningView::of).collect();
+    // A verdict is no part of a name: reports have to be read for it.
+    let names = if verdict.is_some() { MOST_READ } else { limit };
     let wanted = Wanted {
         jobs: query.job.clone().into_iter().collect(),
         since: query.since,
         until: query.until,
-        // A verdict is no part of a name.
-        limit: verdict.is_none().then_some(limit),
+        limit: Some(names),
         each: None,
     };
-    let mut told = Vec::new();
-    for reader in site.stores.of_all(&shown).await? {
-        let verdicts: Vec<Verdict> = verdict.into_iter().collect();
-        told.extend(reader.read_ended(&wanted, &verdicts).await?);
-    }
+    let verdicts: Vec<Verdict> = verdict.into_iter().collect();
+    let (mut told, problems) = site
+        .ask(async {
+            let (mut told, mut problems) = (Vec::new(), Vec::new());
+            for location in stores::locations(&shown) {
+                let read = async {
+                    site.stores.reader(location).await?.read_ended(&wanted, &verdicts).await
+                };
+                match read.await {
+                    Ok(read) => told.extend(read),
+                    Err(error) => problems.push(error.to_string()),
+                }
+            }
+            Ok((told, problems))
+        })
+        .await?;
     told.sort_by(|a, b| b.id.cmp(&a.id));
     told.truncate(limit);
     let (mut drills, mut unreadable) = (Vec::new(), Vec::new());
@@ -125,7 +143,9 @@ pub(super) async fn list(
             }),
         }
     }
-    Ok(Json(DrillsView { running, drills, unreadable }))
+    // One that is over and still tells others so is kept already.
+    running.retain(|running| drills.iter().all(|over| over.drill_id != running.drill_id));
+    Ok(Json(DrillsView { running, drills, unreadable, problems }))
 }
 
 fn named(name: &str) -> Result<Verdict, Problem> {
@@ -153,9 +173,11 @@ pub(super) async fn one(
     if let Some(running) = shown.running.iter().find(|running| running.drill.drill_id == id) {
         return Ok(Json(OneDrill::Running { drill: RunningView::of(running) }));
     }
-    let found = site.stores.find(&shown, &id).await?;
-    let (reader, kept) = found.ok_or_else(|| Problem::no_drill(&id))?;
-    let bytes = reader.store().find(&kept).await?.ok_or_else(|| Problem::no_drill(&id))?;
+    let found = site.ask(async {
+        let Some((reader, kept)) = site.stores.find(&shown, &id).await? else { return Ok(None) };
+        Ok(reader.store().find(&kept).await?.map(|bytes| (kept, bytes)))
+    });
+    let (kept, bytes) = found.await?.ok_or_else(|| Problem::no_drill(&id))?;
     let torn = |why: serde_json::Error| {
         Error::new(Code::ReportStore, format!("the report {kept} is no JSON: {why}"))
     };

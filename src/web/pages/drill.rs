@@ -5,12 +5,14 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use maud::html;
-use tokio::time::timeout;
 
-use super::{PATIENCE, Place, live, refused, shell, to};
+use super::{Place, live, refused, shell, to};
 use crate::{
     drill::{Code, DrillReport, Error},
-    report::html::{drill as report, page::text},
+    report::{
+        html::{drill as report, page::text},
+        json,
+    },
     web::{problem::Problem, site::Site, view::RunningView},
 };
 
@@ -19,11 +21,7 @@ pub(super) async fn drill(State(site): State<Site>, Path(id): Path<String>) -> R
     if let Some(running) = shown.running.iter().find(|running| running.drill.drill_id == id) {
         return live::page(&RunningView::of(running)).into_response();
     }
-    let read = timeout(PATIENCE, read(&site, &id)).await.unwrap_or_else(|_| {
-        let message = "the store of reports does not answer";
-        Err(Problem::from(Error::new(Code::ReportStore, message)))
-    });
-    let report = match read {
+    let report = match site.ask(read(&site, &id)).await.and_then(|read| read) {
         Ok(report) => report,
         Err(problem) => return refused(&problem),
     };
@@ -34,14 +32,16 @@ pub(super) async fn drill(State(site): State<Site>, Path(id): Path<String>) -> R
     shell(Place::Other, None, &report.job, &lead, &report::content(&report)).into_response()
 }
 
-async fn read(site: &Site, id: &str) -> Result<DrillReport, Problem> {
+async fn read(site: &Site, id: &str) -> Result<Result<DrillReport, Problem>, Error> {
     let found = site.stores.find(&site.desk.shown(), id).await?;
-    let (reader, kept) = found.ok_or_else(|| Problem::no_drill(id))?;
-    let bytes = reader.store().find(&kept).await?.ok_or_else(|| Problem::no_drill(id))?;
-    serde_json::from_slice(&bytes).map_err(|why| {
+    let Some((reader, kept)) = found else { return Ok(Err(Problem::no_drill(id))) };
+    let Some(bytes) = reader.store().find(&kept).await? else {
+        return Ok(Err(Problem::no_drill(id)));
+    };
+    Ok(json::read(&bytes).map_err(|why| {
         let message = format!("the report {kept} cannot be read: {why}");
-        Error::new(Code::ReportStore, message)
-            .hint("Read it as it is at /api/v1/drills, or with the pgassay that wrote it.")
-            .into()
-    })
+        let hint =
+            format!("Read it as it is at /api/v1/drills/{id}, or with the pgassay that wrote it.");
+        Error::new(Code::ReportStore, message).hint(hint).into()
+    }))
 }

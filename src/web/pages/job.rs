@@ -4,18 +4,17 @@ use std::time::Duration;
 
 use axum::{
     Form,
-    extract::{Path, State},
+    extract::{Path, State, rejection::FormRejection},
     response::{IntoResponse as _, Redirect, Response},
 };
 use jiff::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
-use tokio::time::timeout;
 
-use super::{PATIENCE, Place, distance, moment, overview, refused, shell, to};
+use super::{Place, distance, moment, overview, refused, shell, to};
 use crate::{
     drill::{
-        Code, Error,
+        Error,
         format::{bytes, counted, duration},
         history::{Measure, Past},
         trend::Trend,
@@ -34,28 +33,29 @@ use crate::{
         api::authorised,
         problem::Problem,
         site::Site,
+        stores,
         view::{ArchiveView, JobView},
     },
 };
 
 /// How often it looks at itself again.
-const LOOK: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(15);
 
 /// Drills that the table shows and the trends rest on.
 const MOST: usize = 200;
 
 pub(super) async fn job(State(site): State<Site>, Path(name): Path<String>) -> Response {
     let Some(view) = site.job(&name) else { return refused(&Problem::no_job(&name)) };
-    let past = timeout(PATIENCE, past(&site, &view)).await.unwrap_or_else(|_| {
-        Err(Error::new(Code::ReportStore, "the store of reports does not answer"))
-    });
+    let past = site.ask(past(&site, &view)).await;
     let now = Timestamp::now();
     let content = html! {
         (standing(&view, now))
         @if site.token.is_some() && view.in_folder { (start_form(&view)) }
-        @match &past {
-            Ok(past) => (history(past, now)),
-            Err(error) => p class="card doubt" { "Its reports cannot be read: " (text(&error.to_string())) },
+        div id="past" data-part {
+            @match &past {
+                Ok(past) => (history(past, now)),
+                Err(problem) => p class="card doubt" { "Its reports cannot be read: " (text(&problem.message)) },
+            }
         }
     };
     shell(Place::Other, Some(LOOK), &name, &lead(&view), &content).into_response()
@@ -65,13 +65,12 @@ pub(super) async fn job(State(site): State<Site>, Path(name): Path<String>) -> R
 async fn past(site: &Site, view: &JobView) -> Result<Vec<Told>, Error> {
     let shown = site.desk.shown();
     let wanted = Wanted::job(view.job.clone()).limit(MOST);
-    let readers = match shown.job(&view.job).map(|shown| &shown.job.report_store) {
-        Some(None) => Vec::new(),
-        Some(Some(location)) => vec![site.stores.reader(location).await?],
-        None => site.stores.of_all(&shown).await?,
+    let places = match shown.job(&view.job).map(|shown| &shown.job.report_store) {
+        Some(location) => location.iter().collect(),
+        None => stores::locations(&shown),
     };
-    for reader in readers {
-        let told = reader.read(&wanted).await?;
+    for location in places {
+        let told = site.stores.reader(location).await?.read(&wanted).await?;
         if !told.is_empty() {
             return Ok(told);
         }
@@ -96,6 +95,7 @@ fn standing(view: &JobView, now: Timestamp) -> Markup {
             @if let Some(running) = &view.running {
                 p { a class="badge run" href=(to("drills", &running.drill_id)) { "RUNS" } " since " (moment(running.started_at)) }
             }
+            @if let Some(why) = &view.unknown { p { strong class="doubt" { "How it stands is not known: " (why) } } }
             @if let Some(last) = &view.last {
                 p { a href=(to("drills", &last.drill_id)) { "The last drill" } " at " (moment(last.started_at)) ": "
                     strong { (last.verdict) } ", " (text(&last.reason)) }
@@ -147,7 +147,7 @@ fn history(told: &[Told], now: Timestamp) -> Markup {
                 (detections(&trend))
                 div class="charts" { (charts("job", &trend)) }
             }
-            section id="drills" data-part aria-labelledby="history" {
+            section id="drills" aria-labelledby="history" {
                 h2 id="history" { "History" }
                 (table("The newest drills, the newest first", &head, &rows))
             }
@@ -159,7 +159,7 @@ fn row(told: &Told, now: Timestamp) -> Markup {
     let measure = |measure: Option<Measure>| {
         html! {
             @if let Some(measure) = measure {
-                (duration(measure.seconds)) @if measure.exceeded { " " strong class="bad" { "over" } }
+                (duration(measure.seconds)) @if !measure.counts { " (does not count)" } @if measure.exceeded { " " strong class="bad" { "over" } }
             } @else { "–" }
         }
     };
@@ -199,8 +199,12 @@ pub(super) struct StartForm {
 pub(super) async fn start(
     State(site): State<Site>,
     Path(name): Path<String>,
-    Form(form): Form<StartForm>,
+    form: Result<Form<StartForm>, FormRejection>,
 ) -> Response {
+    let form = match form {
+        Ok(Form(form)) => form,
+        Err(why) => return refused(&Problem::invalid(why.body_text())),
+    };
     if let Err(problem) = authorised(&site, &form.token) {
         return refused(&problem);
     }

@@ -77,9 +77,15 @@ fn begun(stage: &StageView, now: Timestamp) -> Markup {
     let seconds =
         stage.seconds.unwrap_or_else(|| now.duration_since(stage.began_at).as_secs_f64().max(0.0));
     html! {
-        tr data-stage=(stage.stage) data-state=(if stage.seconds.is_some() { "done" } else { "runs" }) {
+        tr data-stage=(stage.stage) data-state=(stage.end.unwrap_or("runs")) {
             th scope="row" { (stage.stage) }
-            td { @if stage.seconds.is_some() { span class="good" { "done" } } @else { strong { "runs" } } }
+            td {
+                @match stage.end {
+                    Some("done") => { span class="good" { "done" } }
+                    Some(end) => { span class="bad" { (end) } }
+                    None => { strong { "runs" } }
+                }
+            }
             td class="bar" {
                 @if let Some(share) = stage.share {
                     @let percent = (share * 100.0).round();

@@ -57,19 +57,22 @@ pub(super) async fn overview(
 }
 
 fn render(view: &JobsView, query: &OverviewQuery) -> Html<String> {
+    let find = query.find.to_lowercase();
     let mut jobs: Vec<&JobView> =
-        view.jobs.iter().filter(|job| job.job.contains(&query.find)).collect();
+        view.jobs.iter().filter(|job| job.job.to_lowercase().contains(&find)).collect();
     // Whoever needs somebody comes first; then by name, as they are.
     jobs.sort_by_key(|job| rank(job));
     let pages = jobs.len().div_ceil(MOST_ROWS).max(1);
     let number = query.page.unwrap_or(1).clamp(1, pages);
     let rows = &jobs[(number - 1) * MOST_ROWS..(number * MOST_ROWS).min(jobs.len())];
     let content = html! {
+        @if view.jobs.len() > MOST_ROWS || !query.find.is_empty() { (search(query, jobs.len())) }
         div id="state" data-part {
             (troubles(view))
-            @if view.jobs.len() > MOST_ROWS || !query.find.is_empty() { (search(query, jobs.len())) }
             @if view.jobs.is_empty() {
                 p { "The folder of jobs is empty. Write a job with " code { "pgassay init URL" } "." }
+            } @else if rows.is_empty() {
+                p { "No job has that in its name." }
             } @else {
                 (table(rows, view.at))
             }
@@ -84,6 +87,7 @@ fn render(view: &JobsView, query: &OverviewQuery) -> Html<String> {
 fn rank(job: &JobView) -> u8 {
     match job.last.as_ref().map(|last| last.verdict) {
         _ if job.overdue => 0,
+        _ if job.unknown.is_some() => 1,
         Some("fail") => 1,
         None => 2,
         Some("pass") => 4,
@@ -97,12 +101,14 @@ fn summary(view: &JobsView) -> Markup {
         p id="summary" data-part role="status" {
             (counted(view.jobs.len() as u64, "job")) ": "
             @if view.history_read_at.is_none() { span class="doubt" { "the reports are being read" } }
-            @else if attention == 0 { span class="good" { "every one passed its last drill" } }
-            @else {
+            @else if attention > 0 {
                 strong class="bad" {
                     (count(attention as u64)) @if attention == 1 { " needs" } @else { " need" } " attention"
                 }
             }
+            @else if !view.is_whole() { span class="doubt" { "not everything is known" } }
+            @else if view.jobs.is_empty() { "nothing is drilled" }
+            @else { span class="good" { "every one passed its last drill" } }
         }
     }
 }
@@ -172,6 +178,7 @@ fn row(job: &JobView, now: Timestamp) -> Markup {
             }
             td role="cell" data-label="Last drill" {
                 @if let Some(running) = &job.running { (run(running)) " " }
+                @if let Some(why) = &job.unknown { strong class="doubt" { "not known: " (why) } " " }
                 @if let Some(last) = last {
                     a href=(to("drills", &last.drill_id)) { (word(last.verdict)) }
                     " " span class="soft" { (distance(last.started_at, now)) }
@@ -228,8 +235,11 @@ fn measure(measure: Option<&MeasureView>, objective: Option<f64>) -> Markup {
         @match measure {
             None => span class="soft" { "–" },
             Some(measure) => {
-                span class=[measure.exceeded.then_some("bad")] { (duration(measure.seconds)) }
-                @if measure.exceeded { " " strong class="bad" { "over" } }
+                // By the objective as it is now.
+                @let over = objective.map_or(measure.exceeded, |most| measure.counts && measure.seconds > most);
+                span class=[over.then_some("bad")] { (duration(measure.seconds)) }
+                @if over { " " strong class="bad" { "over" } }
+                @if !measure.counts { " " span class="doubt" { "does not count" } }
             }
         }
         @if let Some(objective) = objective { " " span class="soft" { "of " (duration(objective)) } }
@@ -242,8 +252,12 @@ pub(super) fn lately(beats: &[BeatView]) -> Markup {
         .iter()
         .filter_map(|beat| Some(Point { at: beat.started_at, value: beat.rto_seconds? }))
         .collect();
-    let passed = beats.iter().filter(|beat| beat.verdict == Some("pass")).count();
-    let label = format!("{passed} of the last {} passed", counted(beats.len() as u64, "drill"));
+    let of = |name: Option<&str>| beats.iter().filter(|beat| beat.verdict == name).count();
+    let verdicts = Verdict::ALL.map(|verdict| (Some(verdict.name()), verdict.name()));
+    let verdicts = verdicts.into_iter().chain([(None, "unreadable")]);
+    let counts = verdicts.map(|(name, word)| (of(name), word)).filter(|(count, _)| *count > 0);
+    let counts: Vec<String> = counts.map(|(count, word)| format!("{count} {word}")).collect();
+    let label = format!("the last {}: {}", counted(beats.len() as u64, "drill"), counts.join(", "));
     html! {
         @if beats.is_empty() { span class="soft" { "–" } } @else {
             svg class="beats" viewBox={ "0 0 " (beats.len() * 4) " 10" } preserveAspectRatio="none" role="img"

@@ -118,8 +118,10 @@ pub(super) fn figure(report: &CatalogReport) -> Markup {
                 @if first > 0 { " of the newest " (bars.len()) }
             }
         }
-        @if coverage.gaps.is_empty() {
+        @if coverage.gaps.is_empty() && report.gap_count == 0 {
             p class="good" { "There is no gap in between." }
+        } @else if coverage.gaps.is_empty() {
+            p class="doubt" { "Segments are missing, and the times at which the others were stored do not tell where." }
         } @else {
             ul { @for gap in &coverage.gaps { li class="bad" { (said(gap)) } } }
         }

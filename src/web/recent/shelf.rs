@@ -7,15 +7,16 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
+use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::{
     MOST_BEATS, Recent, Standing,
-    standing::{News, exported},
+    standing::{Counts, News, exported},
 };
 use crate::{
     drill::{
-        Code, DrillReport, Error, Verdict,
+        Code, DrillReport, Error,
         history::Past,
         job::{StoreLocation, StoreScheme},
         trend::{LOOKS_BACK, Trend},
@@ -41,11 +42,12 @@ const PATIENCE: Duration = Duration::from_mins(2);
 #[derive(Debug)]
 pub struct Shelves {
     stores: Stores,
-    /// Jobs of the folder and where they keep their reports.
-    named: BTreeMap<String, Option<StoreLocation>>,
+    /// Jobs of the folder, and which drills say how they stand.
+    named: BTreeMap<String, Counts>,
     /// Jobs that no file of the folder names, but a store.
     others: BTreeSet<String>,
-    listed: Vec<StoreLocation>,
+    /// When each was listed to its end.
+    listed: Vec<(StoreLocation, Timestamp)>,
     problems: Vec<(StoreLocation, String)>,
 }
 
@@ -62,8 +64,8 @@ impl Shelves {
 
     /// Whether other jobs are there than before, or their reports are elsewhere.
     pub fn is_other(&self, shown: &Shown) -> bool {
-        let same = |(name, location): (&String, &Option<StoreLocation>)| {
-            shown.job(name).is_some_and(|shown| shown.job.report_store == *location)
+        let same = |(name, counts): (&String, &Counts)| {
+            shown.job(name).is_some_and(|shown| Counts::of(&shown.job) == *counts)
         };
         shown.jobs.len() != self.named.len() || !self.named.iter().all(same)
     }
@@ -73,26 +75,60 @@ impl Shelves {
         self.named.contains_key(name) || self.others.contains(name)
     }
 
-    /// Takes the jobs that there are now.
-    pub fn follow(&mut self, shown: &Shown) {
-        if !self.is_other(shown) {
-            return;
-        }
+    /// Takes the jobs that there are now. What was known of those that are others now is forgotten.
+    pub fn follow(&mut self, shown: &Shown, recent: &Recent) {
         let jobs = shown.jobs.iter().map(|shown| &shown.job);
-        self.named = jobs.map(|job| (job.name.clone(), job.report_store.clone())).collect();
+        let named: BTreeMap<String, Counts> =
+            jobs.map(|job| (job.name.clone(), Counts::of(job))).collect();
+        for (name, counts) in &named {
+            if self.named.get(name) != Some(counts) {
+                recent.forget(name);
+            }
+        }
+        self.named = named;
         self.others.clear();
         let named = &self.named;
-        let wanted = |at: &StoreLocation| named.values().flatten().any(|known| known == at);
-        self.listed.retain(wanted);
+        let wanted =
+            |at: &StoreLocation| named.values().any(|counts| counts.store.as_ref() == Some(at));
+        self.listed.retain(|(at, _)| wanted(at));
         self.problems.retain(|(at, _)| wanted(at));
     }
 
-    /// Every store was listed, or has said why it cannot be.
-    pub fn all_listed(&self) -> bool {
-        let known = |location| {
-            self.listed.contains(location) || self.problems.iter().any(|(at, _)| at == location)
+    /// The same of every job of the folder.
+    pub fn known(&self) -> BTreeMap<String, Counts> {
+        self.named.clone()
+    }
+
+    /// Which drills say how a job stands.
+    pub fn counts(&self, job: &str) -> Option<Counts> {
+        self.named.get(job).cloned()
+    }
+
+    fn locations(&self) -> impl Iterator<Item = &StoreLocation> {
+        self.named.values().filter_map(|counts| counts.store.as_ref())
+    }
+
+    /// Whether every store was listed, or has said why it cannot be.
+    pub fn all_asked(&self) -> bool {
+        let has = |known: &StoreLocation, location: &StoreLocation| known == location;
+        self.locations().all(|location| {
+            self.listed.iter().any(|(at, _)| has(at, location))
+                || self.problems.iter().any(|(at, _)| has(at, location))
+        })
+    }
+
+    /// When the store was listed that was not for the longest time; `None`: there is no store.
+    pub fn listed_at(&self) -> Option<Timestamp> {
+        self.listed.iter().map(|(_, when)| *when).min()
+    }
+
+    /// Jobs whose reports are not known: their store could not be listed the last time.
+    pub fn unknown(&self) -> BTreeSet<String> {
+        let failed = |counts: &Counts| {
+            let failed = |at: &StoreLocation| self.problems.iter().any(|(known, _)| known == at);
+            counts.store.as_ref().is_some_and(failed)
         };
-        self.named.values().flatten().all(known)
+        self.named.iter().filter(|(_, c)| failed(c)).map(|(name, _)| name.clone()).collect()
     }
 
     /// A sentence for each store that could not be listed.
@@ -103,7 +139,7 @@ impl Shelves {
     /// Lists the stores of a kind and reads what is new.
     pub async fn list(&mut self, scheme: StoreScheme, recent: &Recent) {
         let mut locations: Vec<StoreLocation> = Vec::new();
-        for location in self.named.values().flatten().filter(|at| at.scheme == scheme) {
+        for location in self.locations().filter(|at| at.scheme == scheme) {
             if !locations.contains(location) {
                 locations.push(location.clone());
             }
@@ -117,9 +153,13 @@ impl Shelves {
             let told = self.problems.iter().any(|(at, _)| *at == location);
             self.problems.retain(|(at, _)| *at != location);
             match outcome {
-                Ok(()) if self.listed.contains(&location) => {}
-                Ok(()) => self.listed.push(location),
+                Ok(()) => {
+                    self.listed.retain(|(at, _)| *at != location);
+                    self.listed.push((location, Timestamp::now()));
+                }
                 Err(error) => {
+                    // Credentials may be others by now.
+                    self.stores.close(&location).await;
                     if !told {
                         tracing::warn!("the pages do not know what has been drilled: {error}");
                     }
@@ -132,7 +172,7 @@ impl Shelves {
     async fn list_one(&mut self, location: &StoreLocation, recent: &Recent) -> Result<(), Error> {
         let reader = self.stores.reader(location).await?;
         let store = reader.store();
-        let of_here = self.named.iter().filter(|(_, at)| at.as_ref() == Some(location));
+        let of_here = self.named.iter().filter(|(_, c)| c.store.as_ref() == Some(location));
         let mut jobs: Vec<String> = of_here.map(|(name, _)| name.clone()).collect();
         // In a bucket every job is some more requests.
         if location.scheme == StoreScheme::File {
@@ -142,13 +182,20 @@ impl Shelves {
             jobs.append(&mut others);
         }
         let wanted = Wanted { jobs, each: Some(MOST_BEATS), ..Wanted::default() };
-        let mut by_job: BTreeMap<String, Vec<KeptId>> = BTreeMap::new();
-        for id in store.list(&wanted).await? {
+        // A job without a report may have had one.
+        let mut by_job: BTreeMap<String, Vec<KeptId>> =
+            wanted.jobs.iter().map(|job| (job.clone(), Vec::new())).collect();
+        // No name would mean every job.
+        let listed = if wanted.jobs.is_empty() { Vec::new() } else { store.list(&wanted).await? };
+        for id in listed {
             by_job.entry(id.job().to_owned()).or_default().push(id);
         }
         // One question for all that is new, so that they are read side by side.
         let mut unknown: Vec<KeptId> = Vec::new();
         for (job, ids) in &by_job {
+            if recent.job(job).is_some_and(|standing| standing.is_stale(ids)) {
+                recent.forget(job);
+            }
             let standing = recent.job(job);
             let is_new = |id: &&KeptId| standing.as_ref().is_none_or(|known| !known.knows(id));
             unknown.extend(ids.iter().filter(is_new).cloned());
@@ -158,13 +205,7 @@ impl Shelves {
             told.entry(one.id.job().to_owned()).or_default().push(one);
         }
         for (job, told) in told {
-            recent.take(&job, News::Told(told));
-        }
-        for (job, ids) in &by_job {
-            let Some(standing) = recent.job(job) else { continue };
-            if standing.is_stale(ids) {
-                recent.take(job, News::Listed(ids.clone()));
-            }
+            recent.take(&job, self.counts(&job), News::Told(told));
         }
         let standings: Vec<Arc<Standing>> =
             by_job.keys().filter_map(|job| recent.job(job)).collect();
@@ -184,12 +225,11 @@ async fn look_closer(
     if let Some(oldest) = standing.beats.first().filter(|_| !standing.searched) {
         let older = standing.last_pass.is_none() && standing.beats.len() == MOST_BEATS;
         let found = if older {
-            let is_pass = |past: &Past| past.verdict == Verdict::Pass;
-            reader.newest(job, oldest.id.at(), is_pass).await?
+            reader.newest(job, oldest.id.at(), |past| standing.is_pass(past)).await?
         } else {
             None
         };
-        recent.take(job, News::Searched(found.map(Box::new)));
+        recent.tell(job, News::Searched(found.map(Box::new)));
     }
     if let Some(last) = standing.to_forecast() {
         let since = last.finished_at.checked_sub(LOOKS_BACK).ok();
@@ -198,7 +238,7 @@ async fn look_closer(
         let past: Vec<&Past> = told.iter().filter_map(|told| told.past.as_ref().ok()).collect();
         let forecast = Trend::of(&past, last.finished_at).forecast;
         let seconds = forecast.ok().map(|forecast| forecast.worst_case_seconds);
-        recent.take(job, News::Forecast(last.drill_id.clone(), seconds));
+        recent.tell(job, News::Forecast(last.drill_id.clone(), seconds));
     }
     let Some(last) = standing.to_export() else { return Ok(()) };
     let id = KeptId::new(job, last.started_at, &last.drill_id);
@@ -206,6 +246,6 @@ async fn look_closer(
     // An older version's report may lack what metrics are made of.
     let report = serde_json::from_slice::<DrillReport>(&bytes);
     let families = report.map(|report| exported(&report)).unwrap_or_default();
-    recent.take(job, News::Exported(last.drill_id.clone(), families));
+    recent.tell(job, News::Exported(last.drill_id.clone(), families));
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::drill::Job;
 /// Where backups and WAL of one server are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ArchiveView {
-    /// Tells it from others in addresses of this service: made of the URL and the server.
+    /// Tells it from others in addresses of this service: made of the store's address, the URL and the server.
     pub id: String,
     pub url: String,
     pub server: String,
@@ -19,13 +19,20 @@ impl ArchiveView {
     /// Of a job.
     #[must_use]
     pub fn of(job: &Job) -> Self {
-        Self::named(&job.archive.store.url(), &job.archive.server)
+        let (store, server) = (&job.archive.store, &job.archive.server);
+        let endpoint = store.s3.endpoint.as_deref().unwrap_or_default();
+        Self::made_of(endpoint, &store.url(), server)
     }
 
     /// By its names.
     #[must_use]
     pub fn named(url: &str, server: &str) -> Self {
-        let digest = Sha256::digest(format!("{url}\n{server}").as_bytes());
+        Self::made_of("", url, server)
+    }
+
+    /// Two stores may have buckets of one name.
+    fn made_of(endpoint: &str, url: &str, server: &str) -> Self {
+        let digest = Sha256::digest(format!("{endpoint}\n{url}\n{server}").as_bytes());
         let id = digest[..8].try_into().map_or(0, u64::from_be_bytes);
         Self { id: format!("{id:016x}"), url: url.to_owned(), server: server.to_owned() }
     }

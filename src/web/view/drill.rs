@@ -8,6 +8,7 @@ use crate::{
     drill::{
         history::{Measure, Past},
         report::DrillCause,
+        stage::StageEnd,
     },
     service::ShownDrill,
     telemetry::live::{LiveCheck, LiveStage},
@@ -81,13 +82,15 @@ pub struct StageView {
     pub began_at: Timestamp,
     /// Null while it runs.
     pub seconds: Option<f64>,
+    /// `done`, or `aborted` where the drill left it without finishing it; null while it runs.
+    pub end: Option<&'static str>,
     pub fetched_bytes: u64,
     /// Bytes that it will fetch, where that is known.
     pub total_bytes: Option<u64>,
     /// The segment that replay has asked for last, and the end of the WAL.
     pub replay_lsn: Option<String>,
     pub replay_end_lsn: Option<String>,
-    /// The share that is done, from 0 to 1, where it can be told.
+    /// The share that is done, from 0 to 1, where it can be told; null where it was left.
     pub share: Option<f64>,
 }
 
@@ -111,7 +114,8 @@ impl DrillView {
         Self {
             drill_id: past.drill_id.clone(),
             job: past.job.clone(),
-            started_at: past.started_at,
+            // As names of reports have it, so that `since` and `until` meet it.
+            started_at: millisecond(past.started_at),
             finished_at: past.finished_at,
             verdict: past.verdict.name(),
             reason: past.reason.clone(),
@@ -120,6 +124,10 @@ impl DrillView {
             backup_id: past.backup.as_ref().map(|backup| backup.id.clone()),
         }
     }
+}
+
+fn millisecond(at: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
 }
 
 impl MeasureView {
@@ -171,6 +179,10 @@ impl StageView {
             stage: stage.stage.name(),
             began_at: stage.began_at,
             seconds: stage.seconds,
+            end: stage.end.map(|end| match end {
+                StageEnd::Done => "done",
+                StageEnd::Aborted => "aborted",
+            }),
             fetched_bytes: stage.fetched_bytes,
             total_bytes: stage.total_bytes,
             replay_lsn: stage.replay.map(|replay| replay.at.to_string()),

@@ -13,7 +13,7 @@ use crate::{
         overdue::{Since, overdue_at},
     },
     service::{NextSlot, Shown, ShownJob},
-    web::recent::{Pass, Standing},
+    web::recent::{Pass, Reading, Standing},
 };
 
 /// One job.
@@ -34,6 +34,8 @@ pub struct JobView {
     pub last_pass: Option<PassView>,
     pub rto_objective_seconds: Option<f64>,
     pub rpo_objective_seconds: Option<f64>,
+    /// Why it is not known how the job stands: its store cannot be read, or its newest report.
+    pub unknown: Option<String>,
     /// From when on nothing has passed for two periods of the job; null where it has none.
     pub overdue_at: Option<Timestamp>,
     pub overdue: bool,
@@ -78,7 +80,13 @@ pub struct PassView {
 impl JobView {
     /// A job of the folder.
     #[must_use]
-    pub fn of(shown: &ShownJob, all: &Shown, standing: Option<&Standing>, now: Timestamp) -> Self {
+    pub fn of(
+        shown: &ShownJob,
+        all: &Shown,
+        standing: Option<&Standing>,
+        reading: &Reading,
+        now: Timestamp,
+    ) -> Self {
         let job = &*shown.job;
         let last_pass = standing.and_then(|standing| standing.last_pass.as_ref());
         let overdue_at = overdue(job, shown.since, standing);
@@ -96,6 +104,7 @@ impl JobView {
             last_pass: last_pass.map(PassView::of),
             rto_objective_seconds: job.objectives.rto.map(seconds),
             rpo_objective_seconds: job.objectives.rpo.map(seconds),
+            unknown: unknown(&job.name, standing, reading),
             overdue_at,
             overdue: overdue_at.is_some_and(|at| at <= now),
             recent: beats(standing),
@@ -124,21 +133,32 @@ impl JobView {
             last_pass: standing.last_pass.as_ref().map(PassView::of),
             rto_objective_seconds: objective(last.and_then(|last| last.rto)),
             rpo_objective_seconds: objective(last.and_then(|last| last.rpo)),
+            unknown: unknown(&standing.job, Some(standing), &Reading::default()),
             overdue_at: None,
             overdue: false,
             recent: beats(Some(standing)),
         }
     }
 
-    /// It is overdue, or its last drill did not pass, or no drill of it is known.
+    /// It is overdue, or its last drill did not pass, or it is not known how it stands.
     #[must_use]
     pub fn needs_attention(&self) -> bool {
-        self.overdue || self.last.as_ref().is_none_or(|last| last.verdict != "pass")
+        self.overdue
+            || self.unknown.is_some()
+            || self.last.as_ref().is_none_or(|last| last.verdict != "pass")
     }
 }
 
 fn beats(standing: Option<&Standing>) -> Vec<BeatView> {
     standing.map_or_else(Vec::new, |standing| standing.beats.iter().map(BeatView::of).collect())
+}
+
+fn unknown(job: &str, standing: Option<&Standing>, reading: &Reading) -> Option<String> {
+    if reading.unknown.contains(job) {
+        return Some("its reports cannot be read now".to_owned());
+    }
+    let unreadable = standing.is_some_and(Standing::is_unreadable);
+    unreadable.then(|| "its newest report cannot be read".to_owned())
 }
 
 /// From when on a job is overdue.
@@ -148,8 +168,7 @@ pub fn overdue(
     known_since: Timestamp,
     standing: Option<&Standing>,
 ) -> Option<Timestamp> {
-    let last = standing.and_then(|standing| standing.last.as_ref());
-    let apart = last.and_then(|last| last.backup.as_ref()?.interval_seconds);
+    let apart = standing.and_then(|standing| standing.backups_apart);
     let apart = apart.and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok());
     let since = match standing.and_then(|standing| standing.last_pass.as_ref()) {
         Some(pass) => Since::Pass { started_at: pass.started_at, finished_at: pass.finished_at },

@@ -151,7 +151,8 @@ impl Service {
     /// Where its pages are.
     pub fn url(&mut self) -> String {
         if self.url.is_none() {
-            let line = self.wait_for(&["pages at"]);
+            let seen = self.seen.iter().find(|line| line.contains("pages at")).cloned();
+            let line = seen.unwrap_or_else(|| self.wait_for(&["pages at"]));
             self.url = line.split(' ').next_back().map(|url| url.trim_end_matches('/').to_owned());
         }
         self.url.clone().unwrap()
