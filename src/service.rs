@@ -65,9 +65,9 @@ pub struct Service(work::Work);
 ///
 /// # Errors
 /// What keeps it from starting: the folders of jobs and of state.
-pub async fn start(settings: Settings) -> Result<(Service, Desk), Error> {
+pub fn start(settings: Settings) -> Result<(Service, Desk), Error> {
     let (board, desk) = board::board(Timestamp::now());
-    let work = work::Work::start(settings, board).await?;
+    let work = work::Work::start(settings, board)?;
     Ok((Service(work), desk))
 }
 

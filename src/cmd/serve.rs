@@ -174,7 +174,7 @@ pub(super) async fn run(args: ServeArgs, context: &Context) -> Outcome {
         None => None,
     };
     let cache = Some(settings.state.join("cache"));
-    let (service, desk) = service::start(settings).await?;
+    let (service, desk) = service::start(settings)?;
     let Some(door) = door else {
         service.run(&context.cancel).await;
         return Ok(0);

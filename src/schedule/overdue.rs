@@ -43,7 +43,7 @@ pub fn overdue_at(
             calendar.advance(&mut cursor)?
         }
         None if timing.after_backup => {
-            let period = between_backups.filter(|period| period.is_positive())?;
+            let period = between_backups.filter(SignedDuration::is_positive)?;
             from.checked_add(period.checked_mul(i32::try_from(PERIODS).ok()?)?).ok()?
         }
         None => return None,

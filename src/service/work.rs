@@ -56,7 +56,7 @@ impl Work {
     ///
     /// # Errors
     /// `ServiceState`, and `JobUnreadable` where the folder of jobs is not there.
-    pub async fn start(settings: Settings, board: Board) -> Result<Self, Error> {
+    pub fn start(settings: Settings, board: Board) -> Result<Self, Error> {
         let state = State::open(&settings.state)?;
         let agenda = Agenda::new(settings.budgets, settings.seed);
         let (watched, jobs) = watch::channel(Vec::new());

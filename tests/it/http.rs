@@ -9,7 +9,8 @@ use crate::{
     json_schema,
     support::{
         prometheus::Prometheus,
-        service::{Answer, Scene, Service, wait_until},
+        service::{Answer, Scene, Service, run, wait_until},
+        tools::RUNTIME,
     },
 };
 
@@ -144,7 +145,12 @@ fn the_description_of_the_api_is_true() {
 #[test]
 fn a_prometheus_reads_what_was_drilled() {
     let scene = Scene::new();
-    scene.job("orders", &format!("{BY_HAND}\n  metrics: {{cluster: c1, namespace: shop}}"));
+    scene.job(
+        "orders",
+        &format!(
+            "{BY_HAND}\n  metrics: {{cluster: c1, namespace: shop}}\n  schedule: \"0 3 1 1 *\""
+        ),
+    );
     let mut service = with_token(&scene);
     let report = drill(&mut service, "orders");
     let target = service.url().replace("http://", "");
@@ -167,7 +173,7 @@ fn a_prometheus_reads_what_was_drilled() {
 fn what_others_drill_is_seen() {
     let scene = Scene::new();
     scene.job("orders", "  depth: catalog\n  schedule: \"0 0 1 1 *\"");
-    let drilled = scene.run(&["drill", scene.job_file("orders").to_str().unwrap()]);
+    let drilled = run(&["drill", scene.job_file("orders").to_str().unwrap()]);
     assert!(drilled.status.success(), "{drilled:?}");
     let mut service = scene.start();
     wait_until("ready", || service.get("/readyz").status == StatusCode::OK);
@@ -178,7 +184,7 @@ fn what_others_drill_is_seen() {
     let elsewhere = scene.work.join("elsewhere.yaml");
     let text = fs::read_to_string(scene.job_file("orders")).unwrap();
     fs::write(&elsewhere, text.replace("name: orders", "name: elsewhere")).unwrap();
-    let drilled = scene.run(&["drill", elsewhere.to_str().unwrap()]);
+    let drilled = run(&["drill", elsewhere.to_str().unwrap()]);
     assert!(drilled.status.success(), "{drilled:?}");
     wait_until("the other job", || service.get("/api/v1/jobs/elsewhere").status == StatusCode::OK);
     let other = service.json("/api/v1/jobs/elsewhere");
@@ -192,7 +198,7 @@ fn nothing_has_passed_for_two_periods_although_nothing_ran() {
     let job = "  depth: catalog\n  start: {missed: skip}\n  schedule: ";
     scene.job("orders", &format!("{job}\"0 0 1 1 *\""));
     let file = scene.job_file("orders");
-    let drilled = scene.run(&["drill", file.to_str().unwrap()]);
+    let drilled = run(&["drill", file.to_str().unwrap()]);
     assert!(drilled.status.success(), "{drilled:?}");
     // From now on a drill was due every second, and none begins: it needs more than there is.
     let text = fs::read_to_string(&file).unwrap();
@@ -220,19 +226,19 @@ fn an_address_that_is_taken_is_told_before_anything_begins() {
     let jobs = scene.work.join("jobs");
     let state = scene.work.join("state");
     let arguments = ["serve", "--jobs", jobs.to_str().unwrap(), "--state", state.to_str().unwrap()];
-    let run = |listen: &str, more: &[&str]| {
+    let serve = |listen: &str, more: &[&str]| {
         let mut all = arguments.to_vec();
         all.extend(["--listen", listen]);
         all.extend(more);
-        scene.run(&all)
+        run(&all)
     };
-    let output = run(&address, &[]);
+    let output = serve(&address, &[]);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{told}");
     assert!(told.contains("error[E018]") && told.contains("--listen"), "{told}");
     let short = scene.work.join("token");
     fs::write(&short, "short").unwrap();
-    let output = run("127.0.0.1:0", &["--token-file", short.to_str().unwrap()]);
+    let output = serve("127.0.0.1:0", &["--token-file", short.to_str().unwrap()]);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{told}");
     assert!(told.contains("fewer than 16 characters") && told.contains("openssl rand"), "{told}");
@@ -250,7 +256,13 @@ fn what_is_asked_wrongly_is_told_to_people_and_to_programs() {
     assert_eq!(page.status, StatusCode::NOT_FOUND);
     assert!(page.content_type.starts_with("text/html") && page.body.contains("What to do"));
     let wrong = service.ask(Method::DELETE, "/api/v1/jobs", None);
-    assert_eq!(wrong.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(code(&wrong), (StatusCode::METHOD_NOT_ALLOWED, "method_wrong".to_owned()));
+    let url = format!("{}/api/v1/jobs", service.url());
+    let rebound = RUNTIME.block_on(async {
+        let client = reqwest::Client::new();
+        client.get(url).header("host", "evil.example").send().await.unwrap().status()
+    });
+    assert_eq!(rebound, StatusCode::MISDIRECTED_REQUEST);
     // An empty folder is no mistake.
     assert!(service.get("/").body.contains("pgassay init"));
     service.stop();

@@ -41,7 +41,7 @@ caption{text-align:left;color:var(--soft);padding-bottom:.25rem}
 th,td{text-align:left;vertical-align:top;padding:.35rem .6rem;border-bottom:1px solid var(--line);overflow-wrap:normal}
 td.wide{overflow-wrap:anywhere;min-width:14rem}
 th.number,td.number{text-align:right;font-variant-numeric:tabular-nums}
-th.number,td.number,td.whole{white-space:nowrap}
+th.number,td.number,.whole{white-space:nowrap}
 td.bar{min-width:8rem;width:45%}
 td.bar svg{display:block;width:100%;height:1rem}
 figure{margin:.5rem 0}

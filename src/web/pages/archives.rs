@@ -161,7 +161,7 @@ fn backups(report: &CatalogReport) -> Markup {
             tr {
                 th scope="row" { (text(&line.id)) }
                 td { (line.state.name().replace('_', " ")) }
-                td { @if let Some(at) = line.end_at { (moment(at)) } @else { "–" } }
+                td class="whole" { @if let Some(at) = line.end_at { (moment(at)) } @else { "–" } }
                 td class="number" { (bytes(line.bytes)) }
                 td class="wide" { (text(&restores_to(line))) }
             }

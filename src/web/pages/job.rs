@@ -167,7 +167,7 @@ fn row(told: &Told, now: Timestamp) -> Markup {
     html! {
         tr {
             th scope="row" {
-                a href=(to("drills", told.id.drill_id())) { (moment(at)) } " "
+                a class="whole" href=(to("drills", told.id.drill_id())) { (moment(at)) } " "
                 span class="soft" { (distance(at, now)) }
             }
             @match &told.past {

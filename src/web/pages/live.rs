@@ -64,7 +64,7 @@ fn stages(drill: &RunningView, now: Timestamp) -> Markup {
         @for stage in coming {
             tr class="soft" {
                 th scope="row" { (stage.name()) }
-                td { "to come" } td {} td class="number" {} td {}
+                td class="whole" { "to come" } td {} td class="number" {} td {}
             }
         }
     };
@@ -93,7 +93,7 @@ fn begun(stage: &StageView, now: Timestamp) -> Markup {
                 }
             }
             td class="number" { (duration(seconds)) }
-            td { (amount(stage, seconds)) }
+            td class="whole" { (amount(stage, seconds)) }
         }
     }
 }
@@ -124,7 +124,7 @@ fn checks(checks: &[CheckView]) -> Markup {
                 th scope="row" { (text(&check.check)) }
                 td class=(class(check.status)) { (check.status.unwrap_or("runs")) }
                 td class="number" { @if let Some(seconds) = check.seconds { (duration(seconds)) } }
-                td { (done(check)) }
+                td class="whole" { (done(check)) }
             }
         }
     };

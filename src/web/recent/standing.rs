@@ -198,6 +198,7 @@ impl Standing {
     }
 
     /// Knows more.
+    #[must_use]
     pub fn with(mut self, news: News) -> Self {
         match news {
             News::Told(told) => told.into_iter().for_each(|told| self.take(told, false)),

@@ -170,14 +170,16 @@ pub fn overdue(
 ) -> Option<Timestamp> {
     let apart = standing.and_then(|standing| standing.backups_apart);
     let apart = apart.and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok());
-    let since = match standing.and_then(|standing| standing.last_pass.as_ref()) {
-        Some(pass) => Since::Pass { started_at: pass.started_at, finished_at: pass.finished_at },
-        // The service may have started long after the job's first drill.
-        None => {
-            let first = standing.and_then(|standing| standing.beats.first());
-            Since::Start(first.map_or(known_since, |first| first.id.at().min(known_since)))
-        }
+    let pass = standing.and_then(|standing| standing.last_pass.as_ref());
+    // The service may have started long after the job's first drill.
+    let first = || {
+        let first = standing.and_then(|standing| standing.beats.first());
+        first.map_or(known_since, |first| first.id.at().min(known_since))
     };
+    let since = pass.map_or_else(
+        || Since::Start(first()),
+        |pass| Since::Pass { started_at: pass.started_at, finished_at: pass.finished_at },
+    );
     overdue_at(&job.timing, apart, since)
 }
 

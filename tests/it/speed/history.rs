@@ -19,7 +19,10 @@ use pgassay::{
     },
 };
 
-use crate::sample_report;
+use crate::{
+    sample_report,
+    support::service::{Service, wait_until},
+};
 
 const REPORTS: u64 = 100_000;
 const JOBS: u64 = 300;
@@ -92,6 +95,53 @@ fn evict(folder: &Path) -> u64 {
     bytes
 }
 
+/// A service that has just been started, and what its overview takes from then on.
+fn of_the_service(dir: &Path, store: &str, tell: &impl Fn(&str, Duration)) {
+    let (jobs, state) = (dir.join("jobs"), dir.join("state"));
+    fs::create_dir(&jobs).unwrap();
+    for job in 0..JOBS {
+        let name = format!("job-{job:03}");
+        let text = format!(
+            "apiVersion: pgassay.dev/v1alpha1\nkind: DrillJob\nmetadata: {{name: {name}}}\nspec:\n  archive: {{url: \
+             s3://home-backups/postgres, server: orders}}\n  schedule: \"0 3 * * *\"\n  report: {{store: \"{store}\"}}\n"
+        );
+        fs::write(jobs.join(format!("{name}.yaml")), text).unwrap();
+    }
+    let start = || {
+        let since = Instant::now();
+        let mut service = Service::start(&jobs, &state, &["--max-drills", "1"]);
+        wait_until("ready", || service.get("/readyz").status.is_success());
+        let page = service.get("/");
+        let took = since.elapsed();
+        let rows = page.body.matches("data-job=").count();
+        assert!(rows == 200 && !page.body.contains("are being read"), "{rows}: {}", page.body);
+        (service, took)
+    };
+    let (service, took) = start();
+    tell("a service starts and shows its overview, nothing remembered", took);
+    service.stop();
+    let mut bytes = 0;
+    let cold = median(|| {
+        bytes = evict(&state.join("cache"));
+        let (service, took) = start();
+        service.stop();
+        took
+    });
+    let what = "a service starts and shows its overview, cache of";
+    tell(&format!("{what} {} MiB not in memory", bytes >> 20), cold);
+    let (mut service, _) = start();
+    for path in ["/", "/api/v1/jobs", "/metrics", "/jobs/job-007"] {
+        let mut size = 0;
+        let warm = median(|| {
+            let since = Instant::now();
+            size = service.get(path).body.len();
+            since.elapsed()
+        });
+        tell(&format!("{path} of a service that runs, {} KiB", size >> 10), warm);
+    }
+    service.stop();
+}
+
 #[test]
 #[ignore = "takes minutes and half a gigabyte: `make bench-history`"]
 fn of_a_hundred_thousand_reports() {
@@ -134,6 +184,8 @@ fn of_a_hundred_thousand_reports() {
         });
         tell(&format!("{what}, cache of {} MiB not in memory", bytes >> 20), cold);
     }
+
+    of_the_service(dir.path(), &url, &tell);
 
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

@@ -67,7 +67,7 @@ impl Prometheus {
     }
 
     fn query(&self, expression: &str) -> Option<f64> {
-        let query: String = expression.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let query: String = url::form_urlencoded::byte_serialize(expression.as_bytes()).collect();
         let answer: Value =
             serde_json::from_str(&self.ask(&format!("/api/v1/query?query={query}"))?).ok()?;
         answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()

@@ -79,28 +79,7 @@ impl Scene {
     }
 
     pub fn start_with(&self, arguments: &[&str]) -> Service {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pgassay"));
-        command.env_clear().envs(environment()).args(["serve", "--jobs"]);
-        command.arg(self.work.join("jobs")).arg("--state").arg(self.work.join("state"));
-        // Any free port, so that tests run beside each other.
-        command.args(["--listen", "127.0.0.1:0"]).args(arguments);
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (sender, lines) = mpsc::channel();
-        thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Service { child, lines, seen: Vec::new(), url: None }
-    }
-
-    /// Any command of the program, to its end.
-    pub fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pgassay"));
-        command.env_clear().envs(environment()).args(arguments).output().unwrap()
+        Service::start(&self.work.join("jobs"), &self.work.join("state"), arguments)
     }
 
     /// Every kept report, oldest first.
@@ -124,6 +103,12 @@ impl Scene {
     }
 }
 
+/// Any command of the program, to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgassay"));
+    command.env_clear().envs(environment()).args(arguments).output().unwrap()
+}
+
 /// Processes whose command line names the folder.
 fn processes(folder: &Path) -> Vec<String> {
     let output = Command::new("pgrep").arg("-af").arg(folder).output().unwrap();
@@ -132,6 +117,26 @@ fn processes(folder: &Path) -> Vec<String> {
 }
 
 impl Service {
+    /// Over a folder of jobs and one of its own.
+    pub fn start(jobs: &Path, state: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pgassay"));
+        command.env_clear().envs(environment()).args(["serve", "--jobs"]);
+        command.arg(jobs).arg("--state").arg(state);
+        // Any free port, so that tests run beside each other.
+        command.args(["--listen", "127.0.0.1:0"]).args(arguments);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines, seen: Vec::new(), url: None }
+    }
+
     /// Waits for a line that holds all of these words.
     #[track_caller]
     pub fn wait_for(&mut self, words: &[&str]) -> String {
