@@ -22,7 +22,7 @@ pub mod api;
 mod catalogs;
 mod doors;
 mod host;
-mod metrics;
+pub mod metrics;
 mod pages;
 mod problem;
 pub mod recent;

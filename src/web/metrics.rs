@@ -51,20 +51,41 @@ pub(super) async fn ready(State(site): State<Site>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
 }
 
+/// A family of the service: its name and what is said of it.
+type Own = (&'static str, &'static str);
+
+const JOBS: Own = ("pgassay_serve_jobs", "Jobs of the folder.");
+const BROKEN: Own = ("pgassay_serve_broken_files", "Files of the folder of jobs that hold no job.");
+const RUNNING: Own = ("pgassay_serve_drills_running", "Drills that run.");
+const WAITING: Own = ("pgassay_serve_drills_waiting", "Drills that have come and not begun.");
+const UNREADABLE: Own = (
+    "pgassay_serve_report_stores_unreadable",
+    "Stores of reports that could not be listed the last time.",
+);
+const OVERDUE: Own = (
+    "pgassay_serve_overdue",
+    "1 where nothing has passed for two periods of the job, also where nothing ran; NaN where that is not known, and where it has no period.",
+);
+const NEXT_START: Own = (
+    "pgassay_serve_next_start_timestamp_seconds",
+    "When the next drill by schedule begins, as a Unix time; NaN where none will.",
+);
+
+/// Names of the service's own families. `docs/metrics.md` describes them; a test compares the two.
+pub const NAMES: [&str; 7] =
+    [JOBS.0, BROKEN.0, RUNNING.0, WAITING.0, UNREADABLE.0, OVERDUE.0, NEXT_START.0];
+
 fn families(site: &Site) -> Vec<Exported> {
     let shown = site.desk.shown();
     let mut page = Page::default();
     let now = Timestamp::now();
-    page.one("pgassay_serve_jobs", "Jobs of the folder.", shown.jobs.len() as f64);
-    let help = "Files of the folder of jobs that hold no job.";
-    page.one("pgassay_serve_broken_files", help, shown.broken.len() as f64);
-    page.one("pgassay_serve_drills_running", "Drills that run.", shown.running.len() as f64);
-    let waiting = shown.jobs.iter().filter(|job| job.waiting.is_some()).count();
-    page.one("pgassay_serve_drills_waiting", "Drills that wait for room.", waiting as f64);
     let reading = site.recent.reading();
-    let problems = reading.problems.len();
-    let help = "Stores of reports that could not be listed the last time.";
-    page.one("pgassay_serve_report_stores_unreadable", help, problems as f64);
+    let waiting = shown.jobs.iter().filter(|job| job.waiting.is_some()).count();
+    page.one(JOBS, shown.jobs.len());
+    page.one(BROKEN, shown.broken.len());
+    page.one(RUNNING, shown.running.len());
+    page.one(WAITING, waiting);
+    page.one(UNREADABLE, reading.problems.len());
     for shown in &shown.jobs {
         let (job, labels) = (&shown.job, labels(&shown.job));
         let standing = site.recent.job(&job.name);
@@ -75,11 +96,9 @@ fn families(site: &Site) -> Vec<Exported> {
             Some(at) if is_known => f64::from(u8::from(at <= now)),
             _ => f64::NAN,
         };
-        let help = "1 where nothing has passed for two periods of the job, also where nothing ran; NaN where that is not known, and where it has no period.";
-        page.add("pgassay_serve_overdue", help, labels.clone(), overdue);
+        page.add(OVERDUE, labels.clone(), overdue);
         let next = shown.next.map_or(f64::NAN, |next| next.start.as_second() as f64);
-        let help = "When the next drill by schedule begins, as a Unix time; NaN where none will.";
-        page.add("pgassay_serve_next_start_timestamp_seconds", help, labels.clone(), next);
+        page.add(NEXT_START, labels.clone(), next);
         let Some(standing) = standing else { continue };
         if !is_known {
             continue;
@@ -88,17 +107,17 @@ fn families(site: &Site) -> Vec<Exported> {
             for Sample { label, value } in &family.samples {
                 let mut labels = labels.clone();
                 labels.extend(label.clone());
-                page.add(family.name, family.help, labels, *value);
+                page.add((family.name, family.help), labels, *value);
             }
         }
         let forecast = forecast_family(standing.forecast());
         for sample in &forecast.samples {
-            page.add(forecast.name, forecast.help, labels.clone(), sample.value);
+            page.add((forecast.name, forecast.help), labels.clone(), sample.value);
         }
         // Of the newest drill that passed, which need not be the newest.
         if let Some(pass) = &standing.last_pass {
             let at = pass.finished_at.as_millisecond() as f64 / 1000.0;
-            page.add(LAST_PASS, LAST_PASS_HELP, labels, at);
+            page.add((LAST_PASS, LAST_PASS_HELP), labels, at);
         }
     }
     page.0.into_values().collect()
@@ -115,17 +134,12 @@ fn labels(job: &Job) -> Labels {
 struct Page(BTreeMap<&'static str, Exported>);
 
 impl Page {
-    fn one(&mut self, name: &'static str, help: &'static str, value: f64) {
-        self.add(name, help, Vec::new(), value);
+    fn one(&mut self, own: Own, value: usize) {
+        self.add(own, Vec::new(), value as f64);
     }
 
-    fn add(&mut self, name: &'static str, help: &'static str, labels: Labels, value: f64) {
-        let family = self.0.entry(name).or_insert_with(|| Exported {
-            name,
-            help,
-            kind: Kind::Gauge,
-            samples: Vec::new(),
-        });
-        family.samples.push((labels, value));
+    fn add(&mut self, (name, help): Own, labels: Labels, value: f64) {
+        let new = || Exported { name, help, kind: Kind::Gauge, samples: Vec::new() };
+        self.0.entry(name).or_insert_with(new).samples.push((labels, value));
     }
 }

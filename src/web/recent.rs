@@ -191,3 +191,6 @@ async fn list(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -91,7 +91,7 @@ impl Site {
         let mut jobs: Vec<JobView> = shown.jobs.iter().map(view).collect();
         let others = self.recent.all();
         let others = others.iter().filter(|standing| shown.job(&standing.job).is_none());
-        jobs.extend(others.map(|standing| JobView::of_reports(standing)));
+        jobs.extend(others.map(|standing| JobView::of_reports(standing, &shown)));
         jobs.sort_by(|a, b| a.job.cmp(&b.job));
         JobsView {
             at: now,
@@ -111,7 +111,7 @@ impl Site {
                 let reading = self.recent.reading();
                 Some(JobView::of(job, &shown, standing.as_deref(), &reading, Timestamp::now()))
             }
-            None => standing.as_deref().map(JobView::of_reports),
+            None => standing.as_deref().map(|standing| JobView::of_reports(standing, &shown)),
         }
     }
 }

@@ -63,7 +63,9 @@ fn each_alert_fires_and_stays_silent_as_it_should() {
 /// Names of exported metrics in a text.
 fn metric_names(text: &str) -> BTreeSet<&str> {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-    text.split(|c| !word(c)).filter(|word| word.starts_with("pgassay_drill_")).collect()
+    text.split(|c| !word(c))
+        .filter(|word| word.starts_with("pgassay_drill_") || word.starts_with("pgassay_serve_"))
+        .collect()
 }
 
 #[test]
@@ -72,7 +74,8 @@ fn rules_and_pages_name_the_metrics_that_are_exported() {
     let mut families = families(&report);
     families.push(forecast(None));
     families.extend(selftest_families(&sample_report::selftest()));
-    let exported: BTreeSet<&str> = families.iter().map(|family| family.name).collect();
+    let names = families.iter().map(|family| family.name);
+    let exported: BTreeSet<&str> = names.chain(pgassay::web::metrics::NAMES).collect();
     for file in ["deploy/prometheus/alerts.yaml", "deploy/prometheus/alerts_test.yaml"] {
         let text = text(file);
         let unknown: Vec<_> = metric_names(&text).difference(&exported).copied().collect();

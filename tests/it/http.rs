@@ -165,6 +165,11 @@ fn a_prometheus_reads_what_was_drilled() {
         assert!((told - finished).abs() < 0.01, "{name}: {told} is not {finished}");
     }
     assert!((prometheus.value("pgassay_serve_jobs") - 1.0).abs() < f64::EPSILON);
+    let metrics = service.get("/metrics");
+    assert!(metrics.content_type.starts_with("application/openmetrics-text; version=1.0.0"));
+    for name in pgassay::web::metrics::NAMES {
+        assert!(metrics.body.contains(&format!("# TYPE {name} gauge")), "{name}");
+    }
     assert!(prometheus.value(&format!("pgassay_serve_overdue{{{labels}}}")).abs() < f64::EPSILON);
     service.stop();
 }

@@ -182,7 +182,8 @@ fn row(job: &JobView, now: Timestamp) -> Markup {
                 @if let Some(last) = last {
                     a href=(to("drills", &last.drill_id)) { (word(last.verdict)) }
                     " " span class="soft" { (distance(last.started_at, now)) }
-                } @else { span class="doubt" { "never drilled" } }
+                } @else if job.keeps_reports { span class="doubt" { "never drilled" } }
+                @else { span class="doubt" { "no report is kept" } }
             }
             td role="cell" data-label="Last pass" { (last_pass(job, now)) }
             td role="cell" data-label="RTO" {

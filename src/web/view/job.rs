@@ -23,6 +23,8 @@ pub struct JobView {
     /// Whether a file of the folder has it. Of others there are reports alone.
     pub in_folder: bool,
     pub archive: ArchiveView,
+    /// Whether its reports are kept: otherwise only what ended while the service ran is known.
+    pub keeps_reports: bool,
     pub schedule: Option<ScheduleView>,
     /// A new base backup is a reason for a drill, too.
     pub after_backup: bool,
@@ -95,6 +97,7 @@ impl JobView {
             job: job.name.clone(),
             in_folder: true,
             archive: ArchiveView::of(job),
+            keeps_reports: job.report_store.is_some(),
             schedule: schedule(job),
             after_backup: job.timing.after_backup,
             next: shown.next.map(|NextSlot { slot, start }| NextView { slot, start }),
@@ -113,7 +116,7 @@ impl JobView {
 
     /// A job of which there are reports alone.
     #[must_use]
-    pub fn of_reports(standing: &Standing) -> Self {
+    pub fn of_reports(standing: &Standing, all: &Shown) -> Self {
         let last = standing.last.as_deref();
         let objective =
             |measure: Option<crate::drill::history::Measure>| measure?.objective_seconds;
@@ -124,11 +127,13 @@ impl JobView {
                 last.map_or("", |last| &last.archive_url),
                 last.map_or("", |last| &last.server),
             ),
+            keeps_reports: true,
             schedule: None,
             after_backup: false,
             next: None,
             waiting: None,
-            running: None,
+            // Its file may have gone since it began.
+            running: all.running(&standing.job).map(RunningView::of),
             last: last.map(DrillView::of),
             last_pass: standing.last_pass.as_ref().map(PassView::of),
             rto_objective_seconds: objective(last.and_then(|last| last.rto)),
