@@ -11,17 +11,11 @@ use std::{
 };
 
 use jiff::Timestamp;
-use tokio::sync::{
-    broadcast::{self, error::RecvError},
-    watch,
-};
+use tokio::sync::{broadcast::error::RecvError, watch};
 
 use self::{shelf::Shelves, standing::News};
 use super::stores::Stores;
-use crate::{
-    drill::{DrillReport, job::StoreScheme},
-    service::Desk,
-};
+use crate::{drill::job::StoreScheme, service::Desk};
 
 mod shelf;
 mod standing;
@@ -155,40 +149,39 @@ async fn keep_up(recent: Recent, mut desk: Desk, stores: Stores, done: watch::Se
         if due.is_empty() {
             continue;
         }
-        list(&mut shelves, &due, &recent, &mut reports).await;
-        recent.retain(|name| shelves.knows(name));
-        let first = done.borrow().at.is_none();
-        let at = match shelves.all_asked() {
-            true => Some(shelves.listed_at().unwrap_or_else(Timestamp::now)),
-            false if first => None,
-            false => done.borrow().at,
-        };
-        let (problems, unknown) = (shelves.problems(), shelves.unknown());
-        done.send_replace(Reading { at, problems, unknown });
+        let known = shelves.known();
+        let work = catch_up(&mut shelves, &due, &recent, &done);
+        tokio::pin!(work);
+        // Drills that end meanwhile are shown at once: a store may take its time.
+        loop {
+            tokio::select! {
+                () = &mut work => break,
+                Ok(report) = reports.recv() => {
+                    recent.take(&report.job, known.get(&report.job).cloned(), News::of(&report));
+                }
+            }
+        }
     }
 }
 
-/// Lists stores. Drills that end meanwhile are shown at once: a store may take its time.
-async fn list(
+/// Lists stores, says how that went, and then works out what takes longer.
+async fn catch_up(
     shelves: &mut Shelves,
     due: &[StoreScheme],
     recent: &Recent,
-    reports: &mut broadcast::Receiver<Arc<DrillReport>>,
+    done: &watch::Sender<Reading>,
 ) {
-    let known = shelves.known();
-    let listing = async {
-        for scheme in due {
-            shelves.list(*scheme, recent).await;
-        }
-    };
-    tokio::pin!(listing);
-    loop {
-        tokio::select! {
-            () = &mut listing => return,
-            Ok(report) = reports.recv() => {
-                recent.take(&report.job, known.get(&report.job).cloned(), News::of(&report));
-            }
-        }
+    for scheme in due {
+        shelves.list(*scheme, recent).await;
+    }
+    recent.retain(|name| shelves.knows(name));
+    let before = done.borrow().at;
+    let now = || shelves.listed_at().unwrap_or_else(Timestamp::now);
+    let at = shelves.all_asked().then(now).or(before);
+    let (problems, unknown) = (shelves.problems(), shelves.unknown());
+    done.send_replace(Reading { at, problems, unknown });
+    for scheme in due {
+        shelves.forecast(*scheme, recent).await;
     }
 }
 

@@ -169,6 +169,25 @@ impl Shelves {
         }
     }
 
+    /// What the newest drills forecast, of the jobs of a kind of store. Many more reports are read for it than
+    /// for anything else. What cannot be read now is left to the next time.
+    pub async fn forecast(&self, scheme: StoreScheme, recent: &Recent) {
+        let due = recent.all().into_iter().filter_map(|standing| {
+            let location = self.named.get(&standing.job)?.store.clone()?;
+            let due = location.scheme == scheme && standing.to_forecast().is_some();
+            due.then_some((location, standing))
+        });
+        let due: Vec<(StoreLocation, Arc<Standing>)> = due.collect();
+        let looked = stream::iter(due).map(|(location, standing)| async move {
+            let reader = self.stores.reader(&location).await?;
+            timeout(PATIENCE, look_ahead(&reader, recent, &standing)).await.unwrap_or(Ok(()))
+        });
+        let looked: Vec<Result<(), Error>> = looked.buffer_unordered(PARALLEL).collect().await;
+        for error in looked.into_iter().filter_map(Result::err) {
+            tracing::debug!("a forecast is not known: {error}");
+        }
+    }
+
     async fn list_one(&mut self, location: &StoreLocation, recent: &Recent) -> Result<(), Error> {
         let reader = self.stores.reader(location).await?;
         let store = reader.store();
@@ -215,7 +234,7 @@ impl Shelves {
     }
 }
 
-/// The newest pass, where it is not among the newest drills, and what the newest drill forecasts and exports.
+/// The newest pass, where it is not among the newest drills, and what the newest drill exports.
 async fn look_closer(
     reader: &PastReader,
     recent: &Recent,
@@ -231,15 +250,6 @@ async fn look_closer(
         };
         recent.tell(job, News::Searched(found.map(Box::new)));
     }
-    if let Some(last) = standing.to_forecast() {
-        let since = last.finished_at.checked_sub(LOOKS_BACK).ok();
-        let wanted = Wanted { since, ..Wanted::job(job).limit(MOST_READ) };
-        let told = reader.read(&wanted).await?;
-        let past: Vec<&Past> = told.iter().filter_map(|told| told.past.as_ref().ok()).collect();
-        let forecast = Trend::of(&past, last.finished_at).forecast;
-        let seconds = forecast.ok().map(|forecast| forecast.worst_case_seconds);
-        recent.tell(job, News::Forecast(last.drill_id.clone(), seconds));
-    }
     let Some(last) = standing.to_export() else { return Ok(()) };
     let id = KeptId::new(job, last.started_at, &last.drill_id);
     let Some(bytes) = reader.store().find(&id).await? else { return Ok(()) };
@@ -247,5 +257,22 @@ async fn look_closer(
     let report = serde_json::from_slice::<DrillReport>(&bytes);
     let families = report.map(|report| exported(&report)).unwrap_or_default();
     recent.tell(job, News::Exported(last.drill_id.clone(), families));
+    Ok(())
+}
+
+/// The worst case of the restore time as of the newest drill.
+async fn look_ahead(
+    reader: &PastReader,
+    recent: &Recent,
+    standing: &Standing,
+) -> Result<(), Error> {
+    let Some(last) = standing.to_forecast() else { return Ok(()) };
+    let since = last.finished_at.checked_sub(LOOKS_BACK).ok();
+    let wanted = Wanted { since, ..Wanted::job(&standing.job).limit(MOST_READ) };
+    let told = reader.read(&wanted).await?;
+    let past: Vec<&Past> = told.iter().filter_map(|told| told.past.as_ref().ok()).collect();
+    let forecast = Trend::of(&past, last.finished_at).forecast;
+    let seconds = forecast.ok().map(|forecast| forecast.worst_case_seconds);
+    recent.tell(&standing.job, News::Forecast(last.drill_id.clone(), seconds));
     Ok(())
 }

@@ -104,7 +104,9 @@ async fn what_the_stores_hold_is_known_after_one_listing() {
     let known = ["a", "b", "c", "stranger"].map(|job| scene.last(job));
     assert_eq!(known, [None, Some(Verdict::Fail), None, Some(Verdict::Pass)]);
     let b = scene.recent.job("b").unwrap();
-    assert!(b.last_pass.is_some() && !b.exported().is_empty());
+    assert!(b.last_pass.is_some() && !b.exported().is_empty() && b.to_forecast().is_some());
+    scene.shelves.forecast(StoreScheme::File, &scene.recent).await;
+    assert_eq!(scene.recent.job("b").unwrap().to_forecast(), None);
     assert!(scene.shelves.knows("stranger") && !scene.shelves.knows("nobody"));
     // What comes later is found, what is gone is forgotten.
     scene.keep("one", "a", Verdict::Pass, 0).await;
