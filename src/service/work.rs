@@ -32,23 +32,16 @@ pub struct Work {
     state: State,
     folder: JobFolder,
     agenda: Agenda,
-    jobs: BTreeMap<String, Known>,
+    jobs: BTreeMap<String, Arc<Job>>,
     /// As it is on disk.
     settled: Settled,
-    /// As it is on disk, with jobs that are gone.
+    /// As it is on disk; it has every job.
     known_since: KnownSince,
     running: Running,
     /// Jobs that drill after a new backup, for whoever looks for one.
     watched: watch::Sender<Vec<Arc<Job>>>,
     appeared: mpsc::Receiver<Appeared>,
     board: Board,
-}
-
-/// A job of the folder.
-#[derive(Debug)]
-struct Known {
-    job: Arc<Job>,
-    since: Timestamp,
 }
 
 impl Work {
@@ -139,14 +132,15 @@ impl Work {
     fn show(&self, stopping: bool) {
         let mut waiting: BTreeMap<_, _> =
             self.agenda.waiting().into_iter().map(|wait| (Arc::clone(&wait.job), wait)).collect();
-        let jobs = self.jobs.iter().map(|(name, known)| ShownJob {
-            job: Arc::clone(&known.job),
-            since: known.since,
+        let now = Timestamp::now();
+        let jobs = self.jobs.iter().map(|(name, job)| ShownJob {
+            job: Arc::clone(job),
+            since: self.known_since.get(name).copied().unwrap_or(now),
             next: self.agenda.next_slot(name).map(|(slot, start)| NextSlot { slot, start }),
             waiting: waiting.remove(name.as_str()),
         });
         self.board.show(Shown {
-            at: Timestamp::now(),
+            at: now,
             jobs: jobs.collect(),
             broken: self.folder.broken(),
             running: self.running.shown(),
@@ -208,7 +202,7 @@ impl Work {
 
     /// Everything that a drill takes, noted on disk.
     fn prepare(&mut self, start: Start) -> Option<(Start, RunningDrill, Arc<Live>, DrillRequest)> {
-        let Some(Known { job, .. }) = self.jobs.get(&*start.job) else {
+        let Some(job) = self.jobs.get(&*start.job) else {
             self.agenda.finished(start.ticket);
             return None;
         };
@@ -275,8 +269,8 @@ impl Work {
                     let known = self.jobs.contains_key(&job.name);
                     let last = self.settled.get(&job.name).filter(|_| !known);
                     self.agenda.put(entry, last.copied(), now);
-                    let since = *self.known_since.entry(job.name.clone()).or_insert(now);
-                    self.jobs.insert(job.name.clone(), Known { job, since });
+                    self.known_since.entry(job.name.clone()).or_insert(now);
+                    self.jobs.insert(job.name.clone(), job);
                 }
                 Err(refusal) => tracing::error!("job `{}`: {}", job.name, refusal.message),
             }
@@ -288,8 +282,7 @@ impl Work {
         {
             warn(&error);
         }
-        let watched = self.jobs.values().map(|known| &known.job);
-        let watched = watched.filter(|job| job.timing.after_backup);
+        let watched = self.jobs.values().filter(|job| job.timing.after_backup);
         self.watched.send_replace(watched.cloned().collect());
         Ok(())
     }
@@ -313,7 +306,7 @@ impl Work {
     async fn report_killed(&mut self) -> Result<(), Error> {
         for drill in self.state.interrupted()? {
             let RunningDrill { drill_id, job: name, .. } = &drill;
-            let Some(Known { job, .. }) = self.jobs.get(name) else {
+            let Some(job) = self.jobs.get(name) else {
                 tracing::warn!(
                     "drill {drill_id} was killed with the service; job `{name}` is gone"
                 );
