@@ -202,6 +202,16 @@ impl Service {
     }
 }
 
+impl Drop for Service {
+    fn drop(&mut self) {
+        // A test that failed has not ended it.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
 #[track_caller]
 pub fn wait_until(what: &str, mut met: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
