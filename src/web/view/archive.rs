@@ -37,3 +37,23 @@ impl ArchiveView {
         Self { id: format!("{id:016x}"), url: url.to_owned(), server: server.to_owned() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn buckets_of_one_name_in_two_places_are_two_archives() {
+        let id = |endpoint: &str, server: &str| {
+            let text = format!(
+                "apiVersion: pgassay.dev/v1alpha1\nkind: DrillJob\nmetadata: {{name: j}}\nspec:\n  archive: {{url: \
+                 s3://bucket/path, server: {server}, s3: {{endpoint: \"http://{endpoint}\"}}}}\n"
+            );
+            ArchiveView::of(&config::parse(&text, "job.yaml").unwrap()).id
+        };
+        assert_eq!(id("one:9000", "orders"), id("one:9000", "orders"));
+        assert_ne!(id("one:9000", "orders"), id("two:9000", "orders"));
+        assert_ne!(id("one:9000", "orders"), id("one:9000", "billing"));
+    }
+}
