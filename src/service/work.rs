@@ -37,6 +37,7 @@ pub struct Work {
     settled: Settled,
     /// As it is on disk; it has every job.
     known_since: KnownSince,
+    started_at: Timestamp,
     running: Running,
     /// Jobs that drill after a new backup, for whoever looks for one.
     watched: watch::Sender<Vec<Arc<Job>>>,
@@ -59,6 +60,7 @@ impl Work {
             folder: JobFolder::new(settings.jobs.clone()),
             settled: state.settled(),
             known_since: state.known_since(),
+            started_at: Timestamp::now(),
             agenda,
             jobs: BTreeMap::new(),
             running: Running::default(),
@@ -76,11 +78,25 @@ impl Work {
 
     /// Until somebody stops it.
     pub async fn go_on(&mut self, cancel: &CancellationToken) {
-        if let Err(error) = self.report_killed().await {
-            warn(&error);
-        }
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        {
+            let killed = self.report_killed();
+            tokio::pin!(killed);
+            loop {
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    told = &mut killed => {
+                        if let Err(error) = told {
+                            warn(&error);
+                        }
+                        break;
+                    }
+                    // A store may take its time; whoever looks sees that it goes on.
+                    _ = look.tick() => self.show(false),
+                }
+            }
+        }
         loop {
             self.take_turn();
             self.show(false);
@@ -128,6 +144,12 @@ impl Work {
         let _ = answer.send(told);
     }
 
+    /// Since when it could be known how a job stands: where no report is kept, nothing outlives the service.
+    fn since(&self, name: &str, job: &Job) -> Timestamp {
+        let known = self.known_since.get(name).copied().unwrap_or(self.started_at);
+        if job.report_store.is_some() { known } else { known.max(self.started_at) }
+    }
+
     /// A picture of it all, for whoever looks.
     fn show(&self, stopping: bool) {
         let mut waiting: BTreeMap<_, _> =
@@ -135,7 +157,7 @@ impl Work {
         let now = Timestamp::now();
         let jobs = self.jobs.iter().map(|(name, job)| ShownJob {
             job: Arc::clone(job),
-            since: self.known_since.get(name).copied().unwrap_or(now),
+            since: self.since(name, job),
             next: self.agenda.next_slot(name).map(|(slot, start)| NextSlot { slot, start }),
             waiting: waiting.remove(name.as_str()),
         });
@@ -244,8 +266,12 @@ impl Work {
             }
             self.board.ended(report);
         } else {
-            // It stays on disk, and is reported at the next start.
             tracing::error!("drill {} of job `{}` panicked", drill.drill_id, drill.job);
+            // It stays on disk: where it cannot be reported now, the next start tries again.
+            if let Some(job) = self.jobs.get(&drill.job).cloned() {
+                let beginning = beginning(drill);
+                tokio::spawn(async move { runner::killed(&job, beginning).await });
+            }
         }
         self.agenda.finished(over.begun.ticket);
     }
@@ -303,7 +329,7 @@ impl Work {
     }
 
     /// Drills that a service before this one had begun and not ended.
-    async fn report_killed(&mut self) -> Result<(), Error> {
+    async fn report_killed(&self) -> Result<(), Error> {
         for drill in self.state.interrupted()? {
             let RunningDrill { drill_id, job: name, .. } = &drill;
             let Some(job) = self.jobs.get(name) else {

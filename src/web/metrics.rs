@@ -91,7 +91,8 @@ fn families(site: &Site) -> Vec<Exported> {
         let standing = site.recent.job(&job.name);
         let overdue_at = view::overdue(job, shown.since, standing.as_deref());
         // Where its reports are not known, neither is this.
-        let is_known = reading.at.is_some() && !reading.unknown.contains(&job.name);
+        let is_listed = job.report_store.is_none() || reading.at.is_some();
+        let is_known = is_listed && !reading.unknown.contains(&job.name);
         let overdue = match overdue_at {
             Some(at) if is_known => f64::from(u8::from(at <= now)),
             _ => f64::NAN,

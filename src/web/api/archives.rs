@@ -13,7 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    drill::{CatalogReport, Job},
+    drill::{CatalogReport, Error, Job},
     service::Shown,
     web::{
         catalogs::Outcome,
@@ -44,6 +44,8 @@ pub struct ArchiveLine {
     pub window_from: Option<Timestamp>,
     pub window_to: Option<Timestamp>,
     pub gap_count: Option<u64>,
+    /// Why the last listing failed.
+    pub problem: Option<String>,
 }
 
 /// It is being listed for the first time.
@@ -122,6 +124,10 @@ impl ArchiveLine {
             window_from: report.and_then(|report| report.window.from_time),
             window_to: report.and_then(|report| report.window.to_time),
             gap_count: report.map(|report| report.gap_count),
+            problem: outcome
+                .as_deref()
+                .and_then(|known| known.as_ref().err())
+                .map(Error::to_string),
         }
     }
 }

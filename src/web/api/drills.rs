@@ -85,7 +85,8 @@ pub(super) enum OneDrill {
     responses(
         (status = OK, body = DrillsView),
         (status = BAD_REQUEST, body = ErrorView),
-        (status = BAD_GATEWAY, description = "A store does not give them", body = ErrorView)
+        (status = BAD_GATEWAY, description = "A store does not give them", body = ErrorView),
+        (status = GATEWAY_TIMEOUT, description = "A store does not answer in time", body = ErrorView)
     )
 )]
 pub(super) async fn list(
@@ -162,7 +163,8 @@ fn named(name: &str) -> Result<Verdict, Problem> {
     responses(
         (status = OK, body = OneDrill),
         (status = NOT_FOUND, body = ErrorView),
-        (status = BAD_GATEWAY, description = "A store does not give it", body = ErrorView)
+        (status = BAD_GATEWAY, description = "A store does not give it", body = ErrorView),
+        (status = GATEWAY_TIMEOUT, description = "A store does not answer in time", body = ErrorView)
     )
 )]
 pub(super) async fn one(

@@ -61,7 +61,10 @@ fn archive(line: &ArchiveLine) -> Markup {
             }
             td { (between(line.window_from, line.window_to)) }
             td class="number" { @if let Some(gaps) = line.gap_count { (count(gaps)) } @else { "–" } }
-            td { @if let Some(at) = line.examined_at { (moment(at)) } @else { "not yet" } }
+            td class="wide" {
+                @if let Some(problem) = &line.problem { span class="doubt" { (text(problem)) } }
+                @else if let Some(at) = line.examined_at { (moment(at)) } @else { "not yet" }
+            }
         }
     }
 }

@@ -99,7 +99,8 @@ fn standing(view: &JobView, now: Timestamp) -> Markup {
             @if let Some(last) = &view.last {
                 p { a href=(to("drills", &last.drill_id)) { "The last drill" } " at " (moment(last.started_at)) ": "
                     strong { (last.verdict) } ", " (text(&last.reason)) }
-            } @else if view.keeps_reports { p class="doubt" { "It was never drilled." } }
+            } @else if view.unknown.is_some() {}
+            @else if view.keeps_reports { p class="doubt" { "It was never drilled." } }
             @else { p class="doubt" { "No report of it is kept: the job names no " code { "report.store" } "." } }
             dl {
                 dt { "Last pass" } dd { (overview::last_pass(view, now)) }

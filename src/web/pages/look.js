@@ -20,7 +20,10 @@
 
   const look = async () => {
     try {
-      const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+      const answer = await fetch(location.href, {
+        headers: { accept: "text/html" },
+        signal: AbortSignal.timeout(10_000),
+      });
       const next = new DOMParser().parseFromString(await answer.text(), "text/html");
       const parts = [...document.querySelectorAll("[data-part]")];
       // It is another page now: the report of a drill that has ended, or that there is none.
@@ -32,6 +35,8 @@
       document.title = next.title;
       since = new Date();
       old.hidden = true;
+      // It changes no more.
+      if (!next.querySelector("script[data-every]")) return;
     } catch {
       // The service may be starting again: the next look finds it.
       if (old.hidden) {

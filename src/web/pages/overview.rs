@@ -90,7 +90,7 @@ fn rank(job: &JobView) -> u8 {
         _ if job.unknown.is_some() => 1,
         Some("fail") => 1,
         None => 2,
-        Some("pass") => 4,
+        Some("pass") if job.is_good() => 4,
         Some(_) => 3,
     }
 }
@@ -182,7 +182,9 @@ fn row(job: &JobView, now: Timestamp) -> Markup {
                 @if let Some(last) = last {
                     a href=(to("drills", &last.drill_id)) { (word(last.verdict)) }
                     " " span class="soft" { (distance(last.started_at, now)) }
-                } @else if job.keeps_reports { span class="doubt" { "never drilled" } }
+                    @if last.verdict == "pass" && !job.is_good() { " " strong class="doubt" { "less deep than the job" } }
+                } @else if job.unknown.is_some() {}
+                @else if job.keeps_reports { span class="doubt" { "never drilled" } }
                 @else { span class="doubt" { "no report is kept" } }
             }
             td role="cell" data-label="Last pass" { (last_pass(job, now)) }
@@ -215,6 +217,7 @@ pub(super) fn last_pass(job: &JobView, now: Timestamp) -> Markup {
     html! {
         @match &job.last_pass {
             Some(pass) => a href=(to("drills", &pass.drill_id)) { (distance(pass.finished_at, now)) },
+            None if job.unknown.is_some() => span class="soft" { "not known" },
             None => span class="doubt" { "never" },
         }
         @if job.overdue {

@@ -46,6 +46,8 @@ pub struct Shelves {
     named: BTreeMap<String, Counts>,
     /// Jobs that no file of the folder names, but a store.
     others: BTreeSet<String>,
+    /// Jobs whose store has not been listed since they came or changed.
+    fresh: BTreeSet<String>,
     /// When each was listed to its end.
     listed: Vec<(StoreLocation, Timestamp)>,
     problems: Vec<(StoreLocation, String)>,
@@ -57,6 +59,7 @@ impl Shelves {
             stores,
             named: BTreeMap::new(),
             others: BTreeSet::new(),
+            fresh: BTreeSet::new(),
             listed: Vec::new(),
             problems: Vec::new(),
         }
@@ -83,8 +86,12 @@ impl Shelves {
         for (name, counts) in &named {
             if self.named.get(name) != Some(counts) {
                 recent.forget(name);
+                if counts.store.is_some() {
+                    self.fresh.insert(name.clone());
+                }
             }
         }
+        self.fresh.retain(|name| named.contains_key(name));
         self.named = named;
         self.others.clear();
         let named = &self.named;
@@ -122,13 +129,14 @@ impl Shelves {
         self.listed.iter().map(|(_, when)| *when).min()
     }
 
-    /// Jobs whose reports are not known: their store could not be listed the last time.
+    /// Jobs whose reports are not known: their store could not be listed the last time, or was not since.
     pub fn unknown(&self) -> BTreeSet<String> {
         let failed = |counts: &Counts| {
             let failed = |at: &StoreLocation| self.problems.iter().any(|(known, _)| known == at);
             counts.store.as_ref().is_some_and(failed)
         };
-        self.named.iter().filter(|(_, c)| failed(c)).map(|(name, _)| name.clone()).collect()
+        let failed = self.named.iter().filter(|(_, c)| failed(c)).map(|(name, _)| name);
+        failed.chain(&self.fresh).cloned().collect()
     }
 
     /// A sentence for each store that could not be listed.
@@ -174,18 +182,22 @@ impl Shelves {
     pub async fn forecast(&self, scheme: StoreScheme, recent: &Recent) {
         let due = recent.all().into_iter().filter_map(|standing| {
             let location = self.named.get(&standing.job)?.store.clone()?;
-            let due = location.scheme == scheme && standing.to_forecast().is_some();
+            let fails = self.problems.iter().any(|(at, _)| *at == location);
+            let due = location.scheme == scheme && !fails && standing.to_forecast().is_some();
             due.then_some((location, standing))
         });
         let due: Vec<(StoreLocation, Arc<Standing>)> = due.collect();
         let looked = stream::iter(due).map(|(location, standing)| async move {
             let reader = self.stores.reader(&location).await?;
-            timeout(PATIENCE, look_ahead(&reader, recent, &standing)).await.unwrap_or(Ok(()))
+            look_ahead(&reader, recent, &standing).await
         });
-        let looked: Vec<Result<(), Error>> = looked.buffer_unordered(PARALLEL).collect().await;
-        for error in looked.into_iter().filter_map(Result::err) {
-            tracing::debug!("a forecast is not known: {error}");
-        }
+        // What is not done by then is left to the next time.
+        let looked = looked.buffer_unordered(PARALLEL).for_each(async |looked| {
+            if let Err(error) = looked {
+                tracing::debug!("a forecast is not known: {error}");
+            }
+        });
+        let _ = timeout(PATIENCE, looked).await;
     }
 
     async fn list_one(&mut self, location: &StoreLocation, recent: &Recent) -> Result<(), Error> {
@@ -200,6 +212,7 @@ impl Shelves {
             self.others.extend(others.iter().cloned());
             jobs.append(&mut others);
         }
+        let of_here = jobs.clone();
         let wanted = Wanted { jobs, each: Some(MOST_BEATS), ..Wanted::default() };
         // A job without a report may have had one.
         let mut by_job: BTreeMap<String, Vec<KeptId>> =
@@ -226,6 +239,7 @@ impl Shelves {
         for (job, told) in told {
             recent.take(&job, self.counts(&job), News::Told(told));
         }
+        self.fresh.retain(|job| !of_here.contains(job));
         let standings: Vec<Arc<Standing>> =
             by_job.keys().filter_map(|job| recent.job(job)).collect();
         let looked = stream::iter(standings).map(|job| look_closer(&reader, recent, job));

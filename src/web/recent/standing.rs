@@ -17,6 +17,8 @@ use crate::{
 /// proves less than the job asks for, so that its pass is none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Counts {
+    /// Reports do not say it; a job that is changed begins anew.
+    endpoint: Option<String>,
     url: String,
     server: String,
     depth: Depth,
@@ -29,6 +31,7 @@ impl Counts {
     #[must_use]
     pub fn of(job: &Job) -> Self {
         Self {
+            endpoint: job.archive.store.s3.endpoint.clone(),
             url: job.archive.store.url(),
             server: job.archive.server.clone(),
             depth: job.depth,

@@ -92,12 +92,15 @@ impl JobView {
         let job = &*shown.job;
         let last_pass = standing.and_then(|standing| standing.last_pass.as_ref());
         let overdue_at = overdue(job, shown.since, standing);
+        let kept = job.report_store.is_some();
+        let unknown = unknown(&job.name, kept, standing, reading);
+        let overdue = unknown.is_none() && overdue_at.is_some_and(|at| at <= now);
         let seconds = |objective: std::time::Duration| objective.as_secs_f64();
         Self {
             job: job.name.clone(),
             in_folder: true,
             archive: ArchiveView::of(job),
-            keeps_reports: job.report_store.is_some(),
+            keeps_reports: kept,
             schedule: schedule(job),
             after_backup: job.timing.after_backup,
             next: shown.next.map(|NextSlot { slot, start }| NextView { slot, start }),
@@ -107,16 +110,16 @@ impl JobView {
             last_pass: last_pass.map(PassView::of),
             rto_objective_seconds: job.objectives.rto.map(seconds),
             rpo_objective_seconds: job.objectives.rpo.map(seconds),
-            unknown: unknown(&job.name, standing, reading),
+            unknown,
             overdue_at,
-            overdue: overdue_at.is_some_and(|at| at <= now),
+            overdue,
             recent: beats(standing),
         }
     }
 
     /// A job of which there are reports alone.
     #[must_use]
-    pub fn of_reports(standing: &Standing, all: &Shown) -> Self {
+    pub fn of_reports(standing: &Standing, all: &Shown, reading: &Reading) -> Self {
         let last = standing.last.as_deref();
         let objective =
             |measure: Option<crate::drill::history::Measure>| measure?.objective_seconds;
@@ -138,19 +141,24 @@ impl JobView {
             last_pass: standing.last_pass.as_ref().map(PassView::of),
             rto_objective_seconds: objective(last.and_then(|last| last.rto)),
             rpo_objective_seconds: objective(last.and_then(|last| last.rpo)),
-            unknown: unknown(&standing.job, Some(standing), &Reading::default()),
+            unknown: unknown(&standing.job, false, Some(standing), reading),
             overdue_at: None,
             overdue: false,
             recent: beats(Some(standing)),
         }
     }
 
+    /// Whether its last drill passed, as deep as the job looks.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        let passed = self.last_pass.as_ref().map(|pass| &pass.drill_id);
+        self.last.as_ref().is_some_and(|last| passed == Some(&last.drill_id))
+    }
+
     /// It is overdue, or its last drill did not pass, or it is not known how it stands.
     #[must_use]
     pub fn needs_attention(&self) -> bool {
-        self.overdue
-            || self.unknown.is_some()
-            || self.last.as_ref().is_none_or(|last| last.verdict != "pass")
+        self.overdue || self.unknown.is_some() || !self.is_good()
     }
 }
 
@@ -158,12 +166,23 @@ fn beats(standing: Option<&Standing>) -> Vec<BeatView> {
     standing.map_or_else(Vec::new, |standing| standing.beats.iter().map(BeatView::of).collect())
 }
 
-fn unknown(job: &str, standing: Option<&Standing>, reading: &Reading) -> Option<String> {
-    if reading.unknown.contains(job) {
-        return Some("its reports cannot be read now".to_owned());
-    }
-    let unreadable = standing.is_some_and(Standing::is_unreadable);
-    unreadable.then(|| "its newest report cannot be read".to_owned())
+/// `kept`: its reports are in a store.
+fn unknown(
+    job: &str,
+    kept: bool,
+    standing: Option<&Standing>,
+    reading: &Reading,
+) -> Option<String> {
+    let why = if kept && reading.at.is_none() {
+        "its reports are being read"
+    } else if reading.unknown.contains(job) {
+        "its reports cannot be read now"
+    } else if standing.is_some_and(Standing::is_unreadable) {
+        "its newest report cannot be read"
+    } else {
+        return None;
+    };
+    Some(why.to_owned())
 }
 
 /// From when on a job is overdue.

@@ -21,7 +21,7 @@ use self::{driver::Driver, watch::Watch};
 use super::tools::RUNTIME;
 
 /// Longest wait for a page to become what a test waits for.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// A window, and what its user prefers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

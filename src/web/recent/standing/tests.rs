@@ -100,6 +100,7 @@ fn a_pass_that_was_found_by_searching_does_not_hide_a_newer_one() {
 fn drills_of_another_archive_and_shallow_ones_prove_nothing() {
     let like = report(Verdict::Pass, 0);
     let counts = Counts {
+        endpoint: None,
         url: like.archive_url.clone(),
         server: like.server.clone(),
         depth: Depth::Restore,
