@@ -151,7 +151,10 @@ impl Server {
         let since = Instant::now();
         let timeline = TimelineId(self.history.timeline.0 + 1);
         let file = self.archive().join(timeline.history_file_name());
-        while self.sql(&["select pg_is_in_recovery()"]) == "t" || !file.exists() {
+        // The file is there before what is in it: PostgreSQL knows when it has been archived.
+        let archived = format!("pg_wal/archive_status/{}.done", timeline.history_file_name());
+        let archived = self.source.data_dir().join(archived);
+        while self.sql(&["select pg_is_in_recovery()"]) == "t" || !archived.exists() {
             assert!(since.elapsed() < Duration::from_mins(1), "no promotion");
             std::thread::sleep(Duration::from_millis(20));
         }
