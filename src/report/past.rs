@@ -19,12 +19,16 @@ use crate::drill::{
     Code, Error, Verdict,
     history::{Past, Unreadable},
     job::StoreLocation,
+    trend::LOOKS_BACK,
 };
 
 pub mod remembered;
 
 /// Reports of a job that are read at the same time, each held whole meanwhile.
 const PARALLEL: usize = 16;
+
+/// Reports that a forecast rests on at most.
+pub const MOST_FOR_FORECAST: usize = 200;
 
 /// A kept report: its summary, or why there is none.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,6 +112,25 @@ impl PastReader {
         };
         let ids = self.store.list(&near).await?;
         Ok(ids.into_iter().find(|kept| kept.drill_id() == drill_id))
+    }
+
+    /// The drills of a job that a forecast as of a time rests on, newest first, without the one of this id.
+    /// What cannot be read as a report says nothing.
+    ///
+    /// # Errors
+    /// As of [`Self::read`].
+    pub async fn for_forecast(
+        &self,
+        job: &str,
+        as_of: Timestamp,
+        without: Option<&str>,
+    ) -> Result<Vec<Past>, Error> {
+        let since = as_of.checked_sub(LOOKS_BACK).ok();
+        let wanted = Wanted { since, ..Wanted::job(job).limit(MOST_FOR_FORECAST) };
+        let mut ids = self.store.list(&wanted).await?;
+        ids.retain(|id| without != Some(id.drill_id()));
+        let told = self.of(ids).await?;
+        Ok(told.into_iter().filter_map(|told| told.past.ok()).collect())
     }
 
     /// The newest drill of a job before a time that is as wanted. Reads no more reports than it takes.

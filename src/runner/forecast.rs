@@ -4,20 +4,9 @@
 use std::{future::Future, time::Duration};
 
 use crate::{
-    drill::{
-        DrillReport, Error, Job,
-        history::Past,
-        trend::{LOOKS_BACK, Trend},
-    },
-    report::{
-        json,
-        kept::{self, Wanted},
-        past::PastReader,
-    },
+    drill::{DrillReport, Error, Job, history::Past, trend::Trend},
+    report::{json, kept, past::PastReader},
 };
-
-/// Most reports that are read back.
-const MOST_READ: usize = 200;
 
 /// For all of them. A store that hangs must not hold the metrics for ever.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,7 +35,9 @@ async fn known(
     report: &DrillReport,
     patience: Duration,
 ) -> Result<f64, String> {
-    let earlier = async { earlier(&reader.await?, report).await };
+    // It may have been kept already.
+    let (job, as_of) = (&report.job, report.finished_at);
+    let earlier = async { reader.await?.for_forecast(job, as_of, Some(&report.drill_id)).await };
     let earlier = tokio::time::timeout(patience, earlier).await;
     let mut drills = earlier
         .map_err(|_| format!("the kept reports could not be read in {} s", patience.as_secs()))?
@@ -56,16 +47,6 @@ async fn known(
     let trend = Trend::of(&drills.iter().collect::<Vec<_>>(), report.finished_at);
     let seconds = trend.forecast.map_err(|why| why.words().to_owned())?.worst_case_seconds;
     if seconds.is_finite() { Ok(seconds) } else { Err("it is not a number".to_owned()) }
-}
-
-/// The newest drills of the job but this one. What cannot be read as a report says nothing.
-async fn earlier(reader: &PastReader, report: &DrillReport) -> Result<Vec<Past>, Error> {
-    let since = report.finished_at.checked_sub(LOOKS_BACK).ok();
-    let wanted = Wanted { since, ..Wanted::job(&report.job).limit(MOST_READ) };
-    let mut ids = reader.store().list(&wanted).await?;
-    ids.retain(|id| id.drill_id() != report.drill_id);
-    let told = reader.of(ids).await?;
-    Ok(told.into_iter().filter_map(|told| told.past.ok()).collect())
 }
 
 #[cfg(test)]
@@ -78,7 +59,10 @@ mod tests {
     use crate::{
         drill::{Verdict, job::StoreLocation, report::sample, stage::Stage},
         pg::Lsn,
-        report::kept::{KeptId, ReportStore},
+        report::{
+            kept::{KeptId, ReportStore},
+            past::MOST_FOR_FORECAST,
+        },
     };
 
     const GIB: u64 = 1 << 30;
@@ -185,7 +169,7 @@ mod tests {
         // As many as are read, none of which knows anything.
         let mut inconclusive = sample::inconclusive();
         (inconclusive.backup, inconclusive.reached) = (None, None);
-        for n in 0..i32::try_from(MOST_READ).unwrap() {
+        for n in 0..i32::try_from(MOST_FOR_FORECAST).unwrap() {
             inconclusive.drill_id = format!("i{n}");
             inconclusive.started_at =
                 drilled(0).started_at + SignedDuration::from_mins(1) * (n + 1);

@@ -66,6 +66,12 @@ impl Shown {
         found.ok().map(|index| &self.jobs[index])
     }
 
+    /// The drill of this id that runs.
+    #[must_use]
+    pub fn drill(&self, id: &str) -> Option<&ShownDrill> {
+        self.running.iter().find(|shown| shown.drill.drill_id == id)
+    }
+
     /// The drill of a job that runs.
     #[must_use]
     pub fn running(&self, job: &str) -> Option<&ShownDrill> {

@@ -4,35 +4,25 @@
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _, text},
-    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    metrics::{MetricType, gauge::ConstGauge},
     registry::Registry,
 };
 
 /// What an answer says of itself.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Metrics of one name.
+/// Metrics of one name. All are gauges: what the newest drills were, and what is now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exported {
-    /// Of a counter without its `_total`.
     pub name: &'static str,
     /// One sentence, with the unit.
     pub help: &'static str,
-    pub kind: Kind,
     /// Labels and value; no two with the same labels.
     pub samples: Vec<(Labels, f64)>,
 }
 
 /// Names from our own enums, values from jobs.
 pub type Labels = Vec<(&'static str, String)>;
-
-/// What a value means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Gauge,
-    /// Since the service started.
-    Counter,
-}
 
 /// As text. Each name must be there once.
 #[must_use]
@@ -50,18 +40,10 @@ struct Page(Vec<Exported>);
 
 impl Collector for Page {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        for Exported { name, help, kind, samples } in &self.0 {
-            let metric_type = match kind {
-                Kind::Gauge => MetricType::Gauge,
-                Kind::Counter => MetricType::Counter,
-            };
-            let mut family = encoder.encode_descriptor(name, help, None, metric_type)?;
+        for Exported { name, help, samples } in &self.0 {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for (labels, value) in samples {
-                let one = family.encode_family(labels)?;
-                match kind {
-                    Kind::Gauge => ConstGauge::new(*value).encode(one)?,
-                    Kind::Counter => ConstCounter::new(*value).encode(one)?,
-                }
+                ConstGauge::new(*value).encode(family.encode_family(labels)?)?;
             }
         }
         Ok(())
@@ -79,15 +61,9 @@ mod tests {
             Exported {
                 name: "pgassay_drill_rto_seconds",
                 help: "Restore time.",
-                kind: Kind::Gauge,
                 samples: vec![(labels("a"), 1.5), (labels("b \"\\\n"), f64::NAN)],
             },
-            Exported {
-                name: "pgassay_serve_drills",
-                help: "Drills that have ended.",
-                kind: Kind::Counter,
-                samples: vec![(vec![], 3.0)],
-            },
+            Exported { name: "pgassay_serve_jobs", help: "Jobs.", samples: vec![(vec![], 3.0)] },
         ]);
         insta::assert_snapshot!(page);
     }

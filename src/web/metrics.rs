@@ -15,7 +15,7 @@ use crate::{
     telemetry::{
         Grouping,
         metrics::{LAST_PASS, LAST_PASS_HELP, forecast as forecast_family},
-        openmetrics::{self, Exported, Kind, Labels},
+        openmetrics::{self, Exported, Labels},
         text::Sample,
     },
 };
@@ -140,7 +140,7 @@ impl Page {
     }
 
     fn add(&mut self, (name, help): Own, labels: Labels, value: f64) {
-        let new = || Exported { name, help, kind: Kind::Gauge, samples: Vec::new() };
+        let new = || Exported { name, help, samples: Vec::new() };
         self.0.entry(name).or_insert_with(new).samples.push((labels, value));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use bytes::Bytes;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -49,11 +50,20 @@ impl Stores {
         self.open.lock().await.retain(|(at, _)| at != location);
     }
 
-    /// The report of a drill, wherever it is kept.
+    /// The report of a drill as it is kept, wherever that is.
     ///
     /// # Errors
     /// Where it is not found: what the stores give.
-    pub async fn find(
+    pub async fn report(
+        &self,
+        shown: &Shown,
+        drill_id: &str,
+    ) -> Result<Option<(KeptId, Bytes)>, Error> {
+        let Some((reader, id)) = self.find(shown, drill_id).await? else { return Ok(None) };
+        Ok(reader.store().find(&id).await?.map(|bytes| (id, bytes)))
+    }
+
+    async fn find(
         &self,
         shown: &Shown,
         drill_id: &str,
@@ -81,8 +91,14 @@ impl Stores {
 /// The stores that the jobs of a service name, each once.
 #[must_use]
 pub fn locations(shown: &Shown) -> Vec<&StoreLocation> {
+    each_once(shown.jobs.iter().filter_map(|job| job.job.report_store.as_ref()))
+}
+
+/// Each of some stores once, in their order.
+#[must_use]
+pub fn each_once<'a>(named: impl Iterator<Item = &'a StoreLocation>) -> Vec<&'a StoreLocation> {
     let mut locations: Vec<&StoreLocation> = Vec::new();
-    for location in shown.jobs.iter().filter_map(|job| job.job.report_store.as_ref()) {
+    for location in named {
         if !locations.contains(&location) {
             locations.push(location);
         }

@@ -7,6 +7,7 @@ pub mod fixture;
 pub mod gateway;
 pub mod grown;
 pub mod hold;
+pub mod listening;
 pub mod machine;
 pub mod marked;
 pub mod memory;

@@ -172,14 +172,11 @@ pub(super) async fn one(
     Path(id): Path<String>,
 ) -> Result<Json<OneDrill>, Problem> {
     let shown = site.desk.shown();
-    if let Some(running) = shown.running.iter().find(|running| running.drill.drill_id == id) {
+    if let Some(running) = shown.drill(&id) {
         return Ok(Json(OneDrill::Running { drill: RunningView::of(running) }));
     }
-    let found = site.ask(async {
-        let Some((reader, kept)) = site.stores.find(&shown, &id).await? else { return Ok(None) };
-        Ok(reader.store().find(&kept).await?.map(|bytes| (kept, bytes)))
-    });
-    let (kept, bytes) = found.await?.ok_or_else(|| Problem::no_drill(&id))?;
+    let found = site.ask(site.stores.report(&shown, &id)).await?;
+    let (kept, bytes) = found.ok_or_else(|| Problem::no_drill(&id))?;
     let torn = |why: serde_json::Error| {
         Error::new(Code::ReportStore, format!("the report {kept} is no JSON: {why}"))
     };

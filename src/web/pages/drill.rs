@@ -13,15 +13,16 @@ use crate::{
         html::{drill as report, page::text},
         json,
     },
+    service::Shown,
     web::{problem::Problem, site::Site, view::RunningView},
 };
 
 pub(super) async fn drill(State(site): State<Site>, Path(id): Path<String>) -> Response {
     let shown = site.desk.shown();
-    if let Some(running) = shown.running.iter().find(|running| running.drill.drill_id == id) {
+    if let Some(running) = shown.drill(&id) {
         return live::page(&RunningView::of(running)).into_response();
     }
-    let report = match site.ask(read(&site, &id)).await.and_then(|read| read) {
+    let report = match read(&site, &shown, &id).await {
         Ok(report) => report,
         Err(problem) => return refused(&problem),
     };
@@ -32,16 +33,13 @@ pub(super) async fn drill(State(site): State<Site>, Path(id): Path<String>) -> R
     shell(Place::Other, None, &report.job, &lead, &report::content(&report)).into_response()
 }
 
-async fn read(site: &Site, id: &str) -> Result<Result<DrillReport, Problem>, Error> {
-    let found = site.stores.find(&site.desk.shown(), id).await?;
-    let Some((reader, kept)) = found else { return Ok(Err(Problem::no_drill(id))) };
-    let Some(bytes) = reader.store().find(&kept).await? else {
-        return Ok(Err(Problem::no_drill(id)));
-    };
-    Ok(json::read(&bytes).map_err(|why| {
+async fn read(site: &Site, shown: &Shown, id: &str) -> Result<DrillReport, Problem> {
+    let found = site.ask(site.stores.report(shown, id)).await?;
+    let (kept, bytes) = found.ok_or_else(|| Problem::no_drill(id))?;
+    json::read(&bytes).map_err(|why| {
         let message = format!("the report {kept} cannot be read: {why}");
         let hint =
             format!("Read it as it is at /api/v1/drills/{id}, or with the pgassay that wrote it.");
         Error::new(Code::ReportStore, message).hint(hint).into()
-    }))
+    })
 }

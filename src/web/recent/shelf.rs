@@ -16,24 +16,21 @@ use super::{
 };
 use crate::{
     drill::{
-        Code, DrillReport, Error,
-        history::Past,
+        Code, Error,
         job::{StoreLocation, StoreScheme},
-        trend::{LOOKS_BACK, Trend},
+        trend::Trend,
     },
     report::{
+        json,
         kept::{KeptId, Wanted},
         past::{PastReader, Told},
     },
     service::Shown,
-    web::stores::Stores,
+    web::stores::{self, Stores},
 };
 
 /// Jobs that are looked back at at the same time.
 const PARALLEL: usize = 8;
-
-/// Reports that a forecast rests on, as that of a drill does.
-const MOST_READ: usize = 200;
 
 /// A store that takes longer for a listing has hung.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -146,12 +143,8 @@ impl Shelves {
 
     /// Lists the stores of a kind and reads what is new.
     pub async fn list(&mut self, scheme: StoreScheme, recent: &Recent) {
-        let mut locations: Vec<StoreLocation> = Vec::new();
-        for location in self.locations().filter(|at| at.scheme == scheme) {
-            if !locations.contains(location) {
-                locations.push(location.clone());
-            }
-        }
+        let locations = stores::each_once(self.locations().filter(|at| at.scheme == scheme));
+        let locations: Vec<StoreLocation> = locations.into_iter().cloned().collect();
         for location in locations {
             let listing = timeout(PATIENCE, self.list_one(&location, recent)).await;
             let outcome = listing.unwrap_or_else(|_| {
@@ -268,7 +261,7 @@ async fn look_closer(
     let id = KeptId::new(job, last.started_at, &last.drill_id);
     let Some(bytes) = reader.store().find(&id).await? else { return Ok(()) };
     // An older version's report may lack what metrics are made of.
-    let report = serde_json::from_slice::<DrillReport>(&bytes);
+    let report = json::read(&bytes);
     let families = report.map(|report| exported(&report)).unwrap_or_default();
     recent.tell(job, News::Exported(last.drill_id.clone(), families));
     Ok(())
@@ -281,11 +274,8 @@ async fn look_ahead(
     standing: &Standing,
 ) -> Result<(), Error> {
     let Some(last) = standing.to_forecast() else { return Ok(()) };
-    let since = last.finished_at.checked_sub(LOOKS_BACK).ok();
-    let wanted = Wanted { since, ..Wanted::job(&standing.job).limit(MOST_READ) };
-    let told = reader.read(&wanted).await?;
-    let past: Vec<&Past> = told.iter().filter_map(|told| told.past.as_ref().ok()).collect();
-    let forecast = Trend::of(&past, last.finished_at).forecast;
+    let past = reader.for_forecast(&standing.job, last.finished_at, None).await?;
+    let forecast = Trend::of(&past.iter().collect::<Vec<_>>(), last.finished_at).forecast;
     let seconds = forecast.ok().map(|forecast| forecast.worst_case_seconds);
     recent.tell(&standing.job, News::Forecast(last.drill_id.clone(), seconds));
     Ok(())
